@@ -1,0 +1,1 @@
+"""Rowfleet's core: what the submitter and the worker share."""

@@ -1,0 +1,22 @@
+"""Errors a user can cause or mend. Each carries the one sentence the user reads."""
+
+from __future__ import annotations
+
+
+class RowfleetError(Exception):
+    """Base of all errors whose text is meant for the user; never shown with a traceback."""
+
+    #: What the process exits with when this error ends it.
+    exit_code = 1
+
+
+class InputError(RowfleetError):
+    """The sheet, the recipe, an option or a setting is wrong. The sentence names which."""
+
+    exit_code = 2
+
+
+class ServiceError(RowfleetError):
+    """The broker, the ledger's database or object storage can't be reached."""
+
+    exit_code = 3

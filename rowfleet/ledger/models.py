@@ -1,0 +1,179 @@
+"""The ledger's tables: what each column means. What moves a row stands in `transitions`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    String,
+    Text,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowfleet.ledger.clock import Timestamp
+
+#: Where a row is. Every row ends in exactly one of the last three.
+ROW_STATUSES = ("pending", "queued", "running", "done", "failed", "cancelled")
+
+#: Where a batch is: its rows are being recorded; they run; all have ended; a person cancelled it;
+#: or a wrong key or the like stopped it, with the reason beside it.
+BATCH_STATUSES = ("loading", "running", "finished", "cancelled", "stopped")
+
+#: PostgreSQL's `json`, not `jsonb`: it keeps key order, and takes the NUL that a cell may hold.
+Json = JSON(none_as_null=True)
+#: Dollars, to a ten-thousandth of a cent: a row's share of a cheap model's price is below a cent.
+Dollars = Numeric(16, 8, asdecimal=False)
+
+
+class Base(DeclarativeBase):
+    """Declarative base of the ledger's tables."""
+
+
+class Batch(Base):
+    """One submitted sheet, or a range of it."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        CheckConstraint(f"status IN {BATCH_STATUSES}", name="batches_status"),
+        Index(
+            "batches_live",
+            "queue",
+            postgresql_where=text("status IN ('loading', 'running')"),
+            sqlite_where=text("status IN ('loading', 'running')"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: What the file was called when it was submitted; a path or a URI without credentials.
+    source: Mapped[str] = mapped_column(Text)
+    #: SHA-256 of sheet, range and recipe with the file's own hash: equal content, equal batch.
+    content_hash: Mapped[str] = mapped_column(String(64))
+    file_hash: Mapped[str] = mapped_column(String(64))
+    sheet: Mapped[str] = mapped_column(Text)
+    start_row: Mapped[int] = mapped_column(Integer)
+    #: None: to the end of the sheet.
+    num_rows: Mapped[int | None] = mapped_column(Integer)
+    #: The sheet's column headers, and each column's number format and width in characters.
+    header: Mapped[list[str]] = mapped_column(Json)
+    formats: Mapped[list[str]] = mapped_column(Json)
+    widths: Mapped[list[float] | None] = mapped_column(Json)
+    recipe: Mapped[dict[str, Any]] = mapped_column(Json)
+    #: Sent column's name → its index in the header.
+    columns: Mapped[dict[str, int]] = mapped_column(Json)
+    model: Mapped[str] = mapped_column(Text)
+    analyzer: Mapped[str] = mapped_column(String(32))
+    #: The queue whose workers run this batch.
+    queue: Mapped[str] = mapped_column(String(100))
+    status: Mapped[str] = mapped_column(String(16))
+    #: Why it was stopped, in one sentence.
+    reason: Mapped[str | None] = mapped_column(Text)
+    #: Rows recorded so far; the sheet's whole count once status is no longer `loading`.
+    total: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+_LIVE = text("status IN ('queued', 'running')")
+_PENDING = text("status = 'pending'")
+_FAILED = text("status = 'failed'")
+
+
+class Row(Base):
+    """One data row of a batch."""
+
+    __tablename__ = "rows"
+    __table_args__ = (
+        CheckConstraint(f"status IN {ROW_STATUSES}", name="rows_status"),
+        Index(
+            "rows_pending", "batch_id", "number", postgresql_where=_PENDING, sqlite_where=_PENDING
+        ),
+        Index("rows_live", "batch_id", "status", postgresql_where=_LIVE, sqlite_where=_LIVE),
+        Index("rows_failed", "batch_id", "number", postgresql_where=_FAILED, sqlite_where=_FAILED),
+        Index(
+            "rows_identity",
+            "batch_id",
+            "identity",
+            "number",
+            postgresql_where=text("identity IS NOT NULL"),
+            sqlite_where=text("identity IS NOT NULL"),
+        ),
+        # Two or three updates a row: room for them on the same page.
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    batch_id: Mapped[str] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Counted from 0 below the header; blank rows of the sheet leave gaps.
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    status: Mapped[str] = mapped_column(String(10), server_default="pending")
+    #: All cells of the row, encoded by `rowfleet.cells`, in the header's order.
+    cells: Mapped[list[Any]] = mapped_column(Json)
+    #: Hash of the recipe's identity columns; rows that agree are duplicates.
+    identity: Mapped[str | None] = mapped_column(String(32))
+    #: Times a worker started on the row.
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Tries that ended in a transient error, since the row was last retried by hand.
+    retries: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Times its worker vanished while it ran, since the row was last retried by hand.
+    losses: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Not fed to the queue before this time (a retry's delay).
+    due_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    queued_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: While it runs: after this time, unless renewed, the row counts as given up by its holder.
+    lease_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: The claim that last held the row; only its holder may finish the row.
+    claim: Mapped[str | None] = mapped_column(String(40))
+    #: Celery's node name of the worker that last held the row.
+    worker: Mapped[str | None] = mapped_column(Text)
+    output: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: Requests to the API that were answered, over all attempts; what they used, and cost.
+    calls: Mapped[int] = mapped_column(Integer, server_default="0")
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reasoning_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    #: None: the model's price is not known.
+    cost_usd: Mapped[float | None] = mapped_column(Dollars)
+    #: Seconds from claim to end of the last attempt.
+    latency: Mapped[float | None] = mapped_column(Float)
+
+
+class Tally(Base):
+    """What happened to a batch's rows, summed up a minute, so that progress never counts rows.
+
+    Several workers write at once, so each process writes to one of a few shards.
+    """
+
+    __tablename__ = "tallies"
+
+    batch_id: Mapped[str] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Minutes since 1970, by the database's clock.
+    minute: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    shard: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    done: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    cancelled: Mapped[int] = mapped_column(Integer, server_default="0")
+    calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reasoning_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cost_usd: Mapped[float] = mapped_column(Dollars, server_default="0")
+    #: Answered calls whose price is not known.
+    unpriced_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -1,0 +1,268 @@
+"""What the ledger can be asked. Nothing here changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from rowfleet.errors import InputError
+from rowfleet.ledger.clock import in_seconds, minute, now
+from rowfleet.ledger.models import Batch, Row, Tally
+
+#: The rate is taken over this minute and the one before: steady, and soon right after a change.
+_RATE_MINUTES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch as it was recorded."""
+
+    id: str
+    source: str
+    content_hash: str
+    sheet: str
+    header: Sequence[str]
+    formats: Sequence[str]
+    widths: Sequence[float] | None
+    recipe: Mapping[str, Any]
+    columns: Mapping[str, int]
+    model: str
+    analyzer: str
+    queue: str
+    status: str
+    reason: str | None
+    total: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is. Field by field what ``rowfleet progress --json`` prints."""
+
+    batch_id: str
+    status: str
+    total: int
+    pending: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    #: Rows that ended a second, over the last one to two minutes.
+    rows_per_second: float
+    #: Seconds until the end at that rate; None where there is none.
+    eta_seconds: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    #: Dollars for all answered calls; None if the price of some is not known.
+    cost_usd: float | None
+    #: Why the batch was stopped.
+    reason: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """Rows in an end state."""
+        return self.done + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """A row that failed, and why."""
+
+    row: int
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRow:
+    """A row with its encoded cells and what became of it."""
+
+    number: int
+    cells: Sequence[Any]
+    status: str
+    output: Mapping[str, Any] | None
+    error: str | None
+
+
+_RECORD = [getattr(Batch, name) for name in BatchRecord.__slots__]
+
+
+def find_batch(connection: Connection, batch_id: str) -> BatchRecord | None:
+    """Return the batch, None if there is none of that id."""
+    row = connection.execute(select(*_RECORD).where(Batch.id == batch_id)).first()
+    return None if row is None else BatchRecord(*row)
+
+
+def get_batch(connection: Connection, batch_id: str) -> BatchRecord:
+    """Return the batch. Raises InputError if there is none of that id."""
+    batch = find_batch(connection, batch_id)
+    if batch is None:
+        raise InputError(f"there is no batch {batch_id!r} in this ledger; see `rowfleet batches`")
+    return batch
+
+
+def batches(connection: Connection) -> list[BatchRecord]:
+    """Return all batches, the newest first."""
+    rows = connection.execute(select(*_RECORD).order_by(Batch.created_at.desc(), Batch.id))
+    return [BatchRecord(*row) for row in rows]
+
+
+def live_batches(connection: Connection, queue: str) -> list[str]:
+    """Return the ids of the batches that ``queue`` should be fed with, the oldest first."""
+    rows = connection.execute(
+        select(Batch.id)
+        .where(Batch.queue == queue, Batch.status.in_(("loading", "running")))
+        .order_by(Batch.created_at, Batch.id)
+    )
+    return list(rows.scalars())
+
+
+def last_recorded(connection: Connection, batch_id: str) -> int | None:
+    """Return the highest row number recorded so far, None before the first."""
+    return connection.execute(
+        select(func.max(Row.number)).where(Row.batch_id == batch_id)
+    ).scalar_one()
+
+
+def queued_before(connection: Connection, batch_id: str, seconds: float) -> list[int]:
+    """Return the rows that have been queued for more than ``seconds``."""
+    rows = connection.execute(
+        select(Row.number).where(
+            Row.batch_id == batch_id, Row.status == "queued", Row.queued_at < in_seconds(-seconds)
+        )
+    )
+    return list(rows.scalars())
+
+
+def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
+    """Return how many rows are queued, and how many running."""
+    rows = connection.execute(
+        select(Row.status, func.count())
+        .where(Row.batch_id == batch_id, Row.status.in_(("queued", "running")))
+        .group_by(Row.status)
+    )
+    counts = {row[0]: int(row[1]) for row in rows}
+    return counts.get("queued", 0), counts.get("running", 0)
+
+
+def earlier_duplicates(
+    connection: Connection, batch_id: str, identity: str, number: int, limit: int = 5
+) -> list[int]:
+    """Return up to ``limit`` rows before ``number`` whose identity columns hold the same."""
+    rows = connection.execute(
+        select(Row.number)
+        .where(Row.batch_id == batch_id, Row.identity == identity, Row.number < number)
+        .order_by(Row.number)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def row_state(connection: Connection, batch_id: str, number: int) -> tuple[str, str] | None:
+    """Return the row's status and its batch's, None if there is no such row."""
+    row = connection.execute(
+        select(Row.status, Batch.status)
+        .join(Batch, Batch.id == Row.batch_id)
+        .where(Row.batch_id == batch_id, Row.number == number)
+    ).first()
+    return None if row is None else (row[0], row[1])
+
+
+def progress(connection: Connection, batch_id: str) -> Progress:
+    """Return how far the batch is. Raises InputError if there is none of that id.
+
+    Reads the batch's tallies and its queued and running rows, whose number the window bounds:
+    what it costs does not grow with the batch.
+    """
+    batch = get_batch(connection, batch_id)
+    sums = connection.execute(
+        select(
+            *(
+                func.coalesce(func.sum(column), 0)
+                for column in (
+                    Tally.done,
+                    Tally.failed,
+                    Tally.cancelled,
+                    Tally.prompt_tokens,
+                    Tally.completion_tokens,
+                    Tally.cost_usd,
+                    Tally.unpriced_calls,
+                )
+            )
+        ).where(Tally.batch_id == batch_id)
+    ).one()
+    done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced = tuple(sums)
+    queued, running = live_counts(connection, batch_id)
+    # The parts are read one after the other while workers go on, so they may differ by a few rows.
+    pending = max(0, batch.total - int(done + failed + cancelled) - queued - running)
+    rate = _rate(connection, batch) if batch.finished_at is None else 0.0
+    left = pending + queued + running
+    return Progress(
+        batch_id=batch_id,
+        status=batch.status,
+        total=batch.total,
+        pending=pending,
+        queued=queued,
+        running=running,
+        done=int(done),
+        failed=int(failed),
+        cancelled=int(cancelled),
+        rows_per_second=round(rate, 3),
+        eta_seconds=None if not left or not rate else round(left / rate, 1),
+        prompt_tokens=int(prompt_tokens),
+        completion_tokens=int(completion_tokens),
+        cost_usd=None if unpriced else round(float(cost), 6),
+        reason=batch.reason,
+    )
+
+
+def _rate(connection: Connection, batch: BatchRecord) -> float:
+    sums = connection.execute(
+        select(
+            func.coalesce(func.sum(Tally.done + Tally.failed), 0),
+            minute(),
+            now(),
+        ).where(Tally.batch_id == batch.id, Tally.minute >= minute() - _RATE_MINUTES)
+    ).one()
+    ended, this_minute, clock = sums[0], sums[1], sums[2]
+    if not ended:
+        return 0.0
+    since = max((this_minute - _RATE_MINUTES) * 60.0, batch.created_at.timestamp())
+    return max(0.0, float(ended)) / max(1.0, clock.timestamp() - since)
+
+
+def failed_rows(connection: Connection, batch_id: str, limit: int | None = None) -> list[FailedRow]:
+    """Return the batch's failed rows in order. Raises InputError if there is no such batch."""
+    get_batch(connection, batch_id)
+    rows = connection.execute(
+        select(Row.number, Row.attempts, Row.error)
+        .where(Row.batch_id == batch_id, Row.status == "failed")
+        .order_by(Row.number)
+        .limit(limit)
+    )
+    return [FailedRow(number, attempts, error or "") for number, attempts, error in rows]
+
+
+def recorded_rows(
+    connection: Connection, batch_id: str, chunk: int = 2_000
+) -> Iterator[RecordedRow]:
+    """Yield all rows of the batch in order, read ``chunk`` at a time."""
+    after = -1
+    while True:
+        rows = connection.execute(
+            select(Row.number, Row.cells, Row.status, Row.output, Row.error)
+            .where(Row.batch_id == batch_id, Row.number > after)
+            .order_by(Row.number)
+            .limit(chunk)
+        ).all()
+        for row in rows:
+            yield RecordedRow(*row)
+        if len(rows) < chunk:
+            return
+        after = rows[-1].number

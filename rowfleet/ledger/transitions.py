@@ -1,0 +1,537 @@
+"""Every move of a row or a batch, as a named function over one connection.
+
+    pending ──feed──▶ queued ──claim──▶ running ──settle──▶ done | failed | pending (retry)
+       ▲                 │                 │
+       └── put_back ─────┘◀── expire ──────┘           cancel, retry_failed: by a person
+
+Each decides in one statement, whose WHERE says what must still hold, so that any number of
+workers and submitters may call them at once. The caller owns the transaction; a tally follows its
+rows in the same one. Times are the database's (see `clock`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from zlib import crc32
+
+from sqlalchemy import (
+    Connection,
+    Text,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rowfleet.errors import InputError
+from rowfleet.ledger.clock import in_seconds, minute, now
+from rowfleet.ledger.models import Batch, Row, Tally
+
+#: A row by its batch and number.
+Key = tuple[str, int]
+
+#: Times a row's worker may vanish while it runs before the row counts as what kills it.
+MAX_LOSSES = 3
+
+#: Tallies of a batch are spread over this many rows a minute, so that processes rarely meet.
+TALLY_SHARDS = 8
+
+#: Keys in one IN list: PostgreSQL takes 65,535 parameters, and a row takes two.
+_KEYS_AT_ONCE = 5_000
+
+_ACTIVE = ("loading", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What is recorded of a batch before its rows."""
+
+    id: str
+    source: str
+    content_hash: str
+    file_hash: str
+    sheet: str
+    start_row: int
+    num_rows: int | None
+    header: Sequence[str]
+    formats: Sequence[str]
+    widths: Sequence[float] | None
+    recipe: Mapping[str, Any]
+    columns: Mapping[str, int]
+    model: str
+    analyzer: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A row that now is its claimer's to run."""
+
+    key: Key
+    cells: Sequence[Any]
+    identity: str | None
+    attempts: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the calls of one attempt used; ``cost_usd`` is None if the price is not known."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: a value the worker decides and `settle` writes down.
+
+    ``status`` is where the row goes: ``done`` with ``output``, ``failed`` with ``error``, or
+    ``pending`` to be tried again ``delay`` seconds from now. ``counts`` tells whether a try again
+    counts as a retry; a row given back because its batch stopped does not.
+    """
+
+    key: Key
+    attempts: int
+    status: Literal["done", "failed", "pending"]
+    output: Mapping[str, Any] | None = None
+    error: str | None = None
+    delay: float = 0
+    counts: bool = True
+    spent: Spent = field(default_factory=Spent)
+    latency: float | None = None
+
+
+def create_batch(connection: Connection, batch: NewBatch) -> bool:
+    """Record a batch as ``loading``. Return False if its id is there already."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = {name: getattr(batch, name) for name in batch.__slots__}
+    made = connection.execute(
+        dialect.insert(Batch)
+        .values(**values, status="loading", created_at=now())
+        .on_conflict_do_nothing()
+        .returning(Batch.id)
+    )
+    return made.first() is not None
+
+
+def record_rows(
+    connection: Connection, batch_id: str, rows: Sequence[tuple[int, Sequence[Any], str | None]]
+) -> int:
+    """Record rows as (number, encoded cells, identity); those there already stay as they are.
+
+    Return how many are new. Raises InputError if the batch was cancelled meanwhile.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
+    # Holds the batch, so that it can't be cancelled between this and the rows.
+    if not connection.execute(batch.values(total=Batch.total)).rowcount:
+        raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
+    new = [
+        {"batch_id": batch_id, "number": number, "cells": cells, "identity": identity}
+        for number, cells, identity in rows
+    ]
+    made = connection.execute(
+        dialect.insert(Row).on_conflict_do_nothing().returning(Row.number), new
+    ).all()
+    connection.execute(batch.values(total=Batch.total + len(made)))
+    return len(made)
+
+
+def finish_loading(connection: Connection, batch_id: str) -> None:
+    """Say that every row of the batch is recorded."""
+    connection.execute(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.status == "loading")
+        .values(status="running")
+    )
+
+
+def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
+    """Move up to ``limit`` due rows, lowest numbers first, from pending to queued.
+
+    Return their numbers in order. The caller sends their messages after the commit: a crash in
+    between leaves queued rows without a message, which `put_back` finds.
+    """
+    due = (
+        select(Row.number)
+        .where(
+            Row.batch_id == batch_id,
+            Row.status == "pending",
+            or_(Row.due_at.is_(None), Row.due_at <= now()),
+        )
+        .order_by(Row.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        # A bare subquery PostgreSQL may run once per row, each time with other rows locked.
+        .cte("due")
+    )
+    fed = connection.execute(
+        update(Row)
+        .where(
+            Row.batch_id == batch_id,
+            Row.number.in_(select(due.c.number)),
+            Row.status == "pending",
+            exists().where(Batch.id == batch_id, Batch.status.in_(_ACTIVE)),
+        )
+        .values(status="queued", queued_at=now(), due_at=None)
+        .returning(Row.number)
+    )
+    return sorted(fed.scalars())
+
+
+def put_back(connection: Connection, batch_id: str, numbers: Iterable[int]) -> int:
+    """Move queued rows whose message is gone back to pending. Return how many."""
+    count = 0
+    for part in _parts(sorted(numbers)):
+        count += connection.execute(
+            update(Row)
+            .where(Row.batch_id == batch_id, Row.number.in_(part), Row.status == "queued")
+            .values(status="pending", queued_at=None)
+        ).rowcount
+    return count
+
+
+def claim(
+    connection: Connection, keys: Sequence[Key], *, holder: str, worker: str, lease: float
+) -> dict[Key, Claimed]:
+    """Give ``holder`` (a process) those of the rows it may run, for ``lease`` seconds.
+
+    A row may be run if it waits, if its holder's lease has run out, or if ``holder`` has it
+    already (a claim whose commit was never confirmed). A row whose holders vanished MAX_LOSSES
+    times fails here instead, with that as its reason.
+    """
+    taken_over = and_(Row.status == "running", Row.claim != holder)
+    poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
+    rows = connection.execute(
+        update(Row)
+        .where(
+            tuple_(Row.batch_id, Row.number).in_(keys),
+            or_(
+                Row.status.in_(("pending", "queued")),
+                and_(
+                    Row.status == "running",
+                    or_(Row.lease_until < now(), Row.claim == holder),
+                ),
+            ),
+            Row.batch_id.in_(select(Batch.id).where(Batch.status.in_(_ACTIVE))),
+        )
+        .values(
+            status=case((poisoned, "failed"), else_="running"),
+            error=case((poisoned, _poison_reason()), else_=None),
+            finished_at=case((poisoned, now()), else_=None),
+            losses=Row.losses + case((taken_over, 1), else_=0),
+            attempts=Row.attempts + case((poisoned, 0), else_=1),
+            claim=holder,
+            worker=case((poisoned, Row.worker), else_=worker),
+            started_at=now(),
+            lease_until=in_seconds(lease),
+            due_at=None,
+        )
+        .returning(
+            Row.batch_id, Row.number, Row.status, Row.cells, Row.identity, Row.attempts, Row.retries
+        )
+    ).all()
+    claimed: dict[Key, Claimed] = {}
+    failed: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.status == "failed":
+            _add(failed, row.batch_id, failed=1)
+        else:
+            key = (row.batch_id, row.number)
+            claimed[key] = Claimed(key, row.cells, row.identity, row.attempts, row.retries)
+    _tally(connection, holder, failed)
+    return claimed
+
+
+def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: float) -> None:
+    """Extend the leases of rows that ``holder`` still runs, to ``lease`` seconds from now."""
+    for part in _parts(keys):
+        connection.execute(
+            update(Row)
+            .where(
+                tuple_(Row.batch_id, Row.number).in_(part),
+                Row.claim == holder,
+                Row.status == "running",
+            )
+            .values(lease_until=in_seconds(lease))
+        )
+
+
+def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) -> set[Key]:
+    """Write down how ``holder``'s attempts ended. Return the rows for which that counted.
+
+    It counts while the row's last claim is this attempt's: a holder that comes back after another
+    took its row over changes nothing. An answer is taken even if the row was meanwhile put back
+    (its lease ran out, but nobody started on it again): it is paid for.
+    """
+    settled: set[Key] = set()
+    sums: dict[str, dict[str, float]] = {}
+    for outcome in outcomes:
+        status = _settle_one(connection, outcome, holder)
+        if status is None:
+            continue
+        settled.add(outcome.key)
+        if status != "pending":
+            _add(sums, outcome.key[0], **{status: 1})
+        spent = outcome.spent
+        if spent.calls:
+            _add(
+                sums,
+                outcome.key[0],
+                calls=spent.calls,
+                prompt_tokens=spent.prompt_tokens,
+                cached_tokens=spent.cached_tokens,
+                completion_tokens=spent.completion_tokens,
+                reasoning_tokens=spent.reasoning_tokens,
+                cost_usd=spent.cost_usd or 0,
+                unpriced_calls=spent.calls if spent.cost_usd is None else 0,
+            )
+    _tally(connection, holder, sums)
+    return settled
+
+
+def _settle_one(connection: Connection, outcome: Outcome, holder: str) -> str | None:
+    batch_id, number = outcome.key
+    still_ours = and_(
+        Row.batch_id == batch_id,
+        Row.number == number,
+        Row.claim == holder,
+        Row.attempts == outcome.attempts,
+    )
+    if outcome.status == "pending":
+        cancelled = exists().where(Batch.id == batch_id, Batch.status == "cancelled")
+        moves: dict[str, Any] = {
+            "status": case((cancelled, "cancelled"), else_="pending"),
+            "finished_at": case((cancelled, now()), else_=None),
+            "due_at": in_seconds(outcome.delay) if outcome.delay else None,
+            "retries": Row.retries + (1 if outcome.counts else 0),
+        }
+        where = and_(still_ours, Row.status == "running")
+    else:
+        moves = {
+            "status": outcome.status,
+            "finished_at": now(),
+            "output": dict(outcome.output) if outcome.output is not None else None,
+            "due_at": None,
+        }
+        where = and_(still_ours, Row.status.in_(("running", "pending", "queued")))
+    spent = outcome.spent
+    moved = connection.execute(
+        update(Row)
+        .where(where)
+        .values(
+            **moves,
+            error=_text(outcome.error),
+            lease_until=None,
+            latency=outcome.latency,
+            calls=Row.calls + spent.calls,
+            prompt_tokens=Row.prompt_tokens + spent.prompt_tokens,
+            cached_tokens=Row.cached_tokens + spent.cached_tokens,
+            completion_tokens=Row.completion_tokens + spent.completion_tokens,
+            reasoning_tokens=Row.reasoning_tokens + spent.reasoning_tokens,
+            cost_usd=Row.cost_usd
+            if spent.cost_usd is None
+            else func.coalesce(Row.cost_usd, 0) + spent.cost_usd,
+        )
+        .returning(Row.status)
+    ).scalar()
+    return None if moved is None else str(moved)
+
+
+def settled_before(connection: Connection, outcome: Outcome, *, holder: str) -> bool:
+    """Tell whether ``settle`` has written ``outcome`` already.
+
+    It has if a commit went through whose confirmation was lost with the connection.
+    """
+    batch_id, number = outcome.key
+    return (
+        connection.execute(
+            select(literal(1)).where(
+                Row.batch_id == batch_id,
+                Row.number == number,
+                Row.claim == holder,
+                Row.attempts == outcome.attempts,
+                Row.status != "running",
+            )
+        ).first()
+        is not None
+    )
+
+
+def expire(connection: Connection, batch_id: str, *, grace: float, by: str) -> int:
+    """Move running rows whose lease ran out over ``grace`` seconds ago back to pending.
+
+    Their worker is gone. Within the grace their own message, delivered again, restarts them. A
+    row that has lost MAX_LOSSES workers fails instead. Return how many were moved.
+    """
+    return _lose(connection, by, Row.batch_id == batch_id, Row.lease_until < in_seconds(-grace))
+
+
+def give_up(connection: Connection, *, worker: str, by: str) -> int:
+    """Move the rows that the dead ``worker`` (a Celery node name) ran back to pending.
+
+    Only for a caller that knows the process to be gone, and so need not wait for its leases.
+    """
+    return _lose(connection, by, Row.worker == worker)
+
+
+def _lose(connection: Connection, by: str, *which: Any) -> int:
+    poisoned = Row.losses + 1 >= MAX_LOSSES
+    moved = connection.execute(
+        update(Row)
+        .where(Row.status == "running", *which)
+        .values(
+            status=case((poisoned, "failed"), else_="pending"),
+            error=case((poisoned, _poison_reason()), else_=Row.error),
+            finished_at=case((poisoned, now()), else_=None),
+            losses=Row.losses + 1,
+            lease_until=None,
+            due_at=None,
+        )
+        .returning(Row.batch_id, Row.status)
+    ).all()
+    failed: dict[str, dict[str, float]] = {}
+    for row in moved:
+        if row.status == "failed":
+            _add(failed, row.batch_id, failed=1)
+    _tally(connection, by, failed)
+    return len(moved)
+
+
+def stop(connection: Connection, batch_id: str, reason: str) -> bool:
+    """Stop a batch because none of its rows can succeed. Return False if it does not run."""
+    return _change(connection, batch_id, _ACTIVE, "stopped", reason=_text(reason))
+
+
+def cancel(connection: Connection, batch_id: str, *, by: str) -> bool:
+    """Cancel a batch: rows not yet started end cancelled, running ones finish.
+
+    Workers drop what is queued from the moment this commits. Return False if it had ended.
+    """
+    if not _change(connection, batch_id, (*_ACTIVE, "stopped"), "cancelled", finished_at=now()):
+        return False
+    ended = connection.execute(
+        update(Row)
+        .where(Row.batch_id == batch_id, Row.status.in_(("pending", "queued")))
+        .values(status="cancelled", finished_at=now(), due_at=None)
+    ).rowcount
+    _tally(connection, by, {batch_id: {"cancelled": ended}})
+    return True
+
+
+def reopen(connection: Connection, batch_id: str) -> bool:
+    """Let a stopped batch go on, as one whose rows may not all be recorded yet.
+
+    Return False if it was not stopped. Rows that a worker gave back are pending; those it dropped
+    from the queue are found queued without a message.
+    """
+    return _change(connection, batch_id, ("stopped",), "loading", reason=None)
+
+
+def move_queue(connection: Connection, batch_id: str, queue: str) -> None:
+    """Let the batch be fed to another queue from now on."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(queue=queue))
+
+
+def retry_failed(
+    connection: Connection, batch_id: str, numbers: Sequence[int] | None, *, by: str
+) -> list[int]:
+    """Move failed rows (all, or those numbered) back to pending, with all their tries again.
+
+    The batch runs again. Return the numbers of the rows moved.
+    """
+    which = [Row.batch_id == batch_id, Row.status == "failed"]
+    if numbers is not None:
+        which.append(Row.number.in_(numbers))
+    moved = connection.execute(
+        update(Row)
+        .where(*which)
+        .values(status="pending", retries=0, losses=0, due_at=None, finished_at=None, error=None)
+        .returning(Row.number)
+    )
+    again = sorted(moved.scalars())
+    if again:
+        _change(
+            connection,
+            batch_id,
+            ("finished", "cancelled"),
+            "running",
+            reason=None,
+            finished_at=None,
+        )
+        _tally(connection, by, {batch_id: {"failed": -len(again)}})
+    return again
+
+
+def finish_batch(connection: Connection, batch_id: str) -> bool:
+    """Mark a running batch finished if all its rows have ended. Return whether it did."""
+    unfinished = or_(
+        exists().where(Row.batch_id == batch_id, Row.status == "pending"),
+        exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
+    )
+    return _change(connection, batch_id, ("running",), "finished", ~unfinished, finished_at=now())
+
+
+def _change(
+    connection: Connection,
+    batch_id: str,
+    before: Sequence[str],
+    after: str,
+    *conditions: Any,
+    **values: Any,
+) -> bool:
+    changed = connection.execute(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.status.in_(before), *conditions)
+        .values(status=after, **values)
+    )
+    return changed.rowcount == 1
+
+
+def _poison_reason() -> Any:
+    return literal(f"its worker vanished {MAX_LOSSES} times while it ran this row", Text)
+
+
+def _text(value: str | None) -> str | None:
+    """Return ``value`` without NUL, which PostgreSQL's text can't hold."""
+    return None if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    for start in range(0, len(items), _KEYS_AT_ONCE):
+        yield items[start : start + _KEYS_AT_ONCE]
+
+
+def _add(sums: dict[str, dict[str, float]], batch_id: str, **amounts: float) -> None:
+    batch = sums.setdefault(batch_id, {})
+    for name, amount in amounts.items():
+        batch[name] = batch.get(name, 0) + amount
+
+
+def _tally(connection: Connection, holder: str, sums: Mapping[str, Mapping[str, float]]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    shard = crc32(holder.encode()) % TALLY_SHARDS
+    for batch_id in sorted(sums):  # in one order, so that two writers can't wait for each other
+        amounts = sums[batch_id]
+        new = dialect.insert(Tally).values(
+            batch_id=batch_id, minute=minute(), shard=shard, **amounts
+        )
+        connection.execute(
+            new.on_conflict_do_update(
+                index_elements=["batch_id", "minute", "shard"],
+                set_={name: getattr(Tally, name) + new.excluded[name] for name in amounts},
+            )
+        )

@@ -1,0 +1,222 @@
+"""The queue contract: Celery's app, its wire format, and the Redis keys they live in.
+
+A message holds a batch id and a row number, nothing else: what is in a row never passes Redis.
+Kombu keeps waiting messages in the list named like the queue, and delivered ones that are not yet
+acknowledged in the hash `QUEUE.unacked`: together they are what the autoscaler counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis
+from celery import Celery
+from kombu.entity import Exchange
+from kombu.entity import Queue as KombuQueue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from rowfleet.errors import InputError, ServiceError
+from rowfleet.settings import Settings
+
+#: The one task there is: analyze a row.
+TASK_NAME = "rowfleet.analyze"
+
+#: Messages sent to Redis at once: large enough that round trips vanish, small enough (about 1 MB)
+#: that nobody else waits for long.
+PUSH_CHUNK = 1_000
+
+#: Seconds to wait for Redis to answer a connect or a command.
+SOCKET_TIMEOUT = 10
+
+#: Seconds between looks for messages whose worker fell silent.
+RESTORE_INTERVAL = 5
+#: Seconds after which another worker may look, if the one that did died while looking.
+RESTORE_MUTEX_EXPIRE = 30
+
+
+def celery_app(settings: Settings) -> Celery:
+    """Return the Celery app that both programs share; the worker adds its task to it.
+
+    Raises InputError if no broker is named.
+    """
+    url = _url(settings)
+    if url.startswith("unix://"):
+        url = url.replace("unix://", "redis+socket://", 1)  # kombu's name for it
+    queue = settings.queue
+    app = Celery("rowfleet", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=queue,
+        task_queues=[KombuQueue(queue, Exchange(queue, type="direct"), routing_key=queue)],
+        task_default_exchange=queue,
+        task_default_routing_key=queue,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        # The row's fate is in the ledger; Celery's limits end a prefork child that is stuck.
+        task_time_limit=settings.time_limit,
+        task_soft_time_limit=settings.soft_time_limit,
+        worker_concurrency=settings.slots,
+        worker_pool=settings.pool,
+        worker_max_tasks_per_child=100,
+        worker_hijack_root_logger=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=SOCKET_TIMEOUT,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "unacked_key": f"{queue}.unacked",
+            "unacked_index_key": f"{queue}.unacked_index",
+            "unacked_mutex_key": f"{queue}.unacked_mutex",
+            "unacked_mutex_expire": RESTORE_MUTEX_EXPIRE,
+            "unacked_restore_interval": RESTORE_INTERVAL,
+            "unacked_restore_throttle": 1,
+            "global_keyprefix": settings.key_prefix,
+            "socket_connect_timeout": SOCKET_TIMEOUT,
+            "socket_keepalive": True,
+            "health_check_interval": SOCKET_TIMEOUT,
+        },
+    )
+    return app
+
+
+def _url(settings: Settings) -> str:
+    if settings.redis_url is None:
+        raise InputError("REDIS_URL is not set; write REDIS_URL=redis://HOST:6379/0")
+    return settings.redis_url.get_secret_value()
+
+
+class Queue:
+    """The row queue of one fleet, for those who fill it and look at it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare a connection; the first use makes it."""
+        url = _url(settings)
+        self.name = settings.queue
+        self._prefix = settings.key_prefix
+        self._redis: redis.Redis = redis.Redis.from_url(
+            url,
+            socket_timeout=SOCKET_TIMEOUT,
+            socket_connect_timeout=SOCKET_TIMEOUT,
+            health_check_interval=SOCKET_TIMEOUT,
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._template = _message_template(celery_app(settings))
+
+    def _key(self, suffix: str = "") -> str:
+        return f"{self._prefix}{self.name}{suffix}"
+
+    def check(self) -> None:
+        """Ask the broker for a sign of life. Raises ServiceError if there is none."""
+        with self._reported():
+            self._redis.ping()
+
+    def push(self, batch_id: str, numbers: Sequence[int]) -> None:
+        """Append a message for each row, in order. Raises ServiceError if Redis doesn't take it."""
+        with self._reported():
+            for start in range(0, len(numbers), PUSH_CHUNK):
+                part = numbers[start : start + PUSH_CHUNK]
+                self._redis.lpush(self._key(), *(self._message(batch_id, n) for n in part))
+
+    def _message(self, batch_id: str, number: int) -> str:
+        task_id = f"{batch_id}.{number}"
+        args = (batch_id, number)
+        message = self._template
+        body = json.dumps([args, {}, _EMBED]).encode()
+        return json.dumps(
+            {
+                **message,
+                "body": base64.b64encode(body).decode(),
+                "headers": {
+                    **message["headers"],
+                    "id": task_id,
+                    "root_id": task_id,
+                    "argsrepr": repr(args),
+                },
+                "properties": {
+                    **message["properties"],
+                    "correlation_id": task_id,
+                    "delivery_tag": str(uuid.uuid4()),
+                },
+            }
+        )
+
+    def depth(self) -> tuple[int, int]:
+        """Return how many messages wait, and how many are delivered but not acknowledged."""
+        with self._reported():
+            pipe: Any = self._redis.pipeline(transaction=True)
+            waiting, unacked = pipe.llen(self._key()).hlen(self._key(".unacked")).execute()
+        return int(waiting), int(unacked)
+
+    def present(self) -> set[tuple[str, int]]:
+        """Return the rows that have a message, waiting or delivered."""
+        with self._reported():
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.lrange(self._key(), 0, -1)
+            waiting, unacked = pipe.hvals(self._key(".unacked")).execute()
+        delivered = (json.loads(value)[0] for value in unacked)
+        return set(_rows_of([*map(json.loads, waiting), *delivered]))
+
+    @contextmanager
+    def turn(self, name: str, holder: str, seconds: float) -> Iterator[bool]:
+        """Yield whether ``holder`` has the turn at ``name``, for ``seconds`` unless it asks again.
+
+        It spares work; nothing relies on it for correctness.
+        """
+        key = self._key(f".{name}")
+        with self._reported():
+            mine = self._redis.set(key, holder, nx=True, px=int(seconds * 1000))
+            if not mine and self._redis.get(key) == holder.encode():
+                mine = self._redis.set(key, holder, xx=True, px=int(seconds * 1000))
+        yield bool(mine)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            raise ServiceError(f"the broker {self._where()} can't be reached: {error}") from None
+
+    def _where(self) -> str:
+        at = self._redis.connection_pool.connection_kwargs
+        return str(at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}")
+
+
+#: What Celery's protocol 2 carries beside args and kwargs; rows have no callbacks or chains.
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def _message_template(app: Celery) -> dict[str, Any]:
+    """Return a message as Celery and kombu write it, to be filled in for each row."""
+    amqp = app.amqp
+    message = amqp.as_task_v2("", TASK_NAME, (), {}, origin="rowfleet", ignore_result=True)
+    queue = app.conf.task_default_queue
+    return {
+        "body": "",
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {**message.headers, "kwargsrepr": "{}"},
+        "properties": {
+            **message.properties,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": queue, "routing_key": queue},
+            "priority": 0,
+            "body_encoding": "base64",
+        },
+    }
+
+
+def _rows_of(messages: Iterable[Any]) -> Iterator[tuple[str, int]]:
+    for message in messages:
+        if message.get("headers", {}).get("task") == TASK_NAME:
+            args = json.loads(base64.b64decode(message["body"]))[0]
+            yield cast("str", args[0]), int(args[1])

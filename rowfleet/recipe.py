@@ -1,0 +1,276 @@
+"""A recipe says what to ask about a row: columns, prompt, output schema, model and its options.
+
+The prompt is the same text for every row of a batch. Cell text never enters it: the analyzer sends
+the row as JSON in a message of its own. That keeps instructions and data apart, and lets the API
+cache the prompt. So placeholders (`{currency}`) name the recipe's own `variables`, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from rowfleet.errors import InputError
+
+#: The recipe that is used when none is named: it audits invoices for refunds.
+DEFAULT_RECIPE = "invoice-refunds"
+
+#: A recipe is a page of text. A larger file is a mistake (1 MiB).
+MAX_RECIPE_BYTES = 1 << 20
+
+Analyzer = Literal["openai", "rules"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Part):
+    """A column that is sent to the analyzer under ``name``, found by its name or an alias."""
+
+    name: str = Field(min_length=1)
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+
+
+def _named(value: Any) -> Any:
+    """Let a column be written as its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class ModelOptions(_Part):
+    """Options passed to the API as they are; what is not set is not sent."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    seed: int | None = None
+
+
+class Recipe(_Part):
+    """One validated recipe. ``load`` and ``bundled`` make it; the batch keeps a snapshot."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    description: str = ""
+    analyzer: Analyzer | None = None
+    model: str | None = Field(default=None, min_length=1)
+    api: Literal["chat_completions", "responses"] = "chat_completions"
+    options: ModelOptions = ModelOptions()
+    #: Columns to send. Empty means every column of the sheet, under its own name.
+    columns: tuple[Annotated[Column, BeforeValidator(_named)], ...] = ()
+    #: Columns that together identify the thing a row is about; two rows that agree are duplicates.
+    identity: tuple[str, ...] = ()
+    variables: dict[str, str | int | float] = {}
+    prompt: str = Field(min_length=1)
+    output: dict[str, Any]
+    #: Property of the output → header of its column in the finished sheet.
+    result_columns: dict[str, str] = {}
+
+    @field_validator("output")
+    @classmethod
+    def _is_an_object_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            where = "/".join(str(part) for part in error.absolute_path) or "the top"
+            raise ValueError(f"not a JSON schema, at {where}: {error.message}") from None
+        if schema.get("type") != "object" or not schema.get("properties"):
+            raise ValueError('must be a JSON schema with "type: object" and "properties"')
+        return schema
+
+    @model_validator(mode="after")
+    def _refers_to_what_is_there(self) -> Recipe:
+        names = [column.name for column in self.columns]
+        folded = [fold(name) for column in self.columns for name in (column.name, *column.aliases)]
+        for name in names:
+            if folded.count(fold(name)) > 1:
+                raise ValueError(f"columns names {name!r} twice")
+        for name in self.identity:
+            if names and name not in names:
+                raise ValueError(f"identity names {name!r}, which is not one of the columns")
+        for field in self.result_columns:
+            if field not in self.output["properties"]:
+                raise ValueError(f"result_columns names {field!r}, which output does not have")
+        headers = list(self.headers().values())
+        for header in headers:
+            if headers.count(header) > 1:
+                raise ValueError(f"result_columns gives the header {header!r} twice")
+        self._fill()
+        return self
+
+    def headers(self) -> dict[str, str]:
+        """Return output property → header of its result column, in the schema's order."""
+        return {
+            field: self.result_columns.get(
+                field, "AI_" + field.replace("_", " ").title().replace(" ", "_")
+            )
+            for field in self.output["properties"]
+        }
+
+    def instructions(self) -> str:
+        """Return the prompt with the recipe's variables filled in: the same for every row."""
+        return self._fill()
+
+    def _fill(self) -> str:
+        try:
+            parts = list(Formatter().parse(self.prompt))
+        except ValueError as error:
+            raise ValueError(f"prompt: {error}; write a literal brace as {{{{ or }}}}") from None
+        for _, field, spec, conversion in parts:
+            if field is None:
+                continue
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", field) or spec or conversion:
+                raise ValueError(f"prompt: {{{field}}} must be a plain name from variables")
+            if field not in self.variables:
+                raise ValueError(
+                    f"prompt: {{{field}}} is not in variables; a row's cells are sent beside the "
+                    f"prompt, so name a column in words (the {field} column)"
+                )
+        return self.prompt.format_map(self.variables).strip()
+
+    def strict_schema(self) -> dict[str, Any]:
+        """Return ``output`` as strict structured output wants it: closed, all properties required.
+
+        https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+        """
+        return self._strict_schema
+
+    @cached_property
+    def _strict_schema(self) -> dict[str, Any]:
+        closed: dict[str, Any] = _close(self.output)
+        return closed
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        return Draft202012Validator(self._strict_schema)
+
+    def problem_with(self, output: Any) -> str | None:
+        """Return what is wrong with an output by the strict schema, None if it is valid."""
+        problem = next(iter(self._validator.iter_errors(output)), None)
+        if problem is None:
+            return None
+        where = "/".join(map(str, problem.absolute_path))
+        return f"{where + ': ' if where else ''}{problem.message[:200]}"
+
+    def canonical(self) -> str:
+        """Return the recipe as canonical JSON; equal recipes give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def match_columns(self, header: tuple[str, ...], where: str) -> dict[str, int]:
+        """Return the name each sent column has for the model → its index in ``header``.
+
+        Names match whatever their case, spaces, dashes and underscores. Raises InputError, which
+        names ``where`` (file and sheet), for required columns that ``header`` lacks.
+        """
+        if not self.columns:
+            return {name: index for index, name in enumerate(header)}
+        at = {fold(name): index for index, name in reversed(list(enumerate(header)))}
+        found: dict[str, int] = {}
+        missing = []
+        for column in self.columns:
+            hits = [at[key] for key in map(fold, (column.name, *column.aliases)) if key in at]
+            if hits:
+                found[column.name] = hits[0]
+            elif column.required:
+                missing.append(column.name)
+        if missing:
+            raise InputError(
+                f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
+                f"and the header has only {', '.join(header)}"
+            )
+        return found
+
+
+def fold(name: str) -> str:
+    """Return a column name without case, spaces, dashes and underscores, for comparing."""
+    return re.sub(r"[\s_\-]+", "", name).casefold()
+
+
+def _columns(names: list[str]) -> str:
+    return f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+#: Keywords whose value is a schema, a list of schemas, or a mapping from names to schemas.
+_ONE, _MANY = ("items", "additionalItems", "not"), ("anyOf", "allOf", "oneOf", "prefixItems")
+_NAMED = ("properties", "$defs", "definitions")
+
+
+def _close(schema: Any) -> Any:
+    """Return a copy of ``schema`` with every object closed and all its properties required."""
+    if not isinstance(schema, dict):
+        return schema
+    closed = dict(schema)
+    for key in _ONE:
+        if key in closed:
+            closed[key] = _close(closed[key])
+    for key in _MANY:
+        if key in closed:
+            closed[key] = [_close(part) for part in closed[key]]
+    for key in _NAMED:
+        if key in closed:
+            closed[key] = {name: _close(part) for name, part in closed[key].items()}
+    if "properties" in closed:
+        closed["additionalProperties"] = False
+        closed["required"] = list(closed["properties"])
+    return closed
+
+
+def bundled(name: str = DEFAULT_RECIPE) -> Recipe:
+    """Return a recipe that ships with Rowfleet."""
+    text = resources.files("rowfleet").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
+    return parse(text, f"the bundled recipe {name}")
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe file. Raises InputError with a sentence that names the file and the field."""
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise InputError(f"{path}: larger than 1 MiB; a recipe is a page of YAML")
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as a recipe: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Recipe:
+    """Return the recipe that the YAML ``text`` holds; ``where`` is named in errors."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: a recipe is a YAML mapping with name, prompt and output")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"]) or "recipe"
+        parts.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,194 @@
+"""Settings, read once from the environment at a program's edge.
+
+Standard names where there are any (`REDIS_URL`, `DATABASE_URL`, `OPENAI_API_KEY`,
+`OPENAI_BASE_URL`), `ROWFLEET_*` for the rest. A misspelt name or an impossible value is an error
+that names it, so that nothing runs for hours on a default nobody wanted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from rowfleet.errors import InputError
+from rowfleet.recipe import Analyzer
+
+Pool = Literal["threads", "prefork", "gevent", "solo"]
+
+#: Schemes redis-py and kombu both take; `sentinel://` is kombu's alone.
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+#: Databases the ledger knows: the driver it uses for each.
+DATABASE_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+}
+
+
+class Settings(BaseModel):
+    """All settings, by the field each environment variable fills."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    redis_url: SecretStr | None = None
+    database_url: SecretStr | None = None
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    model: str = Field(default="gpt-5-mini", min_length=1)
+    analyzer: Analyzer | None = None
+    #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
+    slots: int = Field(default=100, ge=1, le=10_000)
+    pool: Pool = "threads"
+    #: How often a row is tried again after a transient error.
+    max_retries: int = Field(default=3, ge=0, le=100)
+    #: Seconds between tries, unless the API asks for another time with Retry-After.
+    retry_delay: float = Field(default=60, ge=0, le=86_400)
+    #: Seconds a row may take before its call is cancelled.
+    soft_time_limit: float = Field(default=540, gt=0, le=86_400)
+    #: Seconds after which a row that did not even react to that is given up.
+    time_limit: float = Field(default=600, gt=0, le=86_400)
+    #: The queue's high-water mark, in rows.
+    window: int = Field(default=10_000, ge=1, le=1_000_000)
+    queue: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")] = "rowfleet"
+    #: Seconds after which a message whose worker fell silent is delivered again.
+    visibility_timeout: int = Field(default=75, ge=5, le=3600)
+    #: Prefix of every Redis key, for a Redis that others use too.
+    key_prefix: str = ""
+
+    @field_validator(
+        "openai_api_key", "openai_base_url", "redis_url", "database_url", mode="before"
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Take an empty variable, as templates like to leave behind, for an unset one."""
+        return None if value == "" else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            database_url(value.get_secret_value())
+        return value
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_an_http_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(
+                    "must be an http:// or https:// URL, like https://api.openai.com/v1"
+                )
+        return value
+
+    @field_validator("time_limit")
+    @classmethod
+    def _is_above_the_soft_one(cls, value: float, info: object) -> float:
+        soft = getattr(info, "data", {}).get("soft_time_limit")
+        if soft is not None and value <= soft:
+            raise ValueError(f"must be above ROWFLEET_SOFT_TIME_LIMIT ({soft:g} s)")
+        return value
+
+    def default_analyzer(self) -> Analyzer:
+        """Return the analyzer for a recipe that names none: `openai` where a key is set."""
+        return self.analyzer or ("openai" if self.openai_api_key else "rules")
+
+
+def _variable(field: str) -> str:
+    standard = ("redis_url", "database_url", "openai_api_key", "openai_base_url")
+    return field.upper() if field in standard else f"ROWFLEET_{field.upper()}"
+
+
+#: Environment variable → field of Settings.
+VARIABLES = {_variable(field): field for field in Settings.model_fields}
+
+#: Settings of single programs, which those read themselves.
+OTHER_VARIABLES = frozenset({"ROWFLEET_HEALTH_FILE", "ROWFLEET_EXIT_WITH_STDIN"})
+
+
+def load(environ: Mapping[str, str] | None = None, **options: object) -> Settings:
+    """Read the settings from ``environ`` (default ``os.environ``); ``options`` win over it.
+
+    An option that is None was not given. Raises InputError with a sentence that names the variable.
+    """
+    environ = os.environ if environ is None else environ
+    for name in environ:
+        if name.startswith("ROWFLEET_") and name not in VARIABLES and name not in OTHER_VARIABLES:
+            close = difflib.get_close_matches(
+                name, [v for v in VARIABLES if v.startswith("ROW")], n=1
+            )
+            hint = (
+                f"did you mean {close[0]}?"
+                if close
+                else f"there are {', '.join(sorted(VARIABLES))}"
+            )
+            raise InputError(f"{name} is not a setting of Rowfleet; {hint}")
+    values: dict[str, object] = {
+        field: environ[name] for name, field in VARIABLES.items() if environ.get(name, "") != ""
+    }
+    values |= {field: value for field, value in options.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise InputError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _sentence(item: object) -> str:
+    assert isinstance(item, dict)
+    field = str(item["loc"][0])
+    message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    secret = field in ("redis_url", "database_url", "openai_api_key")
+    given = "" if secret or "input" not in item else f"={item['input']}"
+    return f"{_variable(field)}{given}: {message}"
+
+
+def check_redis_url(url: str) -> None:
+    """Raise ValueError, without the URL's password in it, if ``url`` is no Redis URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in REDIS_SCHEMES:
+        raise ValueError("must start with redis://, rediss:// (TLS) or unix://")
+    if parts.scheme != "unix":
+        if not parts.hostname:
+            raise ValueError("has no host; write redis://HOST:6379/0")
+        if port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdigit()):
+            raise ValueError("must end in a database number, like redis://HOST:6379/0")
+
+
+def database_url(url: str) -> URL:
+    """Return the SQLAlchemy URL for ``url`` with the driver the ledger uses.
+
+    Raises ValueError, without the URL's password in it, if it is none or of an unknown database.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername not in (*DATABASE_DRIVERS, *DATABASE_DRIVERS.values()):
+            raise ValueError("must start with postgresql:// or sqlite:///")
+    except ArgumentError:
+        raise ValueError(
+            "is not a database URL; write postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+    driver = DATABASE_DRIVERS.get(parsed.drivername, parsed.drivername)
+    if driver.startswith("sqlite") and not parsed.database:
+        raise ValueError("names no file; write sqlite:///ledger.db")
+    if driver.startswith("postgresql") and not parsed.host and "host" not in parsed.query:
+        raise ValueError("has no host; write postgresql://USER:PASSWORD@HOST/NAME")
+    return parsed.set(drivername=driver)
