@@ -1,0 +1,284 @@
+"""The worker's one hand on the ledger: claims, results and leases, in grouped transactions.
+
+Slots ask and wait; one thread per process writes. While a transaction commits, the next requests
+gather, so a busy process commits a few times a second and needs one connection. If the ledger is
+away the slots wait, and with them the fetching: nothing piles up, and no result is acknowledged
+that is not saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.engine import is_unavailable, unreachable, wait_for_schema
+from rowfleet.ledger.queries import BatchRecord
+from rowfleet.ledger.transitions import Claimed, Key, Outcome
+from rowfleet.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+#: Most requests in one transaction: some ten milliseconds of work.
+GROUP = 200
+
+#: Batches whose recipe is kept at hand.
+BATCHES_KEPT = 64
+
+#: Seconds between tries while the ledger is away, at first and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """What a worker needs to know of a row's batch."""
+
+    record: BatchRecord
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A claimed row with all that its question needs."""
+
+    row: Claimed
+    batch: BatchInfo
+    duplicate_of: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that is not to be run, and why: it has ended, somebody has it, its batch stands."""
+
+    why: str
+
+
+@dataclass(slots=True)
+class _Request:
+    #: "claim" with a Key, "settle" with an Outcome, or "stop" with (batch id, reason).
+    kind: str
+    what: Any
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Bookkeeper:
+    """Claims and settles rows for all slots of one process. Thread-safe."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        worker: str,
+        lease: float,
+        time_limit: float,
+        on_stuck: Callable[[], None] | None = None,
+    ) -> None:
+        """``worker`` is Celery's node name; ``lease`` and ``time_limit`` are in seconds.
+
+        ``on_stuck`` is called once if a row outlives ``time_limit``: its slot can't be freed.
+        """
+        self.holder = uuid.uuid4().hex
+        self._engine = engine
+        self._worker = worker
+        self._lease = lease
+        self._time_limit = time_limit
+        self._on_stuck = on_stuck
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._batches: dict[str, BatchInfo] = {}
+        self._running: dict[Key, tuple[int, float]] = {}
+        self._stuck: set[Key] = set()
+        self._renew_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
+        self._thread.start()
+
+    def claim(self, key: Key) -> Assignment | Refused:
+        """Claim a row for this process; waits while the ledger is away."""
+        result: Assignment | Refused = self._ask("claim", key)
+        return result
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Save how a row ended; waits while the ledger is away. Return whether it counted."""
+        result: bool = self._ask("settle", outcome)
+        return result
+
+    def stop_batch(self, batch_id: str, reason: str) -> None:
+        """Stop a batch that can't succeed."""
+        self._ask("stop", (batch_id, reason))
+
+    def running(self) -> int:
+        """Return how many rows this process runs now, stuck ones not counted."""
+        return len(self._running)
+
+    def is_stuck(self) -> bool:
+        """Tell whether a slot holds a row for longer than the hard time limit."""
+        return bool(self._stuck)
+
+    def _ask(self, kind: str, what: Any) -> Any:
+        request = _Request(kind, what)
+        self._requests.put(request)
+        return request.future.result()
+
+    def _run(self) -> None:
+        wait_for_schema(self._engine)
+        while True:
+            group = self._gather()
+            try:
+                self._persist(group)
+            except Exception as error:
+                log.exception("the ledger refused a transaction")
+                for request in group:
+                    if not request.future.done():
+                        request.future.set_exception(error)
+
+    def _gather(self) -> list[_Request]:
+        """Return what has been asked for; empty when it is time to renew the leases."""
+        group = []
+        wait = max(0.0, self._renew_at - time.monotonic())
+        try:
+            group.append(self._requests.get(timeout=wait))
+            while len(group) < GROUP:
+                group.append(self._requests.get_nowait())
+        except queue.Empty:
+            pass
+        return group
+
+    def _persist(self, group: list[_Request]) -> None:
+        """Do all of ``group`` in one transaction; try again for as long as the ledger is away."""
+        pause, away = FIRST_PAUSE, False
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    results = self._work(connection, group, again=away)
+            except DBAPIError as error:
+                if not is_unavailable(error):
+                    raise
+                if not away:
+                    log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
+                away = True
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                if pause > 1:
+                    wait_for_schema(self._engine, poll=pause)
+                continue
+            if away:
+                log.warning("the ledger answers again")
+            self._confirm(group, results)
+            return
+
+    def _work(self, connection: Connection, group: list[_Request], *, again: bool) -> list[Any]:
+        if time.monotonic() >= self._renew_at:
+            transitions.renew(
+                connection, list(self._running), holder=self.holder, lease=self._lease
+            )
+        outcomes = [r.what for r in group if r.kind == "settle"] + self._overdue()
+        settled = transitions.settle(connection, outcomes, holder=self.holder)
+        for request in group:
+            if request.kind == "stop":
+                transitions.stop(connection, *request.what)
+        keys = [r.what for r in group if r.kind == "claim" and r.what not in self._running]
+        claimed: dict[Key, Claimed] = {}
+        if keys:
+            claimed = transitions.claim(
+                connection, keys, holder=self.holder, worker=self._worker, lease=self._lease
+            )
+        results: list[Any] = []
+        for request in group:
+            match request.kind:
+                case "claim":
+                    row = claimed.pop(request.what, None)
+                    results.append(
+                        self._assignment(connection, row)
+                        if row
+                        else Refused(self._why(connection, request.what))
+                    )
+                case "settle":
+                    results.append(
+                        request.what.key in settled
+                        or (
+                            again
+                            and transitions.settled_before(
+                                connection, request.what, holder=self.holder
+                            )
+                        )
+                    )
+                case _:
+                    results.append(None)
+        return results
+
+    def _confirm(self, group: list[_Request], results: list[Any]) -> None:
+        """After the commit: remember what runs, and answer who asked."""
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + self._lease / 4
+        for request, result in zip(group, results, strict=True):
+            if isinstance(result, Assignment):
+                self._running[result.row.key] = (result.row.attempts, now)
+            elif request.kind == "settle":
+                self._running.pop(request.what.key, None)
+                self._stuck.discard(request.what.key)
+            request.future.set_result(result)
+        self._note_stuck(now)
+
+    def _overdue(self) -> list[Outcome]:
+        now = time.monotonic()
+        return [
+            Outcome(
+                key,
+                attempts,
+                "pending",
+                error=f"over the hard time limit of {self._time_limit:g} s",
+                latency=now - started,
+            )
+            for key, (attempts, started) in self._running.items()
+            if now - started > self._time_limit
+        ]
+
+    def _note_stuck(self, now: float) -> None:
+        late = [k for k, (_, at) in self._running.items() if now - at > self._time_limit]
+        if not late:
+            return
+        for key in late:
+            del self._running[key]
+            log.error("row %s of %s is over its hard time limit; its slot is lost", key[1], key[0])
+        first = not self._stuck
+        self._stuck.update(late)
+        if first and self._on_stuck:
+            self._on_stuck()
+
+    def _assignment(self, connection: Connection, row: Claimed) -> Assignment:
+        batch = self._batch(connection, row.key[0])
+        duplicates: list[int] = []
+        if row.identity is not None and batch.record.analyzer == "rules":
+            duplicates = queries.earlier_duplicates(
+                connection, row.key[0], row.identity, row.key[1]
+            )
+        return Assignment(row, batch, duplicates)
+
+    def _batch(self, connection: Connection, batch_id: str) -> BatchInfo:
+        info = self._batches.get(batch_id)
+        if info is None:
+            record = queries.get_batch(connection, batch_id)
+            info = BatchInfo(record, Recipe.model_validate(record.recipe))
+            if len(self._batches) >= BATCHES_KEPT:
+                self._batches.pop(next(iter(self._batches)))
+            self._batches[batch_id] = info
+        return info
+
+    def _why(self, connection: Connection, key: Key) -> str:
+        state = queries.row_state(connection, *key)
+        if state is None:
+            return "not in the ledger"
+        row, batch = state
+        if batch in ("stopped", "cancelled"):
+            return f"its batch is {batch}"
+        return {"running": "another worker runs it"}.get(row, f"it is {row} already")

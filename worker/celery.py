@@ -1,0 +1,153 @@
+"""The Celery app: `celery -A worker worker`, and so `inspect`, `events`, `flower`, `purge`.
+
+Reads its settings when it is imported, and ends the process with one sentence if they are wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from celery.signals import celeryd_init, worker_process_init
+
+from rowfleet import settings as configuration
+from rowfleet.errors import InputError
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.queue import TASK_NAME, celery_app
+from worker.analyzers import Analyzer
+from worker.bookkeeper import Bookkeeper
+from worker.heartbeat import VisibilityHeartbeat
+from worker.keeper import Keeper
+from worker.row import Limits, RowFailed, run_row
+
+#: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
+#: is delivered again, its claim has run out.
+LEASE = 0.6
+
+#: Exit code of a worker that ends because a slot is stuck for good (sysexits.h, EX_SOFTWARE).
+EXIT_STUCK = 70
+
+
+def _start() -> tuple[configuration.Settings, Any]:
+    try:
+        settings = configuration.load()
+        if settings.database_url is None:
+            raise InputError("DATABASE_URL is not set; write DATABASE_URL=postgresql://…")
+        return settings, celery_app(settings)
+    except InputError as error:
+        sys.stderr.write(f"rowfleet: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+settings, app = _start()
+app.rowfleet_settings = settings
+app.steps["consumer"].add(VisibilityHeartbeat)
+app.steps["worker"].add(Keeper)
+app.set_default()
+
+_limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
+_node = f"celery@{os.uname().nodename}"
+_lock = threading.Lock()
+_books: Bookkeeper | None = None
+_analyzers: dict[str, Analyzer] = {}
+
+
+@celeryd_init.connect(weak=False)
+def _learn_name(sender: str, **_: Any) -> None:
+    global _node  # noqa: PLW0603 (Celery tells it once, before anything starts)
+    _node = sender
+    if settings.pool == "gevent" and "gevent.monkey" not in sys.modules:
+        # Celery patches the standard library only when its own option asks for the pool.
+        sys.stderr.write("rowfleet: ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`\n")
+        raise SystemExit(InputError.exit_code)
+
+
+@worker_process_init.connect(weak=False)
+def _forget_parents_books(**_: Any) -> None:
+    """A forked child has its parent's memory, but not its threads: it keeps books of its own."""
+    global _books, _lock
+    _books, _lock = None, threading.Lock()
+    _analyzers.clear()
+
+
+def books() -> Bookkeeper:
+    """Return this process's bookkeeper; the first call starts it."""
+    global _books  # noqa: PLW0603
+    with _lock:
+        if _books is None:
+            assert settings.database_url is not None
+            _books = Bookkeeper(
+                open_ledger(settings.database_url.get_secret_value()),
+                worker=_node,
+                lease=LEASE * settings.visibility_timeout,
+                time_limit=settings.time_limit,
+                on_stuck=_end_when_drained,
+            )
+        return _books
+
+
+def analyzer(name: str) -> Analyzer:
+    """Return the analyzer of that name, one per process."""
+    with _lock:
+        if name not in _analyzers:
+            _analyzers[name] = _make_analyzer(name)
+        return _analyzers[name]
+
+
+def _make_analyzer(name: str) -> Analyzer:
+    if name == "rules":
+        from worker.analyzers.rules import RulesAnalyzer
+
+        return RulesAnalyzer()
+    from worker.analyzers.openai import OpenAIAnalyzer
+
+    key = settings.openai_api_key
+    return OpenAIAnalyzer(key.get_secret_value() if key else None, settings.openai_base_url)
+
+
+@app.task(name=TASK_NAME, throws=(RowFailed,))
+def analyze(batch_id: str, row_number: int) -> str:
+    """Analyze one row; the message is acknowledged when the ledger has its result."""
+    return run_row(batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits)
+
+
+def _end_when_drained() -> None:
+    """Let the other slots finish, then end the process: a stuck thread can't be ended alone."""
+
+    def drain() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while books().running():
+            time.sleep(0.5)
+        os._exit(EXIT_STUCK)
+
+    threading.Thread(target=drain, name="drain", daemon=True).start()
+
+
+def _is_stuck() -> bool:
+    return _books is not None and _books.is_stuck()
+
+
+def _end_with_stdin() -> None:
+    """Shut down when standard input ends: `rowfleet local` holds its other end."""
+    while select.select([0], [], []) and os.read(0, 1024):  # select: a bare read stops gevent
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+# They say a line a request, and a line a look at the schema.
+for chatty in ("httpx2", "httpcore2", "openai", "alembic"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
+
+if os.environ.get("ROWFLEET_EXIT_WITH_STDIN"):
+    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+
+if health_file := os.environ.get("ROWFLEET_HEALTH_FILE"):
+    VisibilityHeartbeat.health_file = Path(health_file)
+VisibilityHeartbeat.is_stuck = staticmethod(_is_stuck)

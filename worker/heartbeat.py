@@ -1,0 +1,78 @@
+"""The visibility heartbeat: what this worker holds stays its own for as long as it lives.
+
+Celery on Redis delivers a message again when it was not acknowledged within the visibility
+timeout. Rows may run for ten minutes and a killed worker's rows should start elsewhere within one
+or two: so the timeout is short, and the consumer says every few seconds that it still holds what
+it holds. The beat runs in the consumer's own loop: if that is wedged, it stops, and its rows go
+to others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from celery import bootsteps
+
+log = logging.getLogger(__name__)
+
+#: Beats within one visibility timeout: several may fail before a message is delivered again.
+BEATS = 6
+
+#: Seconds between beats at most; a pod's liveness is judged by them too.
+LONGEST_INTERVAL = 10.0
+
+
+class VisibilityHeartbeat(bootsteps.StartStopStep):
+    """Renews the visibility of every message that this consumer has not acknowledged."""
+
+    requires: Any = ("celery.worker.consumer.tasks:Tasks",)
+
+    #: Touched at each beat, if set: its age tells a liveness probe whether the consumer lives.
+    health_file: ClassVar[Path | None] = None
+    #: Tells whether a slot holds its row for longer than the hard limit; then health is not shown.
+    is_stuck: ClassVar[Any] = staticmethod(lambda: False)
+
+    def __init__(self, consumer: Any, **_: Any) -> None:
+        self._timer: Any = None
+        options = consumer.app.conf.broker_transport_options
+        self.interval = min(LONGEST_INTERVAL, options["visibility_timeout"] / BEATS)
+
+    def start(self, consumer: Any) -> None:
+        """Begin to beat, with the consumer's connection."""
+        self._timer = consumer.timer.call_repeatedly(self.interval, self.beat, (consumer,))
+        self._touch()
+
+    def stop(self, _consumer: Any) -> None:
+        """Stop beating; the connection is going away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    terminate = stop
+
+    def beat(self, consumer: Any) -> None:
+        """Renew the visibility of all messages held, in one command."""
+        renew(consumer.task_consumer.channel)
+        self._touch()
+
+    def _touch(self) -> None:
+        if self.health_file is not None and not self.is_stuck():
+            self.health_file.touch()
+
+
+def renew(channel: Any) -> int:
+    """Say on ``channel`` that its unacknowledged messages are still held. Return how many.
+
+    Only those still in the index are renewed (XX): one that was acknowledged or went to another
+    worker meanwhile does not come back.
+    """
+    qos = channel.qos
+    held = [tag for tag in list(qos._delivered) if tag not in qos._dirty]
+    if held:
+        now = time.time()  # what kombu itself scores by
+        with channel.conn_or_acquire() as client:
+            client.zadd(qos.unacked_index_key, dict.fromkeys(held, now), xx=True)
+    return len(held)

@@ -1,0 +1,68 @@
+"""Every worker can feed the queue: one of the fleet at a time does, so that no batch needs its
+submitter to stay."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from celery import bootsteps
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import ServiceError
+from rowfleet.feeder import Feeder
+from rowfleet.ledger.engine import open_ledger, wait_for_schema
+from rowfleet.queue import Queue
+from rowfleet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds between steps: a retry that falls due waits no longer than this.
+INTERVAL = 1.0
+
+
+class Keeper(bootsteps.StartStopStep):
+    """Runs a Feeder beside the worker, in a thread of the main process."""
+
+    requires: Any = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self._settings: Settings = worker.app.rowfleet_settings
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, _worker: Any) -> None:
+        """Start feeding."""
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self, _worker: Any) -> None:
+        """Stop feeding; a step under way ends first."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    terminate = stop
+
+    def _run(self) -> None:
+        settings = self._settings
+        assert settings.database_url is not None
+        engine = open_ledger(settings.database_url.get_secret_value())
+        wait_for_schema(engine, give_up=self._stop)
+        feeder = Feeder(
+            engine,
+            Queue(settings),
+            window=settings.window,
+            redelivery=settings.visibility_timeout,
+        )
+        away = False
+        while not self._stop.wait(INTERVAL):
+            try:
+                feeder.step()
+                away = False
+            except (ServiceError, DBAPIError) as error:
+                if not away:
+                    log.warning("not feeding for now: %s", error)
+                away = True
+        engine.dispose()
