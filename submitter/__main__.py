@@ -1,0 +1,5 @@
+"""`python -m submitter` is `rowfleet`."""
+
+from submitter.cli import main
+
+main()

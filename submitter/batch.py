@@ -1,0 +1,218 @@
+"""Submitting: a validated sheet becomes a batch in the ledger, and its rows go to the queue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePath
+
+from sqlalchemy import Connection, Engine
+
+from rowfleet.cells import Cell, encode, plain
+from rowfleet.errors import InputError
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries import BatchRecord
+from rowfleet.recipe import Recipe, fold
+from submitter.sheet import Sheet
+
+#: Rows recorded in one transaction: large enough that commits vanish, small enough that the first
+#: rows are on the queue within a second.
+RECORD_CHUNK = 1_000
+
+#: What a batch id may look like; it is part of task ids, object names and commands.
+BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The data rows to take: from ``start_row`` (from 0), ``num_rows`` of them or all the rest."""
+
+    start_row: int = 0
+    num_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A sheet, the rows of it, and what is asked: all that makes a batch what it is."""
+
+    sheet: Sheet
+    rows: Range
+    recipe: Recipe  # with analyzer and model decided
+    queue: str
+    batch_id: str
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all that decides the answers; the same content is the same batch."""
+        return _content_hash(self.sheet, self.rows, self.recipe)
+
+
+def prepare(
+    sheet: Sheet, rows: Range, recipe: Recipe, *, queue: str, batch_id: str | None
+) -> Submission:
+    """Return the submission, with an id from its content unless ``batch_id`` gives one.
+
+    Raises InputError for a ``batch_id`` that can't be one.
+    """
+    if batch_id is not None and not BATCH_ID.fullmatch(batch_id):
+        raise InputError(
+            f"--batch-id {batch_id!r}: use up to 64 letters, digits, dots, dashes and underscores, "
+            "the first a letter or digit"
+        )
+    if batch_id is None:
+        stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
+        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
+    return Submission(sheet, rows, recipe, queue, batch_id)
+
+
+def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
+    content = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows, recipe.canonical()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecord | None:
+    """Record the batch and its rows, and feed the queue meanwhile.
+
+    Return None for a new batch, the one found for one submitted before, which goes on: a
+    submitter that died in the middle resumes behind the last row it recorded. Raises InputError
+    if the id belongs to other content, or to a cancelled batch.
+    """
+    with engine.begin() as connection:
+        new = transitions.create_batch(connection, _new_batch(submission))
+        found = None if new else queries.get_batch(connection, submission.batch_id)
+        if found is not None:
+            _resume(connection, found, submission)
+    if found is None or found.status in ("loading", "stopped"):
+        _record_rows(engine, feeder, submission)
+    feeder.feed(only=submission.batch_id)
+    return found
+
+
+def _resume(connection: Connection, found: BatchRecord, submission: Submission) -> None:
+    if found.content_hash != submission.content_hash:
+        raise InputError(
+            f"--batch-id {found.id}: there is a batch of that id with another sheet, range or "
+            f"recipe ({found.source}); choose another id"
+        )
+    if found.status == "cancelled":
+        raise InputError(
+            f"batch {found.id} was cancelled; submit with --batch-id to start it as a new one"
+        )
+    transitions.move_queue(connection, found.id, submission.queue)
+    transitions.reopen(connection, found.id)
+
+
+def _record_rows(engine: Engine, feeder: Feeder, submission: Submission) -> None:
+    batch_id = submission.batch_id
+    with reading(engine) as connection:
+        last = queries.last_recorded(connection, batch_id)
+    rows = submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
+    fresh = rows if last is None else (row for row in rows if row[0] > last)
+    identity = _Identity(submission.recipe, submission.sheet.columns)
+    while chunk := list(islice(fresh, RECORD_CHUNK)):
+        with engine.begin() as connection:
+            transitions.record_rows(
+                connection,
+                batch_id,
+                [
+                    (number, [encode(c) for c in cells], identity.of(cells))
+                    for number, cells in chunk
+                ],
+            )
+        feeder.feed(only=batch_id)
+    with engine.begin() as connection:
+        transitions.finish_loading(connection, batch_id)
+
+
+def _new_batch(submission: Submission) -> transitions.NewBatch:
+    sheet, recipe = submission.sheet, submission.recipe
+    assert recipe.model is not None
+    assert recipe.analyzer is not None
+    return transitions.NewBatch(
+        id=submission.batch_id,
+        source=sheet.name,
+        content_hash=submission.content_hash,
+        file_hash=sheet.sha256,
+        sheet=sheet.title,
+        start_row=submission.rows.start_row,
+        num_rows=submission.rows.num_rows,
+        header=list(sheet.header),
+        formats=list(sheet.formats),
+        widths=None if sheet.widths is None else list(sheet.widths),
+        recipe=recipe.model_dump(mode="json"),
+        columns=dict(sheet.columns),
+        model=recipe.model,
+        analyzer=recipe.analyzer,
+        queue=submission.queue,
+    )
+
+
+class _Identity:
+    """Hashes a row's identity columns, so that duplicates can be looked up."""
+
+    def __init__(self, recipe: Recipe, columns: Mapping[str, int]) -> None:
+        names = recipe.identity
+        known = all(name in columns for name in names)
+        self._indexes = [columns[name] for name in names] if known else []
+
+    def of(self, cells: Sequence[Cell]) -> str | None:
+        """Return the hash, None if a part is blank: then nothing is known to be the same."""
+        parts = [fold(str(plain(cells[index]) or "")) for index in self._indexes]
+        if not parts or not all(parts):
+            return None
+        return hashlib.blake2b(
+            "\0".join(parts).encode("utf-8", "replace"), digest_size=16
+        ).hexdigest()
+
+
+def estimate(sheet: Sheet, rows: Range, recipe: Recipe, sample: int = 200) -> Estimate:
+    """Count the rows, and estimate tokens and dollars from the first ``sample`` of them."""
+    from rowfleet import prices
+
+    schema = len(json.dumps(recipe.output))
+    fixed = (len(recipe.instructions()) + schema + PROMPT_OVERHEAD) / CHARACTERS_PER_TOKEN
+    total, seen, characters = 0, 0, 0
+    for _, cells in sheet.rows(rows.start_row, rows.num_rows):
+        total += 1
+        if seen < sample:
+            seen += 1
+            sent = {name: plain(cells[index]) for name, index in sheet.columns.items()}
+            characters += len(json.dumps(sent, ensure_ascii=False))
+    prompt = round(total * (fixed + characters / max(1, seen) / CHARACTERS_PER_TOKEN))
+    completion = total * len(recipe.output["properties"]) * TOKENS_PER_FIELD
+    if recipe.analyzer != "openai":
+        return Estimate(total, 0, 0, 0.0)
+    assert recipe.model is not None
+    cost = prices.dollars(
+        recipe.model,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        service_tier=recipe.options.service_tier,
+    )
+    return Estimate(total, prompt, completion, cost)
+
+
+#: English text and JSON take about four characters a token (OpenAI's own rule of thumb,
+#: https://help.openai.com/en/articles/4936856).
+CHARACTERS_PER_TOKEN = 4
+#: Characters of the rule about data and of the message frame, beside the recipe's prompt.
+PROMPT_OVERHEAD = 500
+#: Tokens of one property of an answer, its name and punctuation included: an explanation has
+#: sixty, a flag five. Reasoning models use more; the estimate says that it is one.
+TOKENS_PER_FIELD = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a batch would take; ``cost_usd`` is None if the model's price is not known."""
+
+    rows: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None

@@ -1,0 +1,599 @@
+"""The `rowfleet` command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet import recipe as recipes
+from rowfleet import settings as configuration
+from rowfleet.cells import decode
+from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import engine as ledgers
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.queries import Progress
+from rowfleet.queue import Queue
+from rowfleet.recipe import Analyzer, Recipe
+from rowfleet.settings import Settings
+from submitter import batch, export, watch
+from submitter.sheet import Sheet, open_sheet
+
+if TYPE_CHECKING:
+    from submitter.local import LocalWorker
+
+#: What the shell sees when Ctrl-C ended a command: 128 + SIGINT.
+EXIT_INTERRUPTED = 130
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def main() -> NoReturn:
+    """Run `rowfleet` and exit; an error of the user's or a service's is one sentence."""
+    logging.basicConfig(
+        level="WARNING",
+        format="%(message)s",
+        handlers=[RichHandler(console=_err, show_path=False, show_time=False)],
+    )
+    try:
+        code = cli.main(prog_name="rowfleet", standalone_mode=False)
+    except RowfleetError as error:
+        _err.print(f"[red]rowfleet:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    except DBAPIError as error:
+        if not ledgers.is_unavailable(error):
+            raise
+        why = " ".join(str(error.orig).split())
+        _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
+        code = ServiceError.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _escaped(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+class _Command(click.Command):
+    """A command whose help ends with an example that works when pasted."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write(f"  {line}\n")
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rowfleet")
+def cli() -> None:
+    """Run an OpenAI analysis on every row of a spreadsheet.
+
+    Settings come from the environment: REDIS_URL, DATABASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL
+    and ROWFLEET_*. Exit codes: 0 all rows done, 1 some rows failed, 2 the input or the
+    configuration is wrong, 3 a service can't be reached.
+    """
+
+
+# --- what several commands take
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+_batch = click.argument("batch_id")
+_asked = _options(
+    click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first."),
+    click.option(
+        "--start-row",
+        type=int,
+        default=0,
+        metavar="N",
+        help="First data row to take, counted from 0 below the header.",
+    ),
+    click.option("--num-rows", type=int, metavar="N", help="Rows to take; default: all the rest."),
+    click.option(
+        "--recipe",
+        "recipe_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"What to ask, as YAML; default: the bundled {recipes.DEFAULT_RECIPE}.",
+    ),
+    click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
+    click.option(
+        "--analyzer",
+        type=click.Choice(get_args(Analyzer)),
+        help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
+    ),
+    click.option(
+        "--batch-id",
+        metavar="ID",
+        help="Name the batch; default: an id from its content, so that equal content continues.",
+    ),
+    click.option(
+        "--export",
+        "export_to",
+        type=click.Path(path_type=Path),
+        metavar="OUT.xlsx",
+        help="Write the finished sheet there at the end.",
+    ),
+)
+
+
+def _decide(recipe: Recipe, settings: Settings, analyzer: str | None, model: str | None) -> Recipe:
+    """Return the recipe with analyzer and model settled: option, recipe, setting, in that order."""
+    return recipe.model_copy(
+        update={
+            "analyzer": analyzer or recipe.analyzer or settings.default_analyzer(),
+            "model": model or recipe.model or settings.model,
+        }
+    )
+
+
+def _recipe(file: Path | None) -> Recipe:
+    return recipes.load(file) if file else recipes.bundled()
+
+
+def _settings(**options: Any) -> Settings:
+    """Return the settings, with the local ledger where none is named."""
+    settings = configuration.load(**options)
+    if settings.database_url is None:
+        from submitter.local import default_database_url
+
+        settings = configuration.load(**options, database_url=default_database_url())
+    return settings
+
+
+def _ledger(settings: Settings, *, create: bool = False) -> Engine:
+    """Open the ledger; one that isn't there yet is made only by those who ``create``."""
+    assert settings.database_url is not None
+    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    if create:
+        ledgers.migrate(engine)
+        return engine
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        raise InputError(f"there is no ledger at {engine.url.database}; set DATABASE_URL")
+    ledgers.check(engine)
+    with ledgers.reading(engine) as connection:
+        found = ledgers.current(connection)
+    if found != ledgers.head():
+        raise InputError(
+            f"the ledger has the schema {found or 'of something else'}, this version works with "
+            f"{ledgers.head()}; a submit with the newer version brings it up to date"
+        )
+    return engine
+
+
+def _feeder(engine: Engine, settings: Settings) -> Feeder:
+    queue = Queue(settings)
+    queue.check()
+    return Feeder(engine, queue, window=settings.window, redelivery=settings.visibility_timeout)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _as_json(progress: Progress) -> dict[str, object]:
+    return {k: v for k, v in dataclasses.asdict(progress).items() if k != "reason" or v}
+
+
+# --- submit and local
+
+
+@cli.command(
+    example="rowfleet submit --excel Master_Refunds.xlsx --wait --export results.xlsx\n"
+    "rowfleet submit --excel Master_Refunds.xlsx --start-row 100 --num-rows 100"
+)
+@click.option(
+    "--excel",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="SHEET.xlsx",
+    help="The spreadsheet: .xlsx, .xlsm or .csv.",
+)
+@_asked
+@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
+@click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
+@_json
+def submit(
+    source: Path,
+    sheet: str | None,
+    start_row: int,
+    num_rows: int | None,
+    recipe_file: Path | None,
+    model: str | None,
+    analyzer: str | None,
+    batch_id: str | None,
+    export_to: Path | None,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Submit a spreadsheet: one task a row.
+
+    The same content submitted again continues the same batch: nothing is paid for twice.
+    """
+    if export_to and not wait:
+        raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
+    if export_to:
+        export.check_target(export_to)
+    settings = _settings()
+    recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    rows = batch.Range(start_row, num_rows)
+    with open_sheet(source, sheet, recipe=recipe) as opened:
+        opened.count(start_row, num_rows)
+        if dry_run:
+            _show_estimate(opened, rows, recipe, as_json=as_json)
+            return 0
+        Queue(settings).check()
+        engine = _ledger(settings, create=True)
+        feeder = _feeder(engine, settings)
+        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
+        found = batch.record(engine, feeder, submission)
+    _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
+    if not wait:
+        return 0
+    with watch.display(_err if as_json else _out, quiet=as_json) as show:
+        progress = watch.until_ended(engine, submission.batch_id, show=show, feeder=feeder)
+    return _conclude(engine, progress, export_to, as_json=as_json)
+
+
+def _show_estimate(opened: Sheet, rows: batch.Range, recipe: Recipe, *, as_json: bool) -> None:
+    estimate = batch.estimate(opened, rows, recipe)
+    if as_json:
+        facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
+        _print_json({"dry_run": True, **facts, **dataclasses.asdict(estimate)})
+        return
+    _out.print(f"{opened.name}, sheet {opened.title!r}: {estimate.rows:,} rows are fine to submit")
+    if recipe.analyzer == "rules":
+        _out.print("analyzer rules: computed offline, no tokens and no cost")
+        return
+    tokens = estimate.prompt_tokens + estimate.completion_tokens
+    _out.print(
+        f"analyzer openai, model {recipe.model}: roughly {tokens:,} tokens "
+        f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
+        f"{watch.dollars(estimate.cost_usd)}; reasoning comes on top"
+    )
+
+
+def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_json: bool) -> None:
+    progress = watch.read_progress(engine, submission.batch_id)
+    if as_json:
+        _print_json({"batch_id": submission.batch_id, "continued": again, "rows": progress.total})
+        return
+    what = "continues a batch submitted before" if again else "recorded"
+    _err.print(
+        f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows {what}; analyzer "
+        f"{submission.recipe.analyzer}"
+        + (f", model {submission.recipe.model}" if submission.recipe.analyzer == "openai" else "")
+        + f"\nfollow it with: rowfleet progress {submission.batch_id} --watch",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _conclude(engine: Engine, progress: Progress, export_to: Path | None, *, as_json: bool) -> int:
+    if as_json:
+        _print_json(_as_json(progress))
+    if progress.status == "stopped":
+        raise InputError(
+            f"batch {progress.batch_id} was stopped: {progress.reason}; "
+            "once that is mended, submit the same again and it goes on"
+        )
+    if export_to:
+        _export(engine, progress.batch_id, export_to, say=not as_json)
+    if progress.failed and not as_json:
+        _err.print(
+            f"{progress.failed:,} rows failed; see: rowfleet failed {progress.batch_id}",
+            highlight=False,
+        )
+    return watch.exit_code(progress)
+
+
+def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
+    with ledgers.reading(engine) as connection:
+        record = queries.get_batch(connection, batch_id)
+        rows = queries.recorded_rows(connection, batch_id)
+        written = export.write_sheet(
+            out,
+            title=record.sheet,
+            header=record.header,
+            formats=record.formats,
+            widths=record.widths,
+            result_headers=Recipe.model_validate(record.recipe).headers(),
+            rows=(
+                export.FinishedRow(
+                    row.number, [decode(c) for c in row.cells], row.status, row.output, row.error
+                )
+                for row in rows
+            ),
+        )
+    if say:
+        _out.print(f"{written:,} rows written to {out}", highlight=False, soft_wrap=True)
+
+
+@cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
+@click.argument("source", type=click.Path(path_type=Path), metavar="SHEET.xlsx")
+@_asked
+@click.option("--slots", type=int, metavar="N", help="Rows to run at once; default: 100.")
+@_json
+def local(
+    source: Path,
+    sheet: str | None,
+    start_row: int,
+    num_rows: int | None,
+    recipe_file: Path | None,
+    model: str | None,
+    analyzer: str | None,
+    batch_id: str | None,
+    export_to: Path | None,
+    slots: int | None,
+    as_json: bool,
+) -> int:
+    """Do the whole job on this machine, with nothing else installed.
+
+    Runs an embedded Valkey and a SQLite ledger unless REDIS_URL and DATABASE_URL name others, and
+    a Celery worker. Writes SHEET.results.xlsx. Ctrl-C stops; the same again goes on.
+    """
+    from contextlib import ExitStack
+
+    from submitter.local import LocalWorker, embedded_broker, state_directory
+
+    out = export_to or Path(f"{source.with_suffix('')}.results.xlsx")
+    export.check_target(out)
+    settings = _settings(slots=slots)
+    recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    if recipe.analyzer == "openai" and settings.openai_api_key is None:
+        raise InputError(
+            "OPENAI_API_KEY is not set; set it, or use --analyzer rules, which computes offline"
+        )
+    rows = batch.Range(start_row, num_rows)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_sheet(source, sheet, recipe=recipe))
+        opened.count(start_row, num_rows)
+        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
+        engine = _ledger(settings, create=True)
+        if settings.redis_url is None:
+            # A broker of its own needs a queue of its own: the ledger may be shared.
+            submission = dataclasses.replace(submission, queue=f"local-{submission.batch_id}")
+            settings = settings.model_copy(
+                update={
+                    "redis_url": SecretStr(stack.enter_context(embedded_broker())),
+                    "queue": submission.queue,
+                }
+            )
+        feeder = _feeder(engine, settings)
+        worker = LocalWorker(settings, engine, state_directory())
+        stack.push(lambda kind, *_: _stop(worker, interrupted=kind is KeyboardInterrupt))
+        worker.start()
+        found = batch.record(engine, feeder, submission)
+        _announce(engine, submission, again=found is not None, as_json=False)
+        with watch.display(_err if as_json else _out, quiet=as_json) as show:
+            progress = watch.until_ended(
+                engine, submission.batch_id, show=show, feeder=feeder, each_time=worker.watch
+            )
+    return _conclude(engine, progress, out, as_json=as_json)
+
+
+def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
+    if interrupted:
+        _err.print("finishing the rows that run; press Ctrl-C again to end them at once")
+    try:
+        worker.stop()
+    except KeyboardInterrupt:
+        _err.print("ended; their rows start anew next time")
+
+
+# --- looking at batches
+
+
+@cli.command(example="rowfleet progress master-refunds-3f9a2c81d04e --watch")
+@_batch
+@click.option("--watch", "follow", is_flag=True, help="Stay until the batch has ended.")
+@_json
+def progress(batch_id: str, follow: bool, as_json: bool) -> int:
+    """Show how far a batch is."""
+    engine = _ledger(_settings())
+    if follow:
+        # A script reads one JSON object a line; a person sees a bar.
+        if as_json:
+            watch.until_ended(engine, batch_id, show=lambda p: _print_json(_as_json(p)))
+            return 0
+        with watch.display(_out) as show:
+            watch.until_ended(engine, batch_id, show=show)
+        return 0
+    current = watch.read_progress(engine, batch_id)
+    if as_json:
+        _print_json(_as_json(current))
+    else:
+        _out.print(watch.panel(current))
+    return 0
+
+
+@cli.command(example="rowfleet batches")
+@_json
+def batches(as_json: bool) -> None:
+    """List all batches, the newest first."""
+    engine = _ledger(_settings())
+    with ledgers.reading(engine) as connection:
+        listed = [
+            (record, queries.progress(connection, record.id))
+            for record in queries.batches(connection)
+        ]
+    if as_json:
+        _print_json(
+            [{"source": r.source, "created_at": r.created_at, **_as_json(p)} for r, p in listed]
+        )
+        return
+    table = Table("batch", "status", "rows", "done", "failed", "cost", "source", "submitted")
+    for record, current in listed:
+        table.add_row(
+            record.id,
+            current.status,
+            f"{current.total:,}",
+            f"{current.done:,}",
+            f"{current.failed:,}",
+            "unknown" if current.cost_usd is None else watch.dollars(current.cost_usd),
+            record.source,
+            f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
+        )
+    _out.print(table)
+
+
+@cli.command(example="rowfleet failed master-refunds-3f9a2c81d04e")
+@_batch
+@_json
+def failed(batch_id: str, as_json: bool) -> None:
+    """List a batch's failed rows: row number, attempts, error."""
+    engine = _ledger(_settings())
+    with ledgers.reading(engine) as connection:
+        rows = queries.failed_rows(connection, batch_id)
+    if as_json:
+        _print_json([dataclasses.asdict(row) for row in rows])
+        return
+    if not rows:
+        _out.print(f"no row of {batch_id} has failed", highlight=False)
+        return
+    table = Table("row", "attempts", "error")
+    for row in rows:
+        table.add_row(str(row.row), str(row.attempts), _escaped(row.error))
+    _out.print(table)
+
+
+@cli.command(
+    "export", example="rowfleet export master-refunds-3f9a2c81d04e Master_Refunds.results.xlsx"
+)
+@_batch
+@click.argument("out", type=click.Path(path_type=Path), metavar="OUT.xlsx")
+def export_(batch_id: str, out: Path) -> None:
+    """Write the finished sheet; rows that are not done yet are marked."""
+    export.check_target(out)
+    _export(_ledger(_settings()), batch_id, out, say=True)
+
+
+# --- acting on batches
+
+
+@cli.command(
+    example="rowfleet retry master-refunds-3f9a2c81d04e\n"
+    "rowfleet retry master-refunds-3f9a2c81d04e --row 17 --row 42"
+)
+@_batch
+@click.option("--row", "numbers", type=int, multiple=True, metavar="N", help="Only this row.")
+@_json
+def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
+    """Run a batch's failed rows again."""
+    settings = _settings()
+    engine = _ledger(settings)
+    with engine.begin() as connection:
+        queries.get_batch(connection, batch_id)
+        again = transitions.retry_failed(
+            connection, batch_id, list(numbers) or None, by=_this_process()
+        )
+        unmoved = sorted(set(numbers) - set(again))
+        if unmoved:
+            raise InputError(f"--row {unmoved[0]}: row {unmoved[0]} of {batch_id} has not failed")
+    if as_json:
+        _print_json({"batch_id": batch_id, "rows": again})
+        return
+    _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
+
+
+@cli.command(example="rowfleet cancel master-refunds-3f9a2c81d04e")
+@_batch
+@_json
+def cancel(batch_id: str, as_json: bool) -> None:
+    """Cancel a batch: queued rows are dropped without a call, running ones finish."""
+    engine = _ledger(_settings())
+    with engine.begin() as connection:
+        queries.get_batch(connection, batch_id)
+        cancelled = transitions.cancel(connection, batch_id, by=_this_process())
+    if not cancelled:
+        raise InputError(f"batch {batch_id} has ended already")
+    current = watch.read_progress(engine, batch_id)
+    if as_json:
+        _print_json(_as_json(current))
+    else:
+        _out.print(watch.line(current), highlight=False, soft_wrap=True)
+
+
+@cli.command(example="rowfleet repair master-refunds-3f9a2c81d04e")
+@_batch
+@_json
+def repair(batch_id: str, as_json: bool) -> None:
+    """Put back rows that the queue lost. Safe at any time; the fleet does it by itself."""
+    settings = _settings()
+    engine = _ledger(settings)
+    with ledgers.reading(engine) as connection:
+        queue = queries.get_batch(connection, batch_id).queue
+    feeder = _feeder(engine, settings.model_copy(update={"queue": queue}))
+    back = feeder.repair(only=batch_id)
+    feeder.feed(only=batch_id)
+    if as_json:
+        _print_json({"batch_id": batch_id, "put_back": back})
+    else:
+        _out.print(f"{back:,} rows of {batch_id} put back", highlight=False)
+
+
+@cli.command(example="rowfleet workers")
+@_json
+def workers(as_json: bool) -> None:
+    """List the running workers: name, pool, slots, running, processed."""
+    from submitter import fleet
+
+    settings = _settings()
+    Queue(settings).check()
+    listed = fleet.workers(settings)
+    if as_json:
+        _print_json([dataclasses.asdict(worker) for worker in listed])
+        return
+    if not listed:
+        _out.print("no worker answers on this broker")
+        return
+    table = Table("name", "pool", "slots", "running", "processed")
+    for worker in listed:
+        table.add_row(
+            worker.name, worker.pool, str(worker.slots), str(worker.running), str(worker.processed)
+        )
+    _out.print(table)
+
+
+def _this_process() -> str:
+    return f"cli-{os.getpid()}"

@@ -1,0 +1,163 @@
+"""Watching a batch: a live bar for people, plain lines for logs, and the exit code at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import RowfleetError, ServiceError
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import reading, unreachable
+from rowfleet.ledger.queries import Progress
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at the batch.
+INTERVAL = 1.0
+#: Seconds between lines where nobody watches live: a log of a day's batch stays readable.
+LINE_INTERVAL = 15.0
+
+#: A batch in one of these states goes nowhere by itself.
+ENDED = ("finished", "cancelled", "stopped")
+
+
+def exit_code(progress: Progress) -> int:
+    """Return what the process exits with: 0 all rows done, 1 some are not, 2 it was stopped."""
+    if progress.status == "stopped":
+        return 2
+    return 0 if progress.done == progress.total else 1
+
+
+def read_progress(engine: Engine, batch_id: str) -> Progress:
+    """Return how far the batch is. Raises ServiceError if the ledger can't be reached."""
+    try:
+        with reading(engine) as connection:
+            return queries.progress(connection, batch_id)
+    except DBAPIError as error:
+        raise unreachable(engine, error) from None
+
+
+def until_ended(
+    engine: Engine,
+    batch_id: str,
+    *,
+    show: Callable[[Progress], None],
+    feeder: Feeder | None = None,
+    each_time: Callable[[], None] | None = None,
+) -> Progress:
+    """Follow the batch to its end, feeding its queue meanwhile if ``feeder`` is given.
+
+    Services that go away are waited for; that is said once.
+    """
+    away = False
+    while True:
+        try:
+            if feeder is not None:
+                feeder.step()
+            progress = read_progress(engine, batch_id)
+        except ServiceError as error:
+            _say_once(error, said=away)
+            away = True
+        except DBAPIError as error:
+            _say_once(unreachable(engine, error), said=away)
+            away = True
+        else:
+            away = False
+            show(progress)
+            if progress.status in ENDED and not progress.running:
+                return progress
+        if each_time is not None:
+            each_time()
+        time.sleep(INTERVAL)
+
+
+def _say_once(error: RowfleetError, *, said: bool) -> None:
+    if not said:
+        log.warning("%s; waiting, no row is lost", error)
+
+
+@contextmanager
+def display(console: Console, *, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows progress: live on a terminal, a line now and then elsewhere."""
+    if quiet:
+        yield lambda _progress: None
+    elif console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield lambda progress: live.update(panel(progress))
+    else:
+        yield _Lines(console)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._at = -LINE_INTERVAL
+        self._last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        ended = progress.status in ENDED
+        due = time.monotonic() - self._at >= LINE_INTERVAL
+        if (due or ended) and progress != self._last:
+            self._console.print(line(progress), highlight=False, soft_wrap=True)
+            self._at = time.monotonic()
+            self._last = progress
+
+
+def panel(progress: Progress) -> Group:
+    """Return the live view: a bar, the counts, speed and bill."""
+    bar = Table.grid(padding=(0, 1))
+    bar.add_column(no_wrap=True)
+    bar.add_row(
+        Text(progress.batch_id, style="bold"),
+        ProgressBar(total=max(1, progress.total), completed=progress.ended, width=40),
+        Text(f"{progress.ended:,}/{progress.total:,}"),
+    )
+    return Group(bar, Text(_details(progress), style="dim"))
+
+
+def line(progress: Progress) -> str:
+    """Return the same in one line."""
+    return f"{progress.batch_id}: {progress.ended:,}/{progress.total:,} rows, {_details(progress)}"
+
+
+def _details(progress: Progress) -> str:
+    parts = [
+        progress.status,
+        f"done {progress.done:,}",
+        f"failed {progress.failed:,}",
+        f"running {progress.running:,}",
+        f"queued {progress.queued:,}",
+        f"pending {progress.pending:,}",
+    ]
+    if progress.cancelled:
+        parts.append(f"cancelled {progress.cancelled:,}")
+    if progress.status not in ENDED:
+        parts.append(f"{progress.rows_per_second:.1f} rows/s")
+        if progress.eta_seconds is not None:
+            parts.append(f"ETA {timedelta(seconds=round(progress.eta_seconds))}")
+    tokens = progress.prompt_tokens + progress.completion_tokens
+    if tokens:
+        parts.append(f"{tokens:,} tokens")
+        parts.append(dollars(progress.cost_usd))
+    if progress.reason:
+        parts.append(progress.reason)
+    return " · ".join(parts)
+
+
+def dollars(cost: float | None) -> str:
+    """Return an amount as people write it; small ones keep two digits that say something."""
+    if cost is None:
+        return "cost unknown (the model has no known price)"
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.2g}"
