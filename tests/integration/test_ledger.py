@@ -1,0 +1,335 @@
+"""The ledger's transitions, on both databases, alone and under concurrency."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text, update
+
+from rowfleet.errors import InputError, ServiceError
+from rowfleet.ledger import engine as ledgers
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.models import Base, Row
+from rowfleet.ledger.transitions import Outcome, Spent
+from tests.ledger_helpers import make_batch, statuses
+
+
+def claim(engine: Engine, *numbers: int, holder: str = "h1", lease: float = 60) -> set[int]:
+    with engine.begin() as connection:
+        got = transitions.claim(
+            connection,
+            [("b", n) for n in numbers],
+            holder=holder,
+            worker=f"w-{holder}",
+            lease=lease,
+        )
+    return {number for _, number in got}
+
+
+def settle(engine: Engine, *outcomes: Outcome, holder: str = "h1") -> set[int]:
+    with engine.begin() as connection:
+        return {n for _, n in transitions.settle(connection, outcomes, holder=holder)}
+
+
+def feed(engine: Engine, limit: int = 100) -> list[int]:
+    with engine.begin() as connection:
+        return transitions.feed(connection, "b", limit)
+
+
+def progress(engine: Engine) -> queries.Progress:
+    with engine.connect() as connection:
+        return queries.progress(connection, "b")
+
+
+def outlive_leases(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            update(Row).where(Row.status == "running").values(lease_until=in_seconds(-3600))
+        )
+
+
+def test_schema_is_what_the_models_say(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert ledgers.current(connection) == ledgers.head()
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_migration_is_safe_when_several_run_at_once(database_url: str) -> None:
+    engines = [ledgers.open_ledger(database_url) for _ in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(ledgers.migrate, engines))
+    with engines[0].connect() as connection:
+        assert ledgers.current(connection) == ledgers.head()
+
+
+def test_schema_of_a_newer_version_is_left_alone(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ServiceError, match="9999 of a newer Rowfleet"):
+        ledgers.migrate(engine)
+
+
+def test_worker_waits_for_its_schema_and_says_so(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = ledgers.open_ledger(database_url)
+    waiter = threading.Thread(target=ledgers.wait_for_schema, args=(engine,), kwargs={"poll": 0.05})
+    waiter.start()
+    time.sleep(0.3)
+    assert waiter.is_alive()
+    ledgers.migrate(engine)
+    waiter.join(10)
+    assert not waiter.is_alive()
+    said = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
+    assert len(said) == 1
+    assert "has no schema yet" in said[0]
+
+
+def test_a_row_goes_from_pending_to_done(engine: Engine) -> None:
+    make_batch(engine, 3)
+    assert feed(engine, 2) == [0, 1]
+    assert statuses(engine) == ["queued", "queued", "pending"]
+    assert claim(engine, 0) == {0}
+    spent = Spent(calls=1, prompt_tokens=100, completion_tokens=20, cost_usd=0.25)
+    done = Outcome(("b", 0), 1, "done", output={"answer": "x"}, spent=spent, latency=0.5)
+    assert settle(engine, done) == {0}
+    assert statuses(engine) == ["done", "queued", "pending"]
+    now = progress(engine)
+    assert (now.total, now.done, now.queued, now.pending, now.running) == (3, 1, 1, 1, 0)
+    assert (now.prompt_tokens, now.completion_tokens, now.cost_usd) == (100, 20, 0.25)
+
+
+def test_a_row_is_claimed_by_one_of_many_at_once(engine: Engine) -> None:
+    make_batch(engine, 40)
+    feed(engine)
+
+    def grab(holder: int) -> set[int]:
+        got: set[int] = set()
+        for number in range(40):
+            got |= claim(engine, number, holder=f"h{holder}")
+        return got
+
+    with ThreadPoolExecutor(4) as threads:
+        shares = list(threads.map(grab, range(4)))
+    assert sorted(n for share in shares for n in share) == list(range(40))
+
+
+def test_many_feeders_feed_each_row_once(engine: Engine) -> None:
+    make_batch(engine, 60)
+    with ThreadPoolExecutor(4) as threads:
+        fed = [n for part in threads.map(lambda _: feed(engine, 15), range(8)) for n in part]
+    assert sorted(fed) == list(range(60))
+
+
+def test_a_finished_row_is_not_claimed_again(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0)
+    settle(engine, Outcome(("b", 0), 1, "done", output={}))
+    assert claim(engine, 0, holder="h2") == set()
+
+
+def test_a_row_that_somebody_holds_is_not_claimed(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0)
+    assert claim(engine, 0, holder="h2") == set()
+
+
+def test_a_stale_lease_is_taken_over_and_the_late_result_dropped(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0, holder="h1")
+    outlive_leases(engine)
+    assert claim(engine, 0, holder="h2") == {0}
+    late = Outcome(("b", 0), 1, "done", output={"answer": "late"})
+    assert settle(engine, late, holder="h1") == set()
+    assert settle(engine, Outcome(("b", 0), 2, "done", output={"answer": "ours"}), holder="h2")
+    with engine.connect() as connection:
+        (row,) = queries.recorded_rows(connection, "b")
+    assert row.output == {"answer": "ours"}
+    assert progress(engine).done == 1
+
+
+def test_a_paid_answer_counts_while_nobody_started_on_the_row_again(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0)
+    outlive_leases(engine)
+    with engine.begin() as connection:
+        assert transitions.expire(connection, "b", grace=0, by="k") == 1
+    feed(engine)
+    assert settle(engine, Outcome(("b", 0), 1, "done", output={})) == {0}
+    assert statuses(engine) == ["done"]
+
+
+def test_renewed_leases_hold(engine: Engine) -> None:
+    make_batch(engine, 2)
+    claim(engine, 0, 1)
+    outlive_leases(engine)
+    with engine.begin() as connection:
+        transitions.renew(connection, [("b", 0)], holder="h1", lease=60)
+    assert claim(engine, 0, 1, holder="h2") == {1}
+
+
+def test_a_retry_waits_in_the_ledger_until_it_is_due(engine: Engine) -> None:
+    make_batch(engine, 2)
+    feed(engine)
+    claim(engine, 0, 1)
+    settle(
+        engine,
+        Outcome(("b", 0), 1, "pending", error="429", delay=3600),
+        Outcome(("b", 1), 1, "pending", error="429", delay=0),
+    )
+    assert feed(engine) == [1]
+    assert progress(engine).pending == 1
+
+
+def test_a_row_that_kills_its_workers_fails_with_that_as_its_reason(engine: Engine) -> None:
+    make_batch(engine, 1)
+    for holder in ("h1", "h2", "h3"):
+        assert claim(engine, 0, holder=holder) == {0}
+        outlive_leases(engine)
+    assert claim(engine, 0, holder="h4") == set()
+    with engine.connect() as connection:
+        (row,) = queries.failed_rows(connection, "b")
+    assert row.error == "its worker vanished 3 times while it ran this row"
+    assert row.attempts == 3
+    assert progress(engine).failed == 1
+
+
+def test_a_dead_workers_rows_are_free_at_once(engine: Engine) -> None:
+    make_batch(engine, 2)
+    claim(engine, 0, holder="h1")
+    claim(engine, 1, holder="h2")
+    with engine.begin() as connection:
+        assert transitions.give_up(connection, worker="w-h1", by="k") == 1
+    assert statuses(engine) == ["pending", "running"]
+
+
+def test_cancel_drops_what_waits_and_lets_running_rows_finish(engine: Engine) -> None:
+    make_batch(engine, 4)
+    feed(engine, 2)
+    claim(engine, 0)
+    with engine.begin() as connection:
+        assert transitions.cancel(connection, "b", by="k")
+        assert not transitions.cancel(connection, "b", by="k")
+    assert statuses(engine) == ["running", "cancelled", "cancelled", "cancelled"]
+    assert claim(engine, 1) == set()
+    assert feed(engine) == []
+    settle(engine, Outcome(("b", 0), 1, "done", output={}))
+    assert (progress(engine).done, progress(engine).cancelled) == (1, 3)
+
+
+def test_a_retry_in_a_cancelled_batch_ends_cancelled(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0)
+    with engine.begin() as connection:
+        transitions.cancel(connection, "b", by="k")
+    settle(engine, Outcome(("b", 0), 1, "pending", error="500", delay=60))
+    assert statuses(engine) == ["cancelled"]
+    assert progress(engine).cancelled == 1
+
+
+def test_a_stopped_batch_is_not_worked_on_until_it_is_reopened(engine: Engine) -> None:
+    make_batch(engine, 2)
+    feed(engine)
+    with engine.begin() as connection:
+        assert transitions.stop(connection, "b", "no key")
+        assert not transitions.stop(connection, "b", "again")
+    assert claim(engine, 0) == set()
+    assert progress(engine).reason == "no key"
+    with engine.begin() as connection:
+        assert transitions.reopen(connection, "b")
+    assert claim(engine, 0) == {0}
+
+
+def test_failed_rows_run_again_when_asked_for(engine: Engine) -> None:
+    make_batch(engine, 3)
+    claim(engine, 0, 1, 2)
+    settle(engine, *(Outcome(("b", n), 1, "failed", error="bad") for n in (0, 2)))
+    settle(engine, Outcome(("b", 1), 1, "done", output={}))
+    with engine.begin() as connection:
+        assert transitions.finish_batch(connection, "b")
+        assert transitions.retry_failed(connection, "b", [2], by="k") == [2]
+    assert statuses(engine) == ["failed", "done", "pending"]
+    assert (progress(engine).status, progress(engine).failed) == ("running", 1)
+
+
+def test_a_batch_is_finished_only_when_every_row_has_ended(engine: Engine) -> None:
+    make_batch(engine, 2)
+    claim(engine, 0, 1)
+    settle(engine, Outcome(("b", 0), 1, "done", output={}))
+    with engine.begin() as connection:
+        assert not transitions.finish_batch(connection, "b")
+    settle(engine, Outcome(("b", 1), 1, "failed", error="bad"))
+    with engine.begin() as connection:
+        assert transitions.finish_batch(connection, "b")
+    assert progress(engine).status == "finished"
+
+
+def test_recording_the_same_rows_twice_records_them_once(engine: Engine) -> None:
+    make_batch(engine, 3)
+    with engine.begin() as connection:
+        assert (
+            transitions.record_rows(connection, "b", [(2, ["again"], None), (3, ["new"], None)])
+            == 1
+        )
+    assert progress(engine).total == 4
+    with engine.connect() as connection:
+        assert [r.cells for r in queries.recorded_rows(connection, "b", chunk=2)] == [
+            ["row 0"],
+            ["row 1"],
+            ["row 2"],
+            ["new"],
+        ]
+
+
+def test_rows_are_not_recorded_into_a_cancelled_batch(engine: Engine) -> None:
+    make_batch(engine, 1)
+    with engine.begin() as connection:
+        transitions.cancel(connection, "b", by="k")
+    with pytest.raises(InputError, match="was cancelled"), engine.begin() as connection:
+        transitions.record_rows(connection, "b", [(1, ["x"], None)])
+    assert statuses(engine) == ["cancelled"]
+
+
+def test_duplicates_are_earlier_rows_of_the_same_identity(engine: Engine) -> None:
+    make_batch(engine, 4, identities=["a", "b", "a", "a"])
+    with engine.connect() as connection:
+        assert queries.earlier_duplicates(connection, "b", "a", 3) == [0, 2]
+        assert queries.earlier_duplicates(connection, "b", "a", 0) == []
+
+
+def test_cost_is_unknown_as_soon_as_one_call_has_no_price(engine: Engine) -> None:
+    make_batch(engine, 2)
+    claim(engine, 0, 1)
+    settle(engine, Outcome(("b", 0), 1, "done", output={}, spent=Spent(calls=1, cost_usd=1.0)))
+    assert progress(engine).cost_usd == 1.0
+    settle(engine, Outcome(("b", 1), 1, "done", output={}, spent=Spent(calls=1, cost_usd=None)))
+    assert progress(engine).cost_usd is None
+
+
+def test_text_that_a_database_can_not_hold_does_no_harm(engine: Engine) -> None:
+    make_batch(engine, 1)
+    claim(engine, 0)
+    settle(engine, Outcome(("b", 0), 1, "failed", output={"answer": "a\0b"}, error="nul \0 byte"))
+    with engine.connect() as connection:
+        (row,) = queries.recorded_rows(connection, "b")
+    assert row.output == {"answer": "a\0b"}
+    assert row.error == "nul � byte"
+
+
+def test_unknown_batch_is_named(engine: Engine) -> None:
+    with engine.connect() as connection, pytest.raises(InputError, match="no batch 'nope'"):
+        queries.progress(connection, "nope")
+
+
+def test_unreachable_database_is_named_without_its_password() -> None:
+    engine = ledgers.open_ledger("postgresql://u:hunter2@127.0.0.1:1/db")
+    with pytest.raises(ServiceError) as caught:
+        ledgers.check(engine)
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

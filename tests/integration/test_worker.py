@@ -1,0 +1,283 @@
+"""A real Celery worker: redelivery, heartbeat, shutdown, and a ledger that goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.queue import Queue
+from rowfleet.settings import VARIABLES, Settings
+from rowfleet.settings import load as load_settings
+from tests.ledger_helpers import make_batch, statuses
+from tests.standin import Standin
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def standin() -> Iterator[Standin]:
+    with Standin.start() as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(redis_url: str, postgres_url: str, standin: Standin) -> Settings:
+    """Settings with short times, so that what takes minutes in a fleet takes seconds here."""
+    return load_settings(
+        {},
+        redis_url=redis_url,
+        database_url=postgres_url,
+        openai_base_url=standin.base_url,
+        openai_api_key="sk-test",
+        slots=8,
+        visibility_timeout=6,
+        retry_delay=1,
+        queue=f"q-{os.getpid()}-{time.monotonic_ns()}",
+    )
+
+
+@pytest.fixture
+def ledger(fleet: Settings) -> Iterator[Engine]:
+    assert fleet.database_url
+    engine = open_ledger(fleet.database_url.get_secret_value(), connections=2)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A function that starts a worker with the given settings."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def run(settings: Settings, *options: str) -> subprocess.Popen[bytes]:
+        env = {**os.environ}
+        for name, field in VARIABLES.items():
+            value: Any = getattr(settings, field)
+            if value is not None:
+                env[name] = str(getattr(value, "get_secret_value", lambda v=value: v)())
+        with (tmp_path / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "worker",
+                    "worker",
+                    "--loglevel",
+                    "INFO",
+                    "-n",
+                    f"w{len(processes)}@%h",
+                    *options,
+                ],
+                env=env,
+                stdout=log,
+                stderr=log,
+                cwd=tmp_path,
+                start_new_session=True,
+            )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+def feed(engine: Engine, settings: Settings) -> Queue:
+    queue = Queue(settings)
+    Feeder(engine, queue, window=1000, redelivery=settings.visibility_timeout).feed()
+    return queue
+
+
+def all_done(engine: Engine) -> bool:
+    return set(statuses(engine)) == {"done"}
+
+
+def test_a_long_row_is_not_delivered_twice(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=15)  # well over twice the visibility timeout
+    make_batch(ledger, 8, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    start(fleet)
+    start(fleet)  # a second worker, who would get what is delivered again
+    eventually(lambda: all_done(ledger), 60)
+    assert set(standin.summary()["rows"].values()) == {1}
+    eventually(lambda: queue.depth() == (0, 0))
+
+
+def test_a_killed_workers_rows_start_elsewhere(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=3)
+    make_batch(ledger, 8, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    victim = start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] == 8)
+    victim.kill()
+    start(fleet)
+    eventually(lambda: all_done(ledger), 60)
+    assert standin.summary()["calls"] == 16  # those in flight were paid again, nothing else
+    eventually(lambda: queue.depth() == (0, 0))
+
+
+def test_sigterm_finishes_the_rows_that_run_and_gives_back_the_rest(
+    fleet: Settings, ledger: Engine, standin: Standin, start: Start
+) -> None:
+    standin.configure(latency=2)
+    make_batch(ledger, 40, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    worker = start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] >= 8)
+    worker.terminate()
+    assert worker.wait(30) == 0
+    done = statuses(ledger).count("done")
+    assert standin.summary()["calls"] == done
+    assert set(statuses(ledger)) == {"done", "queued"}
+    assert queue.depth() == (40 - done, 0)  # nothing stays unacknowledged, nothing is lost
+
+
+def test_a_zombies_rows_go_to_others_and_its_late_results_change_nothing(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=3)
+    make_batch(ledger, 8, queue=fleet.queue)
+    feed(ledger, fleet)
+    zombie = start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] == 8)
+    zombie.send_signal(signal.SIGSTOP)
+    start(fleet)
+    eventually(lambda: all_done(ledger), 60)
+    zombie.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    with ledger.connect() as connection:
+        progress = queries.progress(connection, "b")
+    assert (progress.done, progress.failed) == (8, 0)
+    assert max(standin.summary()["rows"].values()) == 2
+
+
+def test_a_retry_outlives_the_worker_that_scheduled_it(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(faults=[{"kind": "server_error", "attempts": 1}])
+    make_batch(ledger, 6, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    first = start(fleet.model_copy(update={"retry_delay": 5.0}))
+    eventually(lambda: set(statuses(ledger)) == {"pending"})
+    eventually(lambda: queue.depth() == (0, 0), 4)  # its retry waits without keeping a pod busy
+    first.kill()
+    start(fleet)
+    eventually(lambda: all_done(ledger))
+    assert set(standin.summary()["rows"].values()) == {2}
+
+
+def test_results_survive_a_wiped_broker(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    redis_url: str,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=1)
+    make_batch(ledger, 60, queue=fleet.queue)
+    feed(ledger, fleet)
+    start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] >= 16)
+    redis.Redis.from_url(redis_url).flushall()
+    eventually(lambda: all_done(ledger), 90)
+    assert set(standin.summary()["rows"].values()) == {1}
+
+
+def test_a_worker_waits_for_a_ledger_that_is_not_there_yet(
+    fleet: Settings,
+    postgres_url: str,
+    standin: Standin,
+    start: Start,
+    tmp_path: Path,
+    eventually: Callable[..., None],
+) -> None:
+    start(fleet)
+    log = tmp_path / "worker.log"
+    eventually(lambda: log.exists() and "has no schema yet" in log.read_text())
+    engine = open_ledger(postgres_url)
+    migrate(engine)
+    make_batch(engine, 3, queue=fleet.queue)
+    eventually(lambda: all_done(engine), 60)  # the worker itself fed them
+
+
+def test_health_is_shown_only_while_the_consumer_lives(
+    fleet: Settings,
+    ledger: Engine,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., None],
+) -> None:
+    health = tmp_path / "health"
+    monkeypatch.setenv("ROWFLEET_HEALTH_FILE", str(health))
+    worker = start(fleet)
+    eventually(health.exists)
+    seen = health.stat().st_mtime
+    eventually(lambda: health.stat().st_mtime > seen)
+    worker.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    stopped = health.stat().st_mtime
+    time.sleep(2)
+    assert health.stat().st_mtime == stopped
+
+
+def test_workers_are_listed_as_celery_sees_them(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    redis_url: str,
+    rowfleet: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    import json
+
+    standin.configure(latency=20)
+    make_batch(ledger, 3, queue=fleet.queue)
+    feed(ledger, fleet)
+    start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] == 3)
+    env = {"REDIS_URL": redis_url, "ROWFLEET_QUEUE": fleet.queue}
+    (worker,) = json.loads(rowfleet("workers", "--json", env=env).stdout)
+    assert worker["name"].startswith("w0@")
+    assert (worker["pool"], worker["slots"]) == ("threads", 8)
+    assert (worker["running"], worker["processed"]) == (3, 3)

@@ -1,0 +1,72 @@
+"""Batches for tests that need one in the ledger without a sheet."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, select
+
+from rowfleet.ledger import transitions
+from rowfleet.ledger.models import Row
+from rowfleet.recipe import Recipe
+
+ECHO = Recipe.model_validate(
+    {
+        "name": "echo",
+        "analyzer": "openai",
+        "model": "gpt-5-mini",
+        "prompt": "Say what the row says.",
+        "output": {
+            "type": "object",
+            "properties": {"answer": {"type": "string"}, "score": {"type": "integer"}},
+        },
+    }
+)
+
+
+def make_batch(
+    engine: Engine,
+    rows: int = 3,
+    *,
+    batch_id: str = "b",
+    queue: str = "q",
+    identities: list[str | None] | None = None,
+    recipe: Recipe = ECHO,
+) -> str:
+    """Record a running batch of ``rows`` rows of one column, `Name`."""
+    assert recipe.model is not None
+    assert recipe.analyzer is not None
+    new = transitions.NewBatch(
+        id=batch_id,
+        source="test.xlsx",
+        content_hash="c" * 64,
+        file_hash="f" * 64,
+        sheet="Sheet1",
+        start_row=0,
+        num_rows=None,
+        header=["Name"],
+        formats=["General"],
+        widths=None,
+        recipe=recipe.model_dump(mode="json"),
+        columns={"Name": 0},
+        model=recipe.model,
+        analyzer=recipe.analyzer,
+        queue=queue,
+    )
+    with engine.begin() as connection:
+        assert transitions.create_batch(connection, new)
+        transitions.record_rows(
+            connection,
+            batch_id,
+            [(n, [f"row {n}"], identities[n] if identities else None) for n in range(rows)],
+        )
+        transitions.finish_loading(connection, batch_id)
+    return batch_id
+
+
+def statuses(engine: Engine, batch_id: str = "b") -> list[str]:
+    """Return the rows' statuses in order."""
+    with engine.connect() as connection:
+        return list(
+            connection.execute(
+                select(Row.status).where(Row.batch_id == batch_id).order_by(Row.number)
+            ).scalars()
+        )
