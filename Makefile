@@ -19,6 +19,7 @@ $(READY): requirements-dev.lock pyproject.toml
 
 demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME=$(CURDIR)/build/demo $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
+	@echo "to look at it again: XDG_STATE_HOME=build/demo $(BIN)/rowfleet batches"
 
 test: $(READY)  ## Run the tests; they start the servers they need
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -65,7 +65,7 @@ def celery_app(settings: Settings) -> Celery:
         # The row's fate is in the ledger; Celery's limits end a prefork child that is stuck.
         task_time_limit=settings.time_limit,
         task_soft_time_limit=settings.soft_time_limit,
-        worker_concurrency=settings.slots,
+        worker_concurrency=settings.concurrency(),
         worker_pool=settings.pool,
         worker_max_tasks_per_child=100,
         worker_hijack_root_logger=True,

@@ -274,3 +274,15 @@ def _sentence(error: ValidationError) -> str:
         field = ".".join(str(part) for part in item["loc"]) or "recipe"
         parts.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
     return "; ".join(parts)
+
+
+def check_analyzer(recipe: Recipe) -> None:
+    """Raise InputError if the recipe's analyzer is `rules` and its output is not one they give."""
+    if recipe.analyzer != "rules":
+        return
+    unknown = [f for f in recipe.output["properties"] if f not in bundled().output["properties"]]
+    if unknown:
+        raise InputError(
+            f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which the rules analyzer "
+            "does not give: it audits invoices; use --analyzer openai"
+        )

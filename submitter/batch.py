@@ -102,7 +102,7 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         )
     if found.status == "cancelled":
         raise InputError(
-            f"batch {found.id} was cancelled; submit with --batch-id to start it as a new one"
+            f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
         )
     transitions.move_queue(connection, found.id, submission.queue)
     transitions.reopen(connection, found.id)

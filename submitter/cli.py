@@ -15,7 +15,7 @@ import click
 from pydantic import SecretStr
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -98,8 +98,8 @@ def cli() -> None:
     """Run an OpenAI analysis on every row of a spreadsheet.
 
     Settings come from the environment: REDIS_URL, DATABASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL
-    and ROWFLEET_*. Exit codes: 0 all rows done, 1 some rows failed, 2 the input or the
-    configuration is wrong, 3 a service can't be reached.
+    and ROWFLEET_*. Exit codes: 0 all rows done, 1 some rows failed or were cancelled, 2 the input
+    or the configuration is wrong, 3 a service can't be reached, 130 interrupted.
     """
 
 
@@ -157,12 +157,14 @@ _asked = _options(
 
 def _decide(recipe: Recipe, settings: Settings, analyzer: str | None, model: str | None) -> Recipe:
     """Return the recipe with analyzer and model settled: option, recipe, setting, in that order."""
-    return recipe.model_copy(
+    decided = recipe.model_copy(
         update={
             "analyzer": analyzer or recipe.analyzer or settings.default_analyzer(),
             "model": model or recipe.model or settings.model,
         }
     )
+    recipes.check_analyzer(decided)
+    return decided
 
 
 def _recipe(file: Path | None) -> Recipe:
@@ -199,10 +201,12 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
     return engine
 
 
-def _feeder(engine: Engine, settings: Settings) -> Feeder:
+def _feeder(engine: Engine, settings: Settings, *, redelivery: float | None = None) -> Feeder:
     queue = Queue(settings)
     queue.check()
-    return Feeder(engine, queue, window=settings.window, redelivery=settings.visibility_timeout)
+    if redelivery is None:
+        redelivery = settings.visibility_timeout
+    return Feeder(engine, queue, window=settings.window, redelivery=redelivery)
 
 
 def _print_json(value: object) -> None:
@@ -262,6 +266,11 @@ def submit(
         if dry_run:
             _show_estimate(opened, rows, recipe, as_json=as_json)
             return 0
+        if configuration.load().database_url is None:
+            raise InputError(
+                "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
+                "the ledger the workers use too"
+            )
         Queue(settings).check()
         engine = _ledger(settings, create=True)
         feeder = _feeder(engine, settings)
@@ -298,9 +307,9 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
     if as_json:
         _print_json({"batch_id": submission.batch_id, "continued": again, "rows": progress.total})
         return
-    what = "continues a batch submitted before" if again else "recorded"
+    what = "this continues a batch submitted before" if again else "recorded"
     _err.print(
-        f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows {what}; analyzer "
+        f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows, {what}; analyzer "
         f"{submission.recipe.analyzer}"
         + (f", model {submission.recipe.model}" if submission.recipe.analyzer == "openai" else "")
         + f"\nfollow it with: rowfleet progress {submission.batch_id} --watch",
@@ -327,20 +336,32 @@ def _conclude(engine: Engine, progress: Progress, export_to: Path | None, *, as_
     return watch.exit_code(progress)
 
 
+#: Key of the column that says who answered; no property of an output can be called so.
+_ANALYZER = "\0analyzer"
+
+
 def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
     with ledgers.reading(engine) as connection:
         record = queries.get_batch(connection, batch_id)
         rows = queries.recorded_rows(connection, batch_id)
+        analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
         written = export.write_sheet(
             out,
             title=record.sheet,
             header=record.header,
             formats=record.formats,
             widths=record.widths,
-            result_headers=Recipe.model_validate(record.recipe).headers(),
+            result_headers={
+                **Recipe.model_validate(record.recipe).headers(),
+                _ANALYZER: "AI_Analyzer",
+            },
             rows=(
                 export.FinishedRow(
-                    row.number, [decode(c) for c in row.cells], row.status, row.output, row.error
+                    row.number,
+                    [decode(c) for c in row.cells],
+                    row.status,
+                    {**row.output, _ANALYZER: analyzer} if row.output else None,
+                    row.error,
                 )
                 for row in rows
             ),
@@ -390,7 +411,9 @@ def local(
         opened.count(start_row, num_rows)
         submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
         engine = _ledger(settings, create=True)
+        redelivery = None
         if settings.redis_url is None:
+            redelivery = 0.0  # a new broker delivers nothing again that an earlier one held
             # A broker of its own needs a queue of its own: the ledger may be shared.
             submission = dataclasses.replace(submission, queue=f"local-{submission.batch_id}")
             settings = settings.model_copy(
@@ -399,7 +422,7 @@ def local(
                     "queue": submission.queue,
                 }
             )
-        feeder = _feeder(engine, settings)
+        feeder = _feeder(engine, settings, redelivery=redelivery)
         worker = LocalWorker(settings, engine, state_directory())
         stack.push(lambda kind, *_: _stop(worker, interrupted=kind is KeyboardInterrupt))
         worker.start()
@@ -462,7 +485,16 @@ def batches(as_json: bool) -> None:
             [{"source": r.source, "created_at": r.created_at, **_as_json(p)} for r, p in listed]
         )
         return
-    table = Table("batch", "status", "rows", "done", "failed", "cost", "source", "submitted")
+    table = Table(
+        Column("batch", overflow="fold", min_width=24),
+        "status",
+        "rows",
+        "done",
+        "failed",
+        "cost",
+        "source",
+        "submitted",
+    )
     for record, current in listed:
         table.add_row(
             record.id,
@@ -523,7 +555,12 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     settings = _settings()
     engine = _ledger(settings)
     with engine.begin() as connection:
-        queries.get_batch(connection, batch_id)
+        batch_record = queries.get_batch(connection, batch_id)
+        if batch_record.status == "stopped":
+            raise InputError(
+                f"batch {batch_id} was stopped: {batch_record.reason}; once that is mended, submit "
+                "the same sheet again and it goes on"
+            )
         again = transitions.retry_failed(
             connection, batch_id, list(numbers) or None, by=_this_process()
         )

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.signals import celeryd_init, worker_process_init
 
@@ -35,6 +35,11 @@ LEASE = 0.6
 EXIT_STUCK = 70
 
 
+def _refuse(sentence: str) -> NoReturn:
+    sys.stderr.write(f"rowfleet: {sentence}\n")
+    raise SystemExit(InputError.exit_code)
+
+
 def _start() -> tuple[configuration.Settings, Any]:
     try:
         settings = configuration.load()
@@ -42,12 +47,18 @@ def _start() -> tuple[configuration.Settings, Any]:
             raise InputError("DATABASE_URL is not set; write DATABASE_URL=postgresql://…")
         return settings, celery_app(settings)
     except InputError as error:
-        sys.stderr.write(f"rowfleet: {error}\n")
-        raise SystemExit(error.exit_code) from None
+        _refuse(str(error))
+
+
+def _asks_for_prefork(arguments: list[str]) -> bool:
+    """Tell whether the command line names prefork; Celery takes that for its default."""
+    return "prefork" in " ".join(arguments).replace("=", " ").split()
 
 
 settings, app = _start()
 app.rowfleet_settings = settings
+if _asks_for_prefork(sys.argv):
+    app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.steps["consumer"].add(VisibilityHeartbeat)
 app.steps["worker"].add(Keeper)
 app.set_default()
@@ -60,13 +71,18 @@ _analyzers: dict[str, Analyzer] = {}
 
 
 @celeryd_init.connect(weak=False)
-def _learn_name(sender: str, **_: Any) -> None:
+def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
     global _node  # noqa: PLW0603 (Celery tells it once, before anything starts)
     _node = sender
+    pool = str(options.get("pool_cls") or options.get("pool") or settings.pool)
+    if options.get("autoscale") and "prefork" not in pool:
+        _refuse(
+            "--autoscale needs --pool prefork: on threads a slot costs next to nothing, so give "
+            "--concurrency the most you want"
+        )
     if settings.pool == "gevent" and "gevent.monkey" not in sys.modules:
         # Celery patches the standard library only when its own option asks for the pool.
-        sys.stderr.write("rowfleet: ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`\n")
-        raise SystemExit(InputError.exit_code)
+        _refuse("ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`")
 
 
 @worker_process_init.connect(weak=False)

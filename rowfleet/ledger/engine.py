@@ -10,11 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -22,6 +18,9 @@ from rowfleet.errors import ServiceError
 from rowfleet.settings import database_url
 
 log = logging.getLogger(__name__)
+
+#: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
+SCHEMA = "0001"
 
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30
@@ -122,22 +121,19 @@ def unreachable(engine: Engine, error: DBAPIError) -> ServiceError:
     return ServiceError(f"the ledger's database {where} can't be reached: {why}")
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", "rowfleet.ledger:migrations")
-    return config
-
-
 def head() -> str:
     """Return the schema revision that this version of Rowfleet works with."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    return SCHEMA
 
 
 def current(connection: Connection) -> str | None:
     """Return the schema revision the database has, None if it has no ledger yet."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(
+        text("SELECT version_num FROM alembic_version")
+    ).scalar()
+    return version
 
 
 def migrate(engine: Engine) -> None:
@@ -148,27 +144,31 @@ def migrate(engine: Engine) -> None:
     try:
         with reading(engine) as connection:
             found = current(connection)
-        if found == head():
-            return
-        if found is not None and found not in _known():
-            raise ServiceError(
-                f"the ledger has the schema {found} of a newer Rowfleet; this version knows "
-                f"{head()} and leaves it alone"
-            )
-        config = _config()
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK}
-                )
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if found != SCHEMA:
+            _upgrade(engine, found)
     except DBAPIError as error:
         raise unreachable(engine, error) from None
 
 
-def _known() -> set[str]:
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+def _upgrade(engine: Engine, found: str | None) -> None:
+    # Half a second to import, and only who creates or migrates a ledger needs it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "rowfleet.ledger:migrations")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise ServiceError(
+            f"the ledger has the schema {found} of a newer Rowfleet; this version knows "
+            f"{SCHEMA} and leaves it alone"
+        )
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Any = None) -> None:

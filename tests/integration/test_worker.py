@@ -281,3 +281,22 @@ def test_workers_are_listed_as_celery_sees_them(
     assert worker["name"].startswith("w0@")
     assert (worker["pool"], worker["slots"]) == ("threads", 8)
     assert (worker["running"], worker["processed"]) == (3, 3)
+
+
+def test_celerys_own_pool_option_is_heeded(
+    fleet: Settings,
+    ledger: Engine,
+    start: Start,
+    tmp_path: Path,
+    eventually: Callable[..., None],
+) -> None:
+    start(fleet, "--pool", "prefork", "--concurrency", "2")
+    log = tmp_path / "worker.log"
+    eventually(lambda: log.exists() and "concurrency: 2 (prefork)" in log.read_text())
+
+
+def test_an_option_that_would_kill_the_worker_is_refused(
+    fleet: Settings, start: Start, tmp_path: Path
+) -> None:
+    assert start(fleet, "--autoscale", "20,5").wait(30) == 2
+    assert "--autoscale needs --pool prefork" in (tmp_path / "worker.log").read_text()

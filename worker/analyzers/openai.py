@@ -62,8 +62,8 @@ class OpenAIAnalyzer:
         """Return the model's answer, valid against the recipe's schema."""
         if not self._api_key:
             raise Misconfigured(
-                "OPENAI_API_KEY is not set where the workers run; set it, or use "
-                "ROWFLEET_ANALYZER=rules"
+                "OPENAI_API_KEY is not set where the workers run; set it there, or submit with "
+                "--analyzer rules"
             )
         loop = self._started()
         future: Future[Answer] = asyncio.run_coroutine_threadsafe(self._answer(question), loop)

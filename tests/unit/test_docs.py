@@ -1,0 +1,86 @@
+"""The pages that repeat what the program says must say what it says now.
+
+`UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py` writes docs/command-line.md anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
+from submitter.cli import cli
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+
+INTRODUCTION = """\
+# The command line
+
+<!-- Made from the program's own help; don't edit. To renew it:
+     UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py -->
+
+This is what `rowfleet --help` and `rowfleet COMMAND --help` print. `python -m submitter` is the
+same program. Ctrl-C ends a command with exit code 130. For the variables, see
+[settings](settings.md).
+"""
+
+
+def test_command_line_page_is_what_the_program_prints():
+    page = DOCS / "command-line.md"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(_command_line_page(), "utf-8")
+    assert page.read_text("utf-8") == _command_line_page()
+
+
+@pytest.mark.parametrize("variable", [*VARIABLES, *sorted(OTHER_VARIABLES)])
+def test_settings_page_has_a_line_for_every_variable(variable):
+    assert variable in _settings_table()
+
+
+@pytest.mark.parametrize(
+    "variable", [v for v, field in VARIABLES.items() if Settings.model_fields[field].default]
+)
+def test_settings_page_gives_the_default_the_program_has(variable):
+    default = Settings.model_fields[VARIABLES[variable]].default
+    said = re.search(r"[\w.-]+", _settings_table()[variable].replace(",", ""))
+    assert said is not None
+    assert said[0] == str(default)
+
+
+def test_settings_page_names_no_variable_the_program_lacks():
+    page = re.sub(r"```.*?```", "", (DOCS / "settings.md").read_text("utf-8"), flags=re.DOTALL)
+    assert set(re.findall(r"ROWFLEET_[A-Z_]+[A-Z]", page)) <= {*VARIABLES, *OTHER_VARIABLES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert broken == []
+
+
+def _settings_table() -> dict[str, str]:
+    """Return variable → its default, as the page's tables give it."""
+    page = (DOCS / "settings.md").read_text("utf-8")
+    lines = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    return {cells[0].strip(" `"): cells[-1].strip() for cells in lines}
+
+
+def _command_line_page() -> str:
+    parts = [INTRODUCTION, _block("rowfleet", cli)]
+    for name, command in cli.commands.items():
+        parts.append(f"## rowfleet {name}\n\n{_block(f'rowfleet {name}', command)}")
+    return "\n".join(parts)
+
+
+def _block(name: str, command: click.Command) -> str:
+    context = click.Context(
+        command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"]
+    )
+    return f"```text\n{command.get_help(context)}\n```\n"
