@@ -62,7 +62,6 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
 
 
 def _open_sqlite(url: URL, connections: int) -> Engine:
-    Path(url.database or "").expanduser().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url.set(database=str(Path(url.database or "").expanduser())),
         pool_size=connections,
@@ -141,6 +140,8 @@ def migrate(engine: Engine) -> None:
 
     Raises ServiceError if the database can't be reached, or was migrated by a newer Rowfleet.
     """
+    if engine.dialect.name == "sqlite":
+        Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
     try:
         with reading(engine) as connection:
             found = current(connection)

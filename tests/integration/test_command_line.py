@@ -1,0 +1,366 @@
+"""The command line: each mistake gets one sentence and its exit code, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openpyxl
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import migrate, open_ledger
+from submitter import cli
+from tests.ledger_helpers import make_batch, statuses
+from tests.sheets import invoices, results
+
+Said = tuple[int, str, str]
+Call = Callable[..., Said]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run `rowfleet` with the given words; return its exit code, output and errors."""
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "300")
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Path:
+    return invoices(tmp_path / "refunds.xlsx", 5)
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch, redis_url: str, database_url: str) -> str:
+    """Name the test's broker and ledger in the environment; return the broker's URL."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return redis_url
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def book(path: Path, *rows: list[object]) -> Path:
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        assert workbook.active is not None
+        workbook.active.append(row)
+    workbook.save(path)
+    return path
+
+
+BAD_SHEETS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda d: d / "nowhere.xlsx", "nowhere.xlsx"),
+    "text": (lambda d: write(d / "notes.xlsx", "just text"), "notes.xlsx"),
+    "directory": (lambda d: d, "director"),
+    "xls": (
+        lambda d: write(d / "old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600),
+        ".xls",
+    ),
+    "header only": (lambda d: book(d / "h.xlsx", ["Vendor", "Amount"]), "h.xlsx"),
+    "empty": (lambda d: book(d / "e.xlsx"), "e.xlsx"),
+    "columns missing": (lambda d: book(d / "c.xlsx", ["Vendor"], ["ACME"]), "Invoice_Number"),
+    "truncated": (
+        lambda d: write(d / "t.xlsx", invoices(d / "whole.xlsx", 50).read_bytes()[:3000]),
+        "t.xlsx",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SHEETS)
+@pytest.mark.parametrize("command", ["submit", "local"])
+def test_a_bad_sheet_gets_one_sentence_and_leaves_nothing(
+    call: Call, tmp_path: Path, services: str, kind: str, command: str
+) -> None:
+    make, names = BAD_SHEETS[kind]
+    path = make(tmp_path)
+    words = ["submit", "--excel", path] if command == "submit" else ["local", path]
+    code, out, err = call(*words, "--analyzer", "rules")
+    assert code == 2
+    assert out == ""
+    assert names in err
+    assert err.startswith("rowfleet: ")
+    assert len(err.strip().splitlines()) == 1
+    assert redis.Redis.from_url(services).keys() == []
+    assert not list(tmp_path.glob("*.results.xlsx"))
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--sheet", "Nope"], "Nope"),
+        (["--start-row", "99"], "--start-row 99"),
+        (["--start-row", "-1"], "--start-row -1"),
+        (["--num-rows", "0"], "--num-rows 0"),
+        (["--batch-id", "a b"], "--batch-id 'a b'"),
+        (["--recipe", "none.yaml"], "none.yaml: no such recipe file"),
+        (["--export", "out.xlsx"], "--export needs --wait"),
+        (["--wait", "--export", "out.csv"], "out.csv"),
+        (["--wait", "--export", "/nowhere/out.xlsx"], "/nowhere"),
+        (["--analyzer", "magic"], "magic"),
+        (["--start-row", "many"], "many"),
+    ],
+)
+def test_a_bad_option_is_named(
+    call: Call, sheet: Path, services: str, options: list[str], names: str
+) -> None:
+    code, _, err = call("submit", "--excel", sheet, *options)
+    assert code == 2
+    assert names in err
+    assert "Traceback" not in err
+    assert redis.Redis.from_url(services).keys() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("name: [", "not valid YAML"),
+        ("name: x\nprompt: p\noutput: {type: object, properties: {a: {type: strin}}}", "output"),
+        (
+            "name: x\nprompt: 'Is {Vendor} ok?'\noutput: {type: object, properties: {a: {}}}",
+            "Vendor",
+        ),
+        ("name: x\nprompt: p", "output"),
+    ],
+)
+def test_a_broken_recipe_is_named(
+    call: Call, sheet: Path, services: str, tmp_path: Path, text: str, names: str
+) -> None:
+    recipe = write(tmp_path / "mine.yaml", text)
+    code, _, err = call("submit", "--excel", sheet, "--recipe", recipe)
+    assert code == 2
+    assert "mine.yaml" in err
+    assert names in err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "names"),
+    [
+        ("REDIS_URL", "http://:hunter2@x", 2, "REDIS_URL"),
+        ("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0", 3, "127.0.0.1:1"),
+        ("DATABASE_URL", "nonsense-hunter2", 2, "DATABASE_URL"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d", 2, "DATABASE_URL"),
+        ("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d", 3, "127.0.0.1:1"),
+        ("REDIS_URL", "", 2, "REDIS_URL is not set"),
+        ("DATABASE_URL", "", 2, "DATABASE_URL is not set"),
+        ("ROWFLEET_SLTOS", "5", 2, "did you mean ROWFLEET_SLOTS"),
+        ("ROWFLEET_SLOTS", "0", 2, "ROWFLEET_SLOTS=0"),
+        ("ROWFLEET_SLOTS", "many", 2, "ROWFLEET_SLOTS=many"),
+        ("ROWFLEET_TIME_LIMIT", "500", 2, "ROWFLEET_SOFT_TIME_LIMIT"),
+        ("OPENAI_BASE_URL", "localhost:8000", 2, "OPENAI_BASE_URL"),
+        ("ROWFLEET_ANALYZER", "magic", 2, "ROWFLEET_ANALYZER=magic"),
+    ],
+)
+def test_a_bad_setting_is_named_without_its_secret(
+    call: Call,
+    sheet: Path,
+    services: str,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    code: int,
+    names: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    got, _, err = call("submit", "--excel", sheet)
+    assert got == code
+    assert names in err
+    assert "hunter2" not in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["progress", "failed", "retry", "cancel", "repair", "export"])
+def test_an_unknown_batch_is_named(
+    call: Call, services: str, database_url: str, command: str
+) -> None:
+    migrate(open_ledger(database_url))
+    words = ["nope", "out.xlsx"] if command == "export" else ["nope"]
+    code, _, err = call(command, *words)
+    assert code == 2
+    assert "no batch 'nope'" in err
+
+
+def test_a_ledger_that_is_not_there_is_not_made_by_looking(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("batches")
+    assert code == 2
+    assert "there is no ledger at" in err
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_same_content_continues_the_same_batch(call: Call, sheet: Path, services: str) -> None:
+    submit = ("submit", "--excel", sheet, "--json")
+    first, second = (json.loads(call(*submit)[1]) for _ in range(2))
+    assert first == {"batch_id": first["batch_id"], "continued": False, "rows": 5}
+    assert second == {**first, "continued": True}
+    assert redis.Redis.from_url(services).llen("rowfleet") == 5
+    other = json.loads(call(*submit, "--batch-id", "again")[1])
+    assert other == {"batch_id": "again", "continued": False, "rows": 5}
+    code, _, err = call(*submit, "--batch-id", "again", "--num-rows", "2")
+    assert code == 2
+    assert "another sheet, range or recipe" in err
+
+
+def test_rows_100_to_199_are_start_row_100_num_rows_100(
+    call: Call, tmp_path: Path, services: str, database_url: str
+) -> None:
+    sheet = invoices(tmp_path / "many.xlsx", 250)
+    said = call("submit", "--excel", sheet, "--start-row", "100", "--num-rows", "100", "--json")
+    batch_id = json.loads(said[1])["batch_id"]
+    with open_ledger(database_url).connect() as connection:
+        rows = list(queries.recorded_rows(connection, batch_id))
+    assert [row.number for row in rows] == list(range(100, 200))
+    assert rows[0].cells[1] == "INV-100"
+
+
+def test_a_dry_run_touches_neither_ledger_nor_queue(
+    call: Call, sheet: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call("submit", "--excel", sheet, "--dry-run", "--json", "--analyzer", "openai")
+    assert code == 0
+    said = json.loads(out)
+    assert said["rows"] == 5
+    assert said["prompt_tokens"] > 500
+    assert said["cost_usd"] > 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_window_bounds_what_submit_puts_on_the_queue(
+    call: Call, tmp_path: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROWFLEET_WINDOW", "30")
+    sheet = invoices(tmp_path / "many.xlsx", 100)
+    batch_id = json.loads(call("submit", "--excel", sheet, "--json")[1])["batch_id"]
+    now = json.loads(call("progress", batch_id, "--json")[1])
+    assert (now["total"], now["queued"], now["pending"]) == (100, 30, 70)
+    assert redis.Redis.from_url(services).llen("rowfleet") == 30
+
+
+def test_a_cancelled_batch_says_so_everywhere(
+    call: Call, sheet: Path, services: str, tmp_path: Path
+) -> None:
+    batch_id = json.loads(call("submit", "--excel", sheet, "--json")[1])["batch_id"]
+    assert json.loads(call("cancel", batch_id, "--json")[1])["cancelled"] == 5
+    assert call("cancel", batch_id)[0] == 2
+    assert call("export", batch_id, tmp_path / "out.xlsx")[0] == 0
+    assert {row["AI_Status"] for row in results(tmp_path / "out.xlsx")} == {"cancelled"}
+    code, _, err = call("submit", "--excel", sheet)
+    assert code == 2
+    assert "was cancelled" in err
+
+
+def test_retry_of_a_stopped_batch_says_how_it_goes_on(
+    call: Call, services: str, database_url: str
+) -> None:
+    from rowfleet.ledger import transitions
+
+    engine = open_ledger(database_url)
+    migrate(engine)
+    make_batch(engine)
+    with engine.begin() as connection:
+        transitions.stop(connection, "b", "no key")
+    code, _, err = call("retry", "b")
+    assert code == 2
+    assert "no key" in err
+
+
+def test_rules_refuse_a_recipe_they_can_not_answer(
+    call: Call, sheet: Path, services: str, tmp_path: Path
+) -> None:
+    recipe = write(
+        tmp_path / "other.yaml",
+        "name: other\nprompt: p\noutput: {type: object, properties: {mood: {type: string}}}",
+    )
+    code, _, err = call("submit", "--excel", sheet, "--recipe", recipe, "--analyzer", "rules")
+    assert code == 2
+    assert "mood" in err
+
+
+def test_a_csv_sheet_is_read_too(call: Call, tmp_path: Path, services: str) -> None:
+    text = "Vendor;Invoice Number;Date;Description;Amount;Tax\nACME;A-1;2026-01-02;Paper;10;1\n"
+    said = call("submit", "--excel", write(tmp_path / "s.csv", text), "--json")
+    assert json.loads(said[1])["rows"] == 1
+
+
+@pytest.mark.parametrize("name", sorted(cli.cli.commands))
+def test_each_commands_example_is_one_it_takes(name: str) -> None:
+    command = cli.cli.commands[name]
+    options = {flag for parameter in command.params for flag in parameter.opts}
+    example = command.example  # type: ignore[attr-defined]
+    assert example.startswith(f"rowfleet {name}")
+    for word in example.split():
+        assert not word.startswith("--") or word in options
+
+
+@pytest.mark.parametrize("missing", ["REDIS_URL", "DATABASE_URL"])
+def test_a_worker_without_its_services_says_which(
+    missing: str, redis_url: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path}/l.db"}
+    del env[missing]
+    ran = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "worker"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert f"{missing} is not set" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_two_submitters_at_the_same_instant_record_each_row_once(
+    tmp_path: Path,
+    services: str,
+    engine: Engine,
+    rowfleet: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    sheet = invoices(tmp_path / "many.xlsx", 3_000)
+    submit = ("submit", "--excel", sheet, "--batch-id", "b", "--json")
+    with ThreadPoolExecutor(2) as threads:
+        runs = list(threads.map(lambda _: rowfleet(*submit), range(2)))
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
+    assert statuses(engine) == ["queued"] * 3_000
+    with engine.connect() as connection:
+        assert queries.progress(connection, "b").total == 3_000
+    assert redis.Redis.from_url(services).llen("rowfleet") == 3_000
+
+
+def test_a_submitter_killed_while_recording_goes_on_where_it_was(
+    tmp_path: Path, services: str, engine: Engine, eventually: Callable[..., None], call: Call
+) -> None:
+    sheet = invoices(tmp_path / "many.xlsx", 12_000)
+    words = ["submit", "--excel", str(sheet), "--batch-id", "b", "--json"]
+    process = subprocess.Popen([sys.executable, "-m", "submitter", *words], cwd=tmp_path)
+    eventually(lambda: len(statuses(engine)) >= 2_000)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(statuses(engine)) < 12_000
+    time.sleep(0.1)
+    code, out, _ = call(*words)
+    assert code == 0
+    assert json.loads(out) == {"batch_id": "b", "continued": True, "rows": 12_000}
+    assert len(statuses(engine)) == 12_000
