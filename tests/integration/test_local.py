@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,8 @@ def start(sheet: Path, env: dict[str, str], *options: str) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell's background job ignores interrupts, and so would all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -295,10 +299,25 @@ def test_a_call_that_hangs_is_ended_by_the_soft_limit(
 
 def test_nothing_is_left_running_or_on_disk(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 5)
-    runs = tmp_path / "tmp"
-    runs.mkdir()
+    runs = Path(tempfile.mkdtemp(prefix="r-"))
     with Standin.start() as standin:
         ran = rowfleet("local", sheet, env={**standin.environment(), "TMPDIR": str(runs)})
     assert ran.returncode == 0, ran.stderr
     assert list(runs.rglob("run-*")) == []
+    shutil.rmtree(runs)
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(runs) in str(p.info["cmdline"])]
+
+
+def test_a_temporary_directory_too_deep_for_a_socket_does_no_harm(
+    tmp_path: Path, rowfleet: Run
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    ran = rowfleet(
+        "local",
+        invoices(tmp_path / "refunds.xlsx", 3),
+        "--analyzer",
+        "rules",
+        env={"TMPDIR": str(deep)},
+    )
+    assert ran.returncode == 0, ran.stderr

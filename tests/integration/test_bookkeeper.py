@@ -1,0 +1,70 @@
+"""The bookkeeper: grouped claims and results, and a slot that is stuck for good."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import Engine
+
+from rowfleet.ledger import queries
+from rowfleet.ledger.transitions import Outcome
+from tests.ledger_helpers import make_batch, statuses
+from worker.bookkeeper import Assignment, Bookkeeper, Refused
+
+
+def test_many_slots_claim_and_settle_through_one_connection(engine: Engine) -> None:
+    make_batch(engine, 100)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+
+    def run(number: int) -> bool:
+        assignment = books.claim(("b", number))
+        assert isinstance(assignment, Assignment)
+        return books.settle(Outcome(("b", number), assignment.row.attempts, "done", output={}))
+
+    with ThreadPoolExecutor(30) as threads:
+        assert all(threads.map(run, range(100)))
+    assert set(statuses(engine)) == {"done"}
+    assert books.running() == 0
+
+
+def test_a_row_is_refused_with_the_reason(engine: Engine) -> None:
+    make_batch(engine, 1)
+    first = Bookkeeper(engine, worker="w1", lease=60, time_limit=60)
+    second = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+    assert isinstance(first.claim(("b", 0)), Assignment)
+    for books in (first, second):
+        assert books.claim(("b", 0)) == Refused("another worker runs it")
+    first.settle(Outcome(("b", 0), 1, "done", output={}))
+    assert second.claim(("b", 0)) == Refused("it is done already")
+    assert second.claim(("b", 7)) == Refused("not in the ledger")
+
+
+def test_a_slot_that_is_stuck_gives_its_row_up_and_the_worker_learns_of_it(
+    engine: Engine, eventually: Callable[..., None]
+) -> None:
+    make_batch(engine, 2)
+    stuck = threading.Event()
+    books = Bookkeeper(engine, worker="w", lease=1, time_limit=0.5, on_stuck=stuck.set)
+    assignment = books.claim(("b", 0))
+    assert isinstance(assignment, Assignment)
+    assert stuck.wait(10)
+    assert books.is_stuck()
+    assert books.running() == 0  # nothing is waited for when the worker drains
+    eventually(lambda: statuses(engine) == ["pending", "pending"])
+    with engine.connect() as connection:
+        (row, _) = queries.recorded_rows(connection, "b")
+    assert row.error == "over the hard time limit of 0.5 s"
+    late = Outcome(("b", 0), assignment.row.attempts, "done", output={})
+    assert books.settle(late)  # an answer that comes after all is paid for, and counts
+    assert not books.is_stuck()
+
+
+def test_leases_are_renewed_while_rows_run(engine: Engine, eventually: Callable[..., None]) -> None:
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="w1", lease=1, time_limit=60)
+    assert isinstance(books.claim(("b", 0)), Assignment)
+    threading.Event().wait(2.5)  # more than two leases
+    other = Bookkeeper(engine, worker="w2", lease=1, time_limit=60)
+    assert other.claim(("b", 0)) == Refused("another worker runs it")
