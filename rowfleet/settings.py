@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from redis import ConnectionPool
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -24,6 +25,9 @@ Pool = Literal["threads", "prefork", "gevent", "solo"]
 
 #: Schemes redis-py and kombu both take; `sentinel://` is kombu's alone.
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+#: More calls at once than any one process carries.
+MOST_SLOTS = 10_000
 
 #: Databases the ledger knows: the driver it uses for each.
 DATABASE_DRIVERS = {
@@ -45,7 +49,7 @@ class Settings(BaseModel):
     model: str = Field(default="gpt-5-mini", min_length=1)
     analyzer: Analyzer | None = None
     #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
-    slots: int | None = Field(default=None, ge=1, le=10_000)
+    slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     pool: Pool = "threads"
     #: How often a row is tried again after a transient error.
     max_retries: int = Field(default=3, ge=0, le=100)
@@ -159,7 +163,7 @@ def _sentence(item: object) -> str:
     assert isinstance(item, dict)
     field = str(item["loc"][0])
     message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    secret = field in ("redis_url", "database_url", "openai_api_key")
+    secret = field.endswith(("_url", "_key"))  # a URL may hold a password
     given = "" if secret or "input" not in item else f"={item['input']}"
     return f"{_variable(field)}{given}: {message}"
 
@@ -169,8 +173,11 @@ def check_redis_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
+    except ValueError:  # its text has a part of the URL, which may be the password's
+        raise ValueError(
+            "is not a URL; write redis://:PASSWORD@HOST:6379/0, "
+            "the password's / # ? : @ as %2F %23 %3F %3A %40"
+        ) from None
     if parts.scheme not in REDIS_SCHEMES:
         raise ValueError("must start with redis://, rediss:// (TLS) or unix://")
     if parts.scheme != "unix":
@@ -178,6 +185,14 @@ def check_redis_url(url: str) -> None:
             raise ValueError("has no host; write redis://HOST:6379/0")
         if port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdigit()):
             raise ValueError("must end in a database number, like redis://HOST:6379/0")
+    _check_redis_options(url)
+
+
+def _check_redis_options(url: str) -> None:
+    try:
+        ConnectionPool.from_url(url).make_connection()  # which does not connect yet
+    except (TypeError, ValueError):
+        raise ValueError("has an option behind its ? that Redis clients don't know") from None
 
 
 def database_url(url: str) -> URL:
@@ -187,15 +202,20 @@ def database_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-        if parsed.drivername not in (*DATABASE_DRIVERS, *DATABASE_DRIVERS.values()):
-            raise ValueError("must start with postgresql:// or sqlite:///")
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # int() of a port that may be the password's part
         raise ValueError(
             "is not a database URL; write postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
+    if parsed.drivername not in (*DATABASE_DRIVERS, *DATABASE_DRIVERS.values()):
+        raise ValueError("must start with postgresql:// or sqlite:///")
     driver = DATABASE_DRIVERS.get(parsed.drivername, parsed.drivername)
-    if driver.startswith("sqlite") and not parsed.database:
+    if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
         raise ValueError("names no file; write sqlite:///ledger.db")
     if driver.startswith("postgresql") and not parsed.host and "host" not in parsed.query:
         raise ValueError("has no host; write postgresql://USER:PASSWORD@HOST/NAME")
+    if parsed.host and "@" in parsed.host:
+        raise ValueError("has two @; write the password's as %40")
+    password = parsed.query.get("password")
+    if isinstance(password, str):  # to where it is hidden when the URL is shown
+        parsed = parsed.set(password=password).difference_update_query(["password"])
     return parsed.set(drivername=driver)

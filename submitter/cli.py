@@ -29,7 +29,7 @@ from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
-from rowfleet.settings import Settings
+from rowfleet.settings import MOST_SLOTS, Settings
 from submitter import batch, export, watch
 from submitter.sheet import Sheet, open_sheet
 
@@ -55,8 +55,11 @@ def main() -> NoReturn:
     except RowfleetError as error:
         _err.print(f"[red]rowfleet:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
         code = error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        _err.print(f"[red]rowfleet:[/] {_escaped(_usage(error))}", highlight=False, soft_wrap=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
@@ -67,6 +70,12 @@ def main() -> NoReturn:
         _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
         code = ServiceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    sentence = " ".join(error.format_message().split()).removesuffix(".")
+    return f"{sentence}; see {context.command_path if context else 'rowfleet'} --help"
 
 
 def _escaped(text: object) -> str:
@@ -186,17 +195,26 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
     assert settings.database_url is not None
     engine = ledgers.open_ledger(settings.database_url.get_secret_value())
     if create:
-        ledgers.migrate(engine)
+        try:
+            ledgers.migrate(engine)
+        except OSError as error:
+            raise InputError(
+                f"the ledger can't be made at {engine.url.database}: {error.strerror}; "
+                "set DATABASE_URL"
+            ) from None
         return engine
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         raise InputError(f"there is no ledger at {engine.url.database}; set DATABASE_URL")
     ledgers.check(engine)
     with ledgers.reading(engine) as connection:
         found = ledgers.current(connection)
+    if found is None:
+        where = engine.url.render_as_string(hide_password=True)
+        raise InputError(f"there is no ledger in {where} yet; a submit makes it")
     if found != ledgers.head():
         raise InputError(
-            f"the ledger has the schema {found or 'of something else'}, this version works with "
-            f"{ledgers.head()}; a submit with the newer version brings it up to date"
+            f"the ledger has the schema {found}, this version works with {ledgers.head()}; "
+            "a submit with the newer version brings it up to date"
         )
     return engine
 
@@ -207,6 +225,16 @@ def _feeder(engine: Engine, settings: Settings, *, redelivery: float | None = No
     if redelivery is None:
         redelivery = settings.visibility_timeout
     return Feeder(engine, queue, window=settings.window, redelivery=redelivery)
+
+
+def _check_export(out: Path, source: Path | None = None) -> None:
+    """Raise InputError unless the finished sheet can be written, and is not the one it is from."""
+    if source and os.path.exists(out) and os.path.exists(source) and out.samefile(source):
+        raise InputError(f"--export {out}: is the sheet that is read; give another name")
+    try:
+        export.check_target(out)
+    except OSError as error:  # a name too long, a directory that may not be looked into
+        raise InputError(f"{out}: can't be written: {error.strerror}") from None
 
 
 def _print_json(value: object) -> None:
@@ -257,12 +285,13 @@ def submit(
     if export_to and not wait:
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
     if export_to:
-        export.check_target(export_to)
+        _check_export(export_to, source)
     settings = _settings()
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     rows = batch.Range(start_row, num_rows)
     with open_sheet(source, sheet, recipe=recipe) as opened:
         opened.count(start_row, num_rows)
+        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
         if dry_run:
             _show_estimate(opened, rows, recipe, as_json=as_json)
             return 0
@@ -274,7 +303,6 @@ def submit(
         Queue(settings).check()
         engine = _ledger(settings, create=True)
         feeder = _feeder(engine, settings)
-        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
         found = batch.record(engine, feeder, submission)
     _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
     if not wait:
@@ -290,15 +318,20 @@ def _show_estimate(opened: Sheet, rows: batch.Range, recipe: Recipe, *, as_json:
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
         _print_json({"dry_run": True, **facts, **dataclasses.asdict(estimate)})
         return
-    _out.print(f"{opened.name}, sheet {opened.title!r}: {estimate.rows:,} rows are fine to submit")
+    _out.print(
+        f"{_escaped(opened.name)}, sheet {_escaped(repr(opened.title))}: "
+        f"{estimate.rows:,} rows are fine to submit",
+        soft_wrap=True,
+    )
     if recipe.analyzer == "rules":
         _out.print("analyzer rules: computed offline, no tokens and no cost")
         return
     tokens = estimate.prompt_tokens + estimate.completion_tokens
     _out.print(
-        f"analyzer openai, model {recipe.model}: roughly {tokens:,} tokens "
+        f"analyzer openai, model {_escaped(recipe.model)}: roughly {tokens:,} tokens "
         f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
-        f"{watch.dollars(estimate.cost_usd)}; reasoning comes on top"
+        f"{watch.dollars(estimate.cost_usd)}; reasoning comes on top",
+        soft_wrap=True,
     )
 
 
@@ -307,11 +340,12 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
     if as_json:
         _print_json({"batch_id": submission.batch_id, "continued": again, "rows": progress.total})
         return
+    openai = submission.recipe.analyzer == "openai"
     what = "this continues a batch submitted before" if again else "recorded"
     _err.print(
         f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows, {what}; analyzer "
         f"{submission.recipe.analyzer}"
-        + (f", model {submission.recipe.model}" if submission.recipe.analyzer == "openai" else "")
+        + (f", model {_escaped(submission.recipe.model)}" if openai else "")
         + f"\nfollow it with: rowfleet progress {submission.batch_id} --watch",
         highlight=False,
         soft_wrap=True,
@@ -367,13 +401,18 @@ def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
             ),
         )
     if say:
-        _out.print(f"{written:,} rows written to {out}", highlight=False, soft_wrap=True)
+        _out.print(f"{written:,} rows written to {_escaped(out)}", highlight=False, soft_wrap=True)
 
 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
 @click.argument("source", type=click.Path(path_type=Path), metavar="SHEET.xlsx")
 @_asked
-@click.option("--slots", type=int, metavar="N", help="Rows to run at once; default: 100.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, MOST_SLOTS),
+    metavar="N",
+    help="Rows to run at once; default: 100.",
+)
 @_json
 def local(
     source: Path,
@@ -398,7 +437,7 @@ def local(
     from submitter.local import LocalWorker, embedded_broker, state_directory
 
     out = export_to or Path(f"{source.with_suffix('')}.results.xlsx")
-    export.check_target(out)
+    _check_export(out, source)
     settings = _settings(slots=slots)
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     if recipe.analyzer == "openai" and settings.openai_api_key is None:
@@ -503,7 +542,7 @@ def batches(as_json: bool) -> None:
             f"{current.done:,}",
             f"{current.failed:,}",
             "unknown" if current.cost_usd is None else watch.dollars(current.cost_usd),
-            record.source,
+            _escaped(record.source),
             f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
         )
     _out.print(table)
@@ -536,7 +575,7 @@ def failed(batch_id: str, as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT.xlsx")
 def export_(batch_id: str, out: Path) -> None:
     """Write the finished sheet; rows that are not done yet are marked."""
-    export.check_target(out)
+    _check_export(out)
     _export(_ledger(_settings()), batch_id, out, say=True)
 
 
@@ -588,7 +627,7 @@ def cancel(batch_id: str, as_json: bool) -> None:
     if as_json:
         _print_json(_as_json(current))
     else:
-        _out.print(watch.line(current), highlight=False, soft_wrap=True)
+        _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command(example="rowfleet repair master-refunds-3f9a2c81d04e")

@@ -110,7 +110,7 @@ class _Lines:
         ended = progress.status in ENDED
         due = time.monotonic() - self._at >= LINE_INTERVAL
         if (due or ended) and progress != self._last:
-            self._console.print(line(progress), highlight=False, soft_wrap=True)
+            self._console.print(line(progress), markup=False, highlight=False, soft_wrap=True)
             self._at = time.monotonic()
             self._last = progress
 
