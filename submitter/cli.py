@@ -64,8 +64,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     except DBAPIError as error:
-        if not ledgers.is_unavailable(error):
-            raise
         why = " ".join(str(error.orig).split())
         _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
         code = ServiceError.exit_code
@@ -491,16 +489,15 @@ def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
 @click.option("--watch", "follow", is_flag=True, help="Stay until the batch has ended.")
 @_json
 def progress(batch_id: str, follow: bool, as_json: bool) -> int:
-    """Show how far a batch is."""
+    """Show how far a batch is. With --watch the exit code is the batch's, as with submit --wait."""
     engine = _ledger(_settings())
     if follow:
         # A script reads one JSON object a line; a person sees a bar.
         if as_json:
-            watch.until_ended(engine, batch_id, show=lambda p: _print_json(_as_json(p)))
-            return 0
+            end = watch.until_ended(engine, batch_id, show=lambda p: _print_json(_as_json(p)))
+            return watch.exit_code(end)
         with watch.display(_out) as show:
-            watch.until_ended(engine, batch_id, show=show)
-        return 0
+            return watch.exit_code(watch.until_ended(engine, batch_id, show=show))
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))

@@ -356,7 +356,7 @@ def _time_xml(ref: str, cell: datetime | date | time | timedelta, styles: _Colum
         if moment.tzinfo or moment < FIRST_DAY:
             return _text_xml(ref, styles.blank, cell.isoformat())
         style = styles.date if moment.time() == time() else styles.moment
-    serial = to_excel(cell)  # type: ignore[no-untyped-call]
+    serial = to_excel(cell)  # type: ignore[no-untyped-call]  # openpyxl gives it no types
     return f'<c r="{ref}" s="{style}"><v>{serial!r}</v></c>'
 
 

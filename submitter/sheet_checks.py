@@ -353,7 +353,7 @@ class _Walk:
             elif kind == "b":
                 int(text)
             elif kind == "d":
-                from_ISO8601(text)  # type: ignore[no-untyped-call]
+                from_ISO8601(text)  # type: ignore[no-untyped-call]  # openpyxl has no types
         except (ValueError, IndexError, TypeError):
             raise self._malformed(
                 f"has no readable value in {letter(self.column)}{self.row + 1} ({text[:20]!r})"

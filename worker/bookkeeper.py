@@ -155,10 +155,11 @@ class Bookkeeper:
     def _persist(self, group: list[_Request]) -> None:
         """Do all of ``group`` in one transaction; try again for as long as the ledger is away."""
         pause, away = FIRST_PAUSE, False
+        overdue = self._overdue()
         while True:
             try:
                 with self._engine.begin() as connection:
-                    results = self._work(connection, group, again=away)
+                    results = self._work(connection, group, overdue, again=away)
             except DBAPIError as error:
                 if not is_unavailable(error):
                     raise
@@ -173,14 +174,17 @@ class Bookkeeper:
             if away:
                 log.warning("the ledger answers again")
             self._confirm(group, results)
+            self._lose_slots(overdue)
             return
 
-    def _work(self, connection: Connection, group: list[_Request], *, again: bool) -> list[Any]:
+    def _work(
+        self, connection: Connection, group: list[_Request], overdue: list[Outcome], *, again: bool
+    ) -> list[Any]:
         if time.monotonic() >= self._renew_at:
             transitions.renew(
                 connection, list(self._running), holder=self.holder, lease=self._lease
             )
-        outcomes = [r.what for r in group if r.kind == "settle"] + self._overdue()
+        outcomes = [r.what for r in group if r.kind == "settle"] + overdue
         settled = transitions.settle(connection, outcomes, holder=self.holder)
         for request in group:
             if request.kind == "stop":
@@ -227,7 +231,6 @@ class Bookkeeper:
                 self._running.pop(request.what.key, None)
                 self._stuck.discard(request.what.key)
             request.future.set_result(result)
-        self._note_stuck(now)
 
     def _overdue(self) -> list[Outcome]:
         now = time.monotonic()
@@ -235,7 +238,7 @@ class Bookkeeper:
             Outcome(
                 key,
                 attempts,
-                "pending",
+                "failed",  # tried again, it would cost one worker after the other its slot
                 error=f"over the hard time limit of {self._time_limit:g} s",
                 latency=now - started,
             )
@@ -243,14 +246,11 @@ class Bookkeeper:
             if now - started > self._time_limit
         ]
 
-    def _note_stuck(self, now: float) -> None:
-        late = [k for k, (_, at) in self._running.items() if now - at > self._time_limit]
-        if not late:
-            return
+    def _lose_slots(self, overdue: list[Outcome]) -> None:
+        late = [o.key for o in overdue if self._running.pop(o.key, None) is not None]
         for key in late:
-            del self._running[key]
             log.error("row %s of %s is over its hard time limit; its slot is lost", key[1], key[0])
-        first = not self._stuck
+        first = bool(late) and not self._stuck
         self._stuck.update(late)
         if first and self._on_stuck:
             self._on_stuck()

@@ -95,7 +95,7 @@ def _forget_parents_books(**_: Any) -> None:
 
 def books() -> Bookkeeper:
     """Return this process's bookkeeper; the first call starts it."""
-    global _books  # noqa: PLW0603
+    global _books  # noqa: PLW0603 (one per process, made on first use)
     with _lock:
         if _books is None:
             assert settings.database_url is not None

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from rowfleet.errors import ServiceError
+from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.settings import database_url
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,14 @@ def check(engine: Engine) -> None:
         raise unreachable(engine, error) from None
 
 
-def unreachable(engine: Engine, error: DBAPIError) -> ServiceError:
-    """Return the sentence that says which database can't be reached, and why."""
+def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
+    """Return the sentence that says which database can't be reached, and why.
+
+    A ServiceError; an InputError for a file that is not SQLite's, which no waiting mends.
+    """
     where = engine.url.render_as_string(hide_password=True)
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_NOTADB":
+        return InputError(f"DATABASE_URL: {engine.url.database} is not an SQLite database")
     why = " ".join(str(error.orig).split())
     if engine.url.password and str(engine.url.password) in why:
         why = why.replace(str(engine.url.password), "***")

@@ -52,12 +52,13 @@ def test_a_slot_that_is_stuck_gives_its_row_up_and_the_worker_learns_of_it(
     assert stuck.wait(10)
     assert books.is_stuck()
     assert books.running() == 0  # nothing is waited for when the worker drains
-    eventually(lambda: statuses(engine) == ["pending", "pending"])
+    eventually(lambda: statuses(engine) == ["failed", "pending"])
     with engine.connect() as connection:
         (row, _) = queries.recorded_rows(connection, "b")
     assert row.error == "over the hard time limit of 0.5 s"
     late = Outcome(("b", 0), assignment.row.attempts, "done", output={})
-    assert books.settle(late)  # an answer that comes after all is paid for, and counts
+    assert not books.settle(late)  # the row has ended, and ends once
+    assert statuses(engine) == ["failed", "pending"]
     assert not books.is_stuck()
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openpyxl
 import pytest
 import redis
-from sqlalchemy import Engine
 
-from rowfleet.ledger import queries
+from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import migrate, open_ledger
 from submitter import cli
-from tests.ledger_helpers import make_batch, statuses
+from tests.ledger_helpers import make_batch
 from tests.sheets import invoices, results
 
 Said = tuple[int, str, str]
@@ -88,14 +84,12 @@ BAD_SHEETS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_SHEETS)
-@pytest.mark.parametrize("command", ["submit", "local"])
-def test_a_bad_sheet_gets_one_sentence_and_leaves_nothing(
-    call: Call, tmp_path: Path, services: str, kind: str, command: str
+def test_local_gives_a_bad_sheet_one_sentence_and_leaves_nothing(
+    call: Call, tmp_path: Path, services: str, kind: str
 ) -> None:
     make, names = BAD_SHEETS[kind]
     path = make(tmp_path)
-    words = ["submit", "--excel", path] if command == "submit" else ["local", path]
-    code, out, err = call(*words, "--analyzer", "rules")
+    code, out, err = call("local", path, "--analyzer", "rules")
     assert code == 2
     assert out == ""
     assert names in err
@@ -104,32 +98,6 @@ def test_a_bad_sheet_gets_one_sentence_and_leaves_nothing(
     assert redis.Redis.from_url(services).keys() == []
     assert not list(tmp_path.glob("*.results.xlsx"))
     assert not (tmp_path / "ledger.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "names"),
-    [
-        (["--sheet", "Nope"], "Nope"),
-        (["--start-row", "99"], "--start-row 99"),
-        (["--start-row", "-1"], "--start-row -1"),
-        (["--num-rows", "0"], "--num-rows 0"),
-        (["--batch-id", "a b"], "--batch-id 'a b'"),
-        (["--recipe", "none.yaml"], "none.yaml: no such recipe file"),
-        (["--export", "out.xlsx"], "--export needs --wait"),
-        (["--wait", "--export", "out.csv"], "out.csv"),
-        (["--wait", "--export", "/nowhere/out.xlsx"], "/nowhere"),
-        (["--analyzer", "magic"], "magic"),
-        (["--start-row", "many"], "many"),
-    ],
-)
-def test_a_bad_option_is_named(
-    call: Call, sheet: Path, services: str, options: list[str], names: str
-) -> None:
-    code, _, err = call("submit", "--excel", sheet, *options)
-    assert code == 2
-    assert names in err
-    assert "Traceback" not in err
-    assert redis.Redis.from_url(services).keys() == []
 
 
 @pytest.mark.parametrize(
@@ -188,17 +156,6 @@ def test_a_bad_setting_is_named_without_its_secret(
     assert names in err
     assert "hunter2" not in err
     assert "Traceback" not in err
-
-
-@pytest.mark.parametrize("command", ["progress", "failed", "retry", "cancel", "repair", "export"])
-def test_an_unknown_batch_is_named(
-    call: Call, services: str, database_url: str, command: str
-) -> None:
-    migrate(open_ledger(database_url))
-    words = ["nope", "out.xlsx"] if command == "export" else ["nope"]
-    code, _, err = call(command, *words)
-    assert code == 2
-    assert "no batch 'nope'" in err
 
 
 def test_a_ledger_that_is_not_there_is_not_made_by_looking(call: Call, tmp_path: Path) -> None:
@@ -272,8 +229,6 @@ def test_a_cancelled_batch_says_so_everywhere(
 def test_retry_of_a_stopped_batch_says_how_it_goes_on(
     call: Call, services: str, database_url: str
 ) -> None:
-    from rowfleet.ledger import transitions
-
     engine = open_ledger(database_url)
     migrate(engine)
     make_batch(engine)
@@ -302,16 +257,6 @@ def test_a_csv_sheet_is_read_too(call: Call, tmp_path: Path, services: str) -> N
     assert json.loads(said[1])["rows"] == 1
 
 
-@pytest.mark.parametrize("name", sorted(cli.cli.commands))
-def test_each_commands_example_is_one_it_takes(name: str) -> None:
-    command = cli.cli.commands[name]
-    options = {flag for parameter in command.params for flag in parameter.opts}
-    example = command.example  # type: ignore[attr-defined]
-    assert example.startswith(f"rowfleet {name}")
-    for word in example.split():
-        assert not word.startswith("--") or word in options
-
-
 @pytest.mark.parametrize("missing", ["REDIS_URL", "DATABASE_URL"])
 def test_a_worker_without_its_services_says_which(
     missing: str, redis_url: str, tmp_path: Path
@@ -332,35 +277,46 @@ def test_a_worker_without_its_services_says_which(
     assert "Traceback" not in ran.stderr
 
 
-def test_two_submitters_at_the_same_instant_record_each_row_once(
-    tmp_path: Path,
-    services: str,
-    engine: Engine,
-    rowfleet: Callable[..., subprocess.CompletedProcess[str]],
+@pytest.mark.parametrize(("cancelled", "code"), [(False, 0), (True, 1)])
+def test_progress_watch_exits_with_the_batchs_code(
+    call: Call, services: str, database_url: str, cancelled: bool, code: int
 ) -> None:
-    sheet = invoices(tmp_path / "many.xlsx", 3_000)
-    submit = ("submit", "--excel", sheet, "--batch-id", "b", "--json")
-    with ThreadPoolExecutor(2) as threads:
-        runs = list(threads.map(lambda _: rowfleet(*submit), range(2)))
-    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
-    assert statuses(engine) == ["queued"] * 3_000
-    with engine.connect() as connection:
-        assert queries.progress(connection, "b").total == 3_000
-    assert redis.Redis.from_url(services).llen("rowfleet") == 3_000
+    engine = open_ledger(database_url)
+    migrate(engine)
+    make_batch(engine, 1)
+    with engine.begin() as connection:
+        if cancelled:
+            transitions.cancel(connection, "b", by="t")
+        else:
+            transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+            done = transitions.Outcome(("b", 0), 1, "done", output={})
+            transitions.settle(connection, [done], holder="h")
+            transitions.finish_batch(connection, "b")
+    assert call("progress", "b", "--watch")[0] == code
 
 
-def test_a_submitter_killed_while_recording_goes_on_where_it_was(
-    tmp_path: Path, services: str, engine: Engine, eventually: Callable[..., None], call: Call
+def test_a_file_that_is_no_database_is_a_wrong_setting(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sheet = invoices(tmp_path / "many.xlsx", 12_000)
-    words = ["submit", "--excel", str(sheet), "--batch-id", "b", "--json"]
-    process = subprocess.Popen([sys.executable, "-m", "submitter", *words], cwd=tmp_path)
-    eventually(lambda: len(statuses(engine)) >= 2_000)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert len(statuses(engine)) < 12_000
-    time.sleep(0.1)
-    code, out, _ = call(*words)
-    assert code == 0
-    assert json.loads(out) == {"batch_id": "b", "continued": True, "rows": 12_000}
-    assert len(statuses(engine)) == 12_000
+    notes = write(tmp_path / "notes.txt", "not a database " * 100)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{notes}")
+    code, _, err = call("batches")
+    assert code == 2
+    assert "notes.txt is not an SQLite database" in err
+
+
+def test_missing_privileges_are_one_sentence(
+    call: Call, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_ledger(postgres_url)
+    migrate(engine)
+    role = f"reader_{os.getpid()}"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+        connection.exec_driver_sql(f"GRANT SELECT ON alembic_version TO {role}")
+    url = engine.url.set(username=role).render_as_string(hide_password=False)
+    monkeypatch.setenv("DATABASE_URL", url)
+    code, _, err = call("batches")
+    assert code == 3
+    assert "permission denied" in err
+    assert len(err.strip().splitlines()) == 1

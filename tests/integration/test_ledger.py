@@ -92,6 +92,22 @@ def test_worker_waits_for_its_schema_and_says_so(
     assert "has no schema yet" in said[0]
 
 
+def test_worker_waits_for_another_versions_schema_to_become_its_own(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    waiter = threading.Thread(target=ledgers.wait_for_schema, args=(engine,), kwargs={"poll": 0.05})
+    waiter.start()
+    time.sleep(0.3)
+    assert waiter.is_alive()
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{ledgers.head()}'"))
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert [r.getMessage() for r in caplog.records if "has the schema 9999" in r.getMessage()]
+
+
 def test_a_row_goes_from_pending_to_done(engine: Engine) -> None:
     make_batch(engine, 3)
     assert feed(engine, 2) == [0, 1]

@@ -63,7 +63,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a worker with the given settings."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def run(settings: Settings, *options: str) -> subprocess.Popen[bytes]:
+    def run(settings: Settings, *options: str, app: str = "worker") -> subprocess.Popen[bytes]:
         env = {**os.environ}
         for name, field in VARIABLES.items():
             value: Any = getattr(settings, field)
@@ -76,7 +76,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                     "-m",
                     "celery",
                     "-A",
-                    "worker",
+                    app,
                     "worker",
                     "--loglevel",
                     "INFO",
@@ -300,3 +300,21 @@ def test_an_option_that_would_kill_the_worker_is_refused(
 ) -> None:
     assert start(fleet, "--autoscale", "20,5").wait(30) == 2
     assert "--autoscale needs --pool prefork" in (tmp_path / "worker.log").read_text()
+
+
+def test_a_stuck_slot_ends_its_worker_and_the_next_one_finishes_the_batch(
+    fleet: Settings,
+    ledger: Engine,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    make_batch(ledger, 30, queue=fleet.queue)
+    feed(ledger, fleet)
+    limits = fleet.model_copy(update={"soft_time_limit": 1.0, "time_limit": 4.0})
+    assert start(limits, app="tests.stuck_worker").wait(60) == 70
+    start(limits, app="tests.stuck_worker")
+    eventually(lambda: statuses(ledger).count("done") == 29)
+    with ledger.connect() as connection:
+        (row,) = queries.failed_rows(connection, "b")
+    assert (row.row, row.attempts) == (1, 1)
+    assert row.error == "over the hard time limit of 4 s"

@@ -221,7 +221,7 @@ def test_an_error_in_the_rows_leaves_the_old_file_and_nothing_else(out: Path) ->
         raise ConnectionError("the ledger is gone")
 
     with pytest.raises(ConnectionError):
-        write(out, broken())  # type: ignore[arg-type]
+        write(out, broken())  # type: ignore[arg-type]  # rows that fail while they are read
     assert first_row(out)[0] == "old"
     assert [path.name for path in out.parent.iterdir()] == ["done.xlsx"]
 
