@@ -207,7 +207,7 @@ BAD = {
         "DATABASE_URL", f"postgresql://u@127.0.0.1:1/d?password={PASSWORD}", "@127.0.0.1:1/d", 3
     ),
     "database: below a file": _setting("DATABASE_URL", "sqlite:///ok.xlsx/l.db", "ok.xlsx/l.db"),
-    "database: a sheet": _setting("DATABASE_URL", "sqlite:///ok.xlsx", "ok.xlsx", 3),
+    "database: a sheet": _setting("DATABASE_URL", "sqlite:///ok.xlsx", "ok.xlsx", 2),
     "misspelt": _setting("ROWFLEET_SLTOS", "5", "ROWFLEET_SLTOS is not a setting of Rowfleet; did"),
     "slots of 0": _setting("ROWFLEET_SLOTS", "0", "ROWFLEET_SLOTS=0"),
     "slots of abc": _setting("ROWFLEET_SLOTS", "abc", "ROWFLEET_SLOTS=abc"),

@@ -104,7 +104,8 @@ def test_a_killed_worker_is_replaced_and_no_finished_row_called_again(
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 150)
     with Standin.start(latency=0.5) as standin:
-        env = {**standin.environment(), "ROWFLEET_SLOTS": "20"}
+        # A row that was delivered but not yet claimed waits for its message to be delivered again.
+        env = {**standin.environment(), "ROWFLEET_SLOTS": "20", "ROWFLEET_VISIBILITY_TIMEOUT": "10"}
         process = start(sheet, env)
         standin.wait_until(lambda summary: summary["calls"] > 60)
         worker = worker_of(process)
