@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,9 +48,14 @@ def celery_app(settings: Settings) -> Celery:
     """
     url = _url(settings)
     if url.startswith("unix://"):
-        url = url.replace("unix://", "redis+socket://", 1)  # kombu's name for it
+        # kombu's names for the scheme and for the database index
+        url = url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
     queue = settings.queue
     app = Celery("rowfleet", broker=url, set_as_current=False)
+    if url.startswith("rediss://"):
+        # kombu's default is to trust any certificate. What the URL says of ssl_… stands in place
+        # of this; without ssl_cert_reqs there, the client's default is to verify.
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     app.conf.update(
         task_default_queue=queue,
         task_queues=[KombuQueue(queue, Exchange(queue, type="direct"), routing_key=queue)],
@@ -90,9 +96,10 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def _url(settings: Settings) -> str:
-    if settings.redis_url is None:
+    url = settings.broker_url()
+    if url is None:
         raise InputError("REDIS_URL is not set; write REDIS_URL=redis://HOST:6379/0")
-    return settings.redis_url.get_secret_value()
+    return url
 
 
 class Queue:

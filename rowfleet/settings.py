@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from redis import ConnectionPool
@@ -43,6 +44,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: SecretStr | None = None
+    #: The broker's password, where it is kept apart from its URL.
+    redis_password: SecretStr | None = None
     database_url: SecretStr | None = None
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
@@ -68,7 +71,12 @@ class Settings(BaseModel):
     key_prefix: str = ""
 
     @field_validator(
-        "openai_api_key", "openai_base_url", "redis_url", "database_url", mode="before"
+        "openai_api_key",
+        "openai_base_url",
+        "redis_url",
+        "redis_password",
+        "database_url",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
@@ -80,6 +88,14 @@ class Settings(BaseModel):
     def _is_a_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("redis_password")
+    @classmethod
+    def _is_the_only_password(cls, value: SecretStr | None, info: object) -> SecretStr | None:
+        url = getattr(info, "data", {}).get("redis_url")
+        if value is not None and url is not None and urlsplit(url.get_secret_value()).password:
+            raise ValueError("REDIS_URL has a password already; give it in one of the two")
         return value
 
     @field_validator("database_url")
@@ -108,6 +124,18 @@ class Settings(BaseModel):
             raise ValueError(f"must be above ROWFLEET_SOFT_TIME_LIMIT ({soft:g} s)")
         return value
 
+    def broker_url(self) -> str | None:
+        """Return the broker's URL with its password in it, None if no broker is named."""
+        if self.redis_url is None:
+            return None
+        url = self.redis_url.get_secret_value()
+        if self.redis_password is None:
+            return url
+        parts = urlsplit(url)
+        password = quote(self.redis_password.get_secret_value(), safe="")
+        user, _, host = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user.rstrip(':')}:{password}@{host}").geturl()
+
     def concurrency(self) -> int:
         """Return the slots of one worker; where none are set, what its pool carries easily.
 
@@ -120,16 +148,32 @@ class Settings(BaseModel):
         return self.analyzer or ("openai" if self.openai_api_key else "rules")
 
 
+#: Settings whose variables have the names that other programs know them by.
+STANDARD = ("redis_url", "redis_password", "database_url", "openai_api_key", "openai_base_url")
+
+
 def _variable(field: str) -> str:
-    standard = ("redis_url", "database_url", "openai_api_key", "openai_base_url")
-    return field.upper() if field in standard else f"ROWFLEET_{field.upper()}"
+    return field.upper() if field in STANDARD else f"ROWFLEET_{field.upper()}"
 
 
 #: Environment variable → field of Settings.
 VARIABLES = {_variable(field): field for field in Settings.model_fields}
 
 #: Settings of single programs, which those read themselves.
-OTHER_VARIABLES = frozenset({"ROWFLEET_HEALTH_FILE", "ROWFLEET_EXIT_WITH_STDIN"})
+OTHER_VARIABLES = frozenset(
+    {
+        "ROWFLEET_HEALTH_FILE",
+        "ROWFLEET_EXIT_WITH_STDIN",
+        "ROWFLEET_POD_NAME",
+        "ROWFLEET_POD_NAMESPACE",
+    }
+)
+
+#: What Kubernetes puts into every pod for a Service called `rowfleet` or `rowfleet-redis`, say;
+#: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_LINK = re.compile(
+    r"ROWFLEET(_.+)?_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 
 
 def load(environ: Mapping[str, str] | None = None, **options: object) -> Settings:
@@ -139,6 +183,8 @@ def load(environ: Mapping[str, str] | None = None, **options: object) -> Setting
     """
     environ = os.environ if environ is None else environ
     for name in environ:
+        if _SERVICE_LINK.fullmatch(name):
+            continue
         if name.startswith("ROWFLEET_") and name not in VARIABLES and name not in OTHER_VARIABLES:
             close = difflib.get_close_matches(
                 name, [v for v in VARIABLES if v.startswith("ROW")], n=1
@@ -163,7 +209,7 @@ def _sentence(item: object) -> str:
     assert isinstance(item, dict)
     field = str(item["loc"][0])
     message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    secret = field.endswith(("_url", "_key"))  # a URL may hold a password
+    secret = field.endswith(("_url", "_key", "_password"))  # a URL may hold a password
     given = "" if secret or "input" not in item else f"={item['input']}"
     return f"{_variable(field)}{given}: {message}"
 
@@ -193,6 +239,14 @@ def _check_redis_options(url: str) -> None:
         ConnectionPool.from_url(url).make_connection()  # which does not connect yet
     except (TypeError, ValueError):
         raise ValueError("has an option behind its ? that Redis clients don't know") from None
+    parts = urlsplit(url)
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        # kombu takes no others, and the database of a URL with a host from its path alone.
+        if not (name.startswith("ssl_") if parts.scheme != "unix" else name == "db"):
+            raise ValueError(
+                "has an option behind its ? that Celery doesn't take; "
+                "only ssl_… of rediss:// and db of unix:// may be there"
+            )
 
 
 def database_url(url: str) -> URL:

