@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
+import warnings
 from typing import Any, NoReturn
 
+from celery.exceptions import SecurityWarning
 from celery.signals import celeryd_init, worker_process_init
 
 from rowfleet import settings as configuration
@@ -23,6 +24,8 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.queue import TASK_NAME, celery_app
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
+from worker.deletion_cost import DeletionCost
+from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat
 from worker.keeper import Keeper
 from worker.row import Limits, RowFailed, run_row
@@ -43,8 +46,6 @@ def _refuse(sentence: str) -> NoReturn:
 def _start() -> tuple[configuration.Settings, Any]:
     try:
         settings = configuration.load()
-        if settings.database_url is None:
-            raise InputError("DATABASE_URL is not set; write DATABASE_URL=postgresql://…")
         return settings, celery_app(settings)
     except InputError as error:
         _refuse(str(error))
@@ -60,7 +61,7 @@ app.rowfleet_settings = settings
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.steps["consumer"].add(VisibilityHeartbeat)
-app.steps["worker"].add(Keeper)
+app.steps["worker"].update((Keeper, Health, DeletionCost))
 app.set_default()
 
 _limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
@@ -74,6 +75,8 @@ _analyzers: dict[str, Analyzer] = {}
 def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
     global _node  # noqa: PLW0603 (Celery tells it once, before anything starts)
     _node = sender
+    if settings.database_url is None:  # which Flower, `inspect` and `events` can do without
+        _refuse("DATABASE_URL is not set; write DATABASE_URL=postgresql://…")
     pool = str(options.get("pool_cls") or options.get("pool") or settings.pool)
     if options.get("autoscale") and "prefork" not in pool:
         _refuse(
@@ -157,6 +160,10 @@ def _end_with_stdin() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+# Celery takes a group without a name, which is what a pod has, for root's. What it warns of is
+# pickle, and nothing but JSON is accepted here.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
 # They say a line a request, and a line a look at the schema.
 for chatty in ("httpx2", "httpcore2", "openai", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -164,6 +171,4 @@ for chatty in ("httpx2", "httpcore2", "openai", "alembic"):
 if os.environ.get("ROWFLEET_EXIT_WITH_STDIN"):
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
 
-if health_file := os.environ.get("ROWFLEET_HEALTH_FILE"):
-    VisibilityHeartbeat.health_file = Path(health_file)
-VisibilityHeartbeat.is_stuck = staticmethod(_is_stuck)
+Health.is_stuck = staticmethod(_is_stuck)

@@ -10,8 +10,8 @@ to others.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 from celery import bootsteps
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: Beats within one visibility timeout: several may fail before a message is delivered again.
 BEATS = 6
 
-#: Seconds between beats at most; a pod's liveness is judged by them too.
+#: Seconds between beats at most; the worker's health is judged by them, too.
 LONGEST_INTERVAL = 10.0
 
 
@@ -30,10 +30,8 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
 
     requires: Any = ("celery.worker.consumer.tasks:Tasks",)
 
-    #: Touched at each beat, if set: its age tells a liveness probe whether the consumer lives.
-    health_file: ClassVar[Path | None] = None
-    #: Tells whether a slot holds its row for longer than the hard limit; then health is not shown.
-    is_stuck: ClassVar[Any] = staticmethod(lambda: False)
+    #: When the consumer last beat, by time.monotonic(): tells whether its loop lives.
+    last_beat: ClassVar[float] = -math.inf
 
     def __init__(self, consumer: Any, **_: Any) -> None:
         self._timer: Any = None
@@ -43,7 +41,7 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Begin to beat, with the consumer's connection."""
         self._timer = consumer.timer.call_repeatedly(self.interval, self.beat, (consumer,))
-        self._touch()
+        self._lives()
 
     def stop(self, _consumer: Any) -> None:
         """Stop beating; the connection is going away."""
@@ -56,11 +54,11 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
     def beat(self, consumer: Any) -> None:
         """Renew the visibility of all messages held, in one command."""
         renew(consumer.task_consumer.channel)
-        self._touch()
+        self._lives()
 
-    def _touch(self) -> None:
-        if self.health_file is not None and not self.is_stuck():
-            self.health_file.touch()
+    @classmethod
+    def _lives(cls) -> None:
+        cls.last_beat = time.monotonic()
 
 
 def renew(channel: Any) -> int:

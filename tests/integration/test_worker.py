@@ -2,113 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import Engine
 
-from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries
 from rowfleet.ledger.engine import migrate, open_ledger
-from rowfleet.queue import Queue
-from rowfleet.settings import VARIABLES, Settings
-from rowfleet.settings import load as load_settings
+from rowfleet.settings import Settings
+from tests import apiserver
+from tests.apiserver import worker_pod
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
-
-Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def standin() -> Iterator[Standin]:
-    with Standin.start() as server:
-        yield server
-
-
-@pytest.fixture
-def fleet(redis_url: str, postgres_url: str, standin: Standin) -> Settings:
-    """Settings with short times, so that what takes minutes in a fleet takes seconds here."""
-    return load_settings(
-        {},
-        redis_url=redis_url,
-        database_url=postgres_url,
-        openai_base_url=standin.base_url,
-        openai_api_key="sk-test",
-        slots=8,
-        visibility_timeout=6,
-        retry_delay=1,
-        queue=f"q-{os.getpid()}-{time.monotonic_ns()}",
-    )
-
-
-@pytest.fixture
-def ledger(fleet: Settings) -> Iterator[Engine]:
-    assert fleet.database_url
-    engine = open_ledger(fleet.database_url.get_secret_value(), connections=2)
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """A function that starts a worker with the given settings."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def run(settings: Settings, *options: str, app: str = "worker") -> subprocess.Popen[bytes]:
-        env = {**os.environ}
-        for name, field in VARIABLES.items():
-            value: Any = getattr(settings, field)
-            if value is not None:
-                env[name] = str(getattr(value, "get_secret_value", lambda v=value: v)())
-        with (tmp_path / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "celery",
-                    "-A",
-                    app,
-                    "worker",
-                    "--loglevel",
-                    "INFO",
-                    "-n",
-                    f"w{len(processes)}@%h",
-                    *options,
-                ],
-                env=env,
-                stdout=log,
-                stderr=log,
-                cwd=tmp_path,
-                start_new_session=True,
-            )
-        processes.append(process)
-        return process
-
-    yield run
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        process.wait()
-
-
-def feed(engine: Engine, settings: Settings) -> Queue:
-    queue = Queue(settings)
-    Feeder(engine, queue, window=1000, redelivery=settings.visibility_timeout).feed()
-    return queue
-
-
-def all_done(engine: Engine) -> bool:
-    return set(statuses(engine)) == {"done"}
+from tests.workers import Start, all_done, feed, is_old
 
 
 def test_a_long_row_is_not_delivered_twice(
@@ -240,27 +151,6 @@ def test_a_worker_waits_for_a_ledger_that_is_not_there_yet(
     eventually(lambda: all_done(engine), 60)  # the worker itself fed them
 
 
-def test_health_is_shown_only_while_the_consumer_lives(
-    fleet: Settings,
-    ledger: Engine,
-    start: Start,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    eventually: Callable[..., None],
-) -> None:
-    health = tmp_path / "health"
-    monkeypatch.setenv("ROWFLEET_HEALTH_FILE", str(health))
-    worker = start(fleet)
-    eventually(health.exists)
-    seen = health.stat().st_mtime
-    eventually(lambda: health.stat().st_mtime > seen)
-    worker.send_signal(signal.SIGSTOP)
-    time.sleep(1)
-    stopped = health.stat().st_mtime
-    time.sleep(2)
-    assert health.stat().st_mtime == stopped
-
-
 def test_workers_are_listed_as_celery_sees_them(
     fleet: Settings,
     ledger: Engine,
@@ -268,6 +158,7 @@ def test_workers_are_listed_as_celery_sees_them(
     start: Start,
     redis_url: str,
     rowfleet: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
 ) -> None:
     import json
 
@@ -281,6 +172,15 @@ def test_workers_are_listed_as_celery_sees_them(
     assert worker["name"].startswith("w0@")
     assert (worker["pool"], worker["slots"]) == ("threads", 8)
     assert (worker["running"], worker["processed"]) == (3, 3)
+    assert worker["pod"] is None
+    with apiserver.running() as cluster:  # where the worker's host is a pod's name
+        cluster.put("pods", worker_pod(worker["name"].removeprefix("w0@")))
+        cluster.put("pods", worker_pod("another"))
+        env["KUBECONFIG"] = str(cluster.kubeconfig(tmp_path / "kubeconfig"))
+        both, another = json.loads(rowfleet("workers", "--json", env=env).stdout)
+    assert (both["name"], both["slots"]) == (worker["name"], 8)
+    assert both["pod"]["name"] == worker["name"].removeprefix("w0@")
+    assert (another["name"], another["pod"]["name"]) == (None, "another")
 
 
 def test_celerys_own_pool_option_is_heeded(
@@ -306,12 +206,23 @@ def test_a_stuck_slot_ends_its_worker_and_the_next_one_finishes_the_batch(
     fleet: Settings,
     ledger: Engine,
     start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     eventually: Callable[..., None],
 ) -> None:
+    health = tmp_path / "health"
     make_batch(ledger, 30, queue=fleet.queue)
     feed(ledger, fleet)
     limits = fleet.model_copy(update={"soft_time_limit": 1.0, "time_limit": 4.0})
-    assert start(limits, app="tests.stuck_worker").wait(60) == 70
+    # At 4 s one slot is stuck; the others run their second rows, which end at 6.8 s.
+    monkeypatch.setenv("TEST_ROW_SECONDS", "3.4")
+    monkeypatch.setenv("ROWFLEET_HEALTH_FILE", str(health))
+    first = start(limits, app="tests.stuck_worker")
+    eventually(health.exists)
+    eventually(lambda: is_old(health))
+    assert first.poll() is None
+    assert first.wait(60) == 70
+    monkeypatch.delenv("TEST_ROW_SECONDS")
     start(limits, app="tests.stuck_worker")
     eventually(lambda: statuses(ledger).count("done") == 29)
     with ledger.connect() as connection:
