@@ -60,15 +60,21 @@ def prepare(
 
     Raises InputError for a ``batch_id`` that can't be one.
     """
-    if batch_id is not None and not BATCH_ID.fullmatch(batch_id):
+    if batch_id is not None:
+        check_id(batch_id)
+    else:
+        stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
+        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
+    return Submission(sheet, rows, recipe, queue, batch_id)
+
+
+def check_id(batch_id: str) -> None:
+    """Raise InputError if ``batch_id`` can't be one."""
+    if not BATCH_ID.fullmatch(batch_id):
         raise InputError(
             f"--batch-id {batch_id!r}: use up to 64 letters, digits, dots, dashes and underscores, "
             "the first a letter or digit"
         )
-    if batch_id is None:
-        stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
-        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id)
 
 
 def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
@@ -30,8 +32,10 @@ from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
-from submitter import batch, export, watch
+from submitter import batch, cluster_commands, export, storage, watch
+from submitter.command import HELP_OPTIONS, Command
 from submitter.sheet import Sheet, open_sheet
+from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:
     from submitter.local import LocalWorker
@@ -48,8 +52,14 @@ def main() -> NoReturn:
     logging.basicConfig(
         level="WARNING",
         format="%(message)s",
-        handlers=[RichHandler(console=_err, show_path=False, show_time=False)],
+        # Lines of a log are not wrapped: who searches it finds whole sentences.
+        handlers=[
+            RichHandler(console=_err, show_path=False, show_time=False)
+            if _err.is_terminal
+            else logging.StreamHandler()
+        ],
     )
+    raise_on_sigterm()
     try:
         code = cli.main(prog_name="rowfleet", standalone_mode=False)
     except RowfleetError as error:
@@ -63,6 +73,9 @@ def main() -> NoReturn:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
+    except Terminated:
+        _err.print("[red]rowfleet:[/] ended by SIGTERM; the same command again goes on")
+        code = EXIT_TERMINATED
     except DBAPIError as error:
         why = " ".join(str(error.orig).split())
         _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
@@ -82,31 +95,19 @@ def _escaped(text: object) -> str:
     return escape(str(text))
 
 
-class _Command(click.Command):
-    """A command whose help ends with an example that works when pasted."""
-
-    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.example = example
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Example"):
-            for line in self.example.splitlines():
-                formatter.write(f"  {line}\n")
-
-
 class _Group(click.Group):
-    command_class = _Command
+    command_class = Command
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings=HELP_OPTIONS)
 @click.version_option(package_name="rowfleet")
 def cli() -> None:
     """Run an OpenAI analysis on every row of a spreadsheet.
 
     Settings come from the environment: REDIS_URL, DATABASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL
     and ROWFLEET_*. Exit codes: 0 all rows done, 1 some rows failed or were cancelled, 2 the input
-    or the configuration is wrong, 3 a service can't be reached, 130 interrupted.
+    or the configuration is wrong, 3 a service can't be reached, 130 interrupted, 143 ended by
+    SIGTERM.
     """
 
 
@@ -155,9 +156,9 @@ _asked = _options(
     click.option(
         "--export",
         "export_to",
-        type=click.Path(path_type=Path),
+        type=storage.parse,
         metavar="OUT.xlsx",
-        help="Write the finished sheet there at the end.",
+        help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
     ),
 )
 
@@ -225,14 +226,31 @@ def _feeder(engine: Engine, settings: Settings, *, redelivery: float | None = No
     return Feeder(engine, queue, window=settings.window, redelivery=redelivery)
 
 
-def _check_export(out: Path, source: Path | None = None) -> None:
+def _check_export(out: storage.Location, source: storage.Location | None = None) -> None:
     """Raise InputError unless the finished sheet can be written, and is not the one it is from."""
-    if source and os.path.exists(out) and os.path.exists(source) and out.samefile(source):
+    if isinstance(out, storage.Uri):
+        storage.check_target(out, source)
+        return
+    if (
+        isinstance(source, Path)
+        and os.path.exists(out)
+        and os.path.exists(source)
+        and out.samefile(source)
+    ):
         raise InputError(f"--export {out}: is the sheet that is read; give another name")
     try:
         export.check_target(out)
     except OSError as error:  # a name too long, a directory that may not be looked into
         raise InputError(f"{out}: can't be written: {error.strerror}") from None
+
+
+@contextmanager
+def _opened(source: storage.Location, sheet: str | None, recipe: Recipe) -> Iterator[Sheet]:
+    with (
+        storage.fetched(source) as file,
+        open_sheet(file, sheet, recipe=recipe, name=str(source)) as opened,
+    ):
+        yield opened
 
 
 def _print_json(value: object) -> None:
@@ -254,16 +272,16 @@ def _as_json(progress: Progress) -> dict[str, object]:
     "--excel",
     "source",
     required=True,
-    type=click.Path(path_type=Path),
+    type=storage.parse,
     metavar="SHEET.xlsx",
-    help="The spreadsheet: .xlsx, .xlsm or .csv.",
+    help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or s3://, gs://, az:// or https://.",
 )
 @_asked
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
 @_json
 def submit(
-    source: Path,
+    source: storage.Location,
     sheet: str | None,
     start_row: int,
     num_rows: int | None,
@@ -271,7 +289,7 @@ def submit(
     model: str | None,
     analyzer: str | None,
     batch_id: str | None,
-    export_to: Path | None,
+    export_to: storage.Location | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -287,7 +305,7 @@ def submit(
     settings = _settings()
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     rows = batch.Range(start_row, num_rows)
-    with open_sheet(source, sheet, recipe=recipe) as opened:
+    with _opened(source, sheet, recipe) as opened:
         opened.count(start_row, num_rows)
         submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
         if dry_run:
@@ -350,12 +368,14 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
     )
 
 
-def _conclude(engine: Engine, progress: Progress, export_to: Path | None, *, as_json: bool) -> int:
+def _conclude(
+    engine: Engine, progress: Progress, export_to: storage.Location | None, *, as_json: bool
+) -> int:
     if as_json:
         _print_json(_as_json(progress))
     if progress.status == "stopped":
         raise InputError(
-            f"batch {progress.batch_id} was stopped: {progress.reason}; "
+            f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
             "once that is mended, submit the same again and it goes on"
         )
     if export_to:
@@ -372,13 +392,13 @@ def _conclude(engine: Engine, progress: Progress, export_to: Path | None, *, as_
 _ANALYZER = "\0analyzer"
 
 
-def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
-    with ledgers.reading(engine) as connection:
+def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) -> None:
+    with storage.sent(out) as file, ledgers.reading(engine) as connection:
         record = queries.get_batch(connection, batch_id)
         rows = queries.recorded_rows(connection, batch_id)
         analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
         written = export.write_sheet(
-            out,
+            file,
             title=record.sheet,
             header=record.header,
             formats=record.formats,
@@ -403,7 +423,7 @@ def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
 
 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
-@click.argument("source", type=click.Path(path_type=Path), metavar="SHEET.xlsx")
+@click.argument("source", type=storage.parse, metavar="SHEET.xlsx")
 @_asked
 @click.option(
     "--slots",
@@ -413,7 +433,7 @@ def _export(engine: Engine, batch_id: str, out: Path, *, say: bool) -> None:
 )
 @_json
 def local(
-    source: Path,
+    source: storage.Location,
     sheet: str | None,
     start_row: int,
     num_rows: int | None,
@@ -421,7 +441,7 @@ def local(
     model: str | None,
     analyzer: str | None,
     batch_id: str | None,
-    export_to: Path | None,
+    export_to: storage.Location | None,
     slots: int | None,
     as_json: bool,
 ) -> int:
@@ -434,7 +454,8 @@ def local(
 
     from submitter.local import LocalWorker, embedded_broker, state_directory
 
-    out = export_to or Path(f"{source.with_suffix('')}.results.xlsx")
+    beside = source.with_suffix("") if isinstance(source, Path) else source.stem
+    out = export_to or Path(f"{beside}.results.xlsx")
     _check_export(out, source)
     settings = _settings(slots=slots)
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
@@ -444,7 +465,7 @@ def local(
         )
     rows = batch.Range(start_row, num_rows)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_sheet(source, sheet, recipe=recipe))
+        opened = stack.enter_context(_opened(source, sheet, recipe))
         opened.count(start_row, num_rows)
         submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
         engine = _ledger(settings, create=True)
@@ -456,12 +477,15 @@ def local(
             settings = settings.model_copy(
                 update={
                     "redis_url": SecretStr(stack.enter_context(embedded_broker())),
+                    "redis_password": None,
                     "queue": submission.queue,
                 }
             )
         feeder = _feeder(engine, settings, redelivery=redelivery)
         worker = LocalWorker(settings, engine, state_directory())
-        stack.push(lambda kind, *_: _stop(worker, interrupted=kind is KeyboardInterrupt))
+        stack.push(
+            lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
+        )
         worker.start()
         found = batch.record(engine, feeder, submission)
         _announce(engine, submission, again=found is not None, as_json=False)
@@ -477,7 +501,7 @@ def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
         _err.print("finishing the rows that run; press Ctrl-C again to end them at once")
     try:
         worker.stop()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         _err.print("ended; their rows start anew next time")
 
 
@@ -569,8 +593,8 @@ def failed(batch_id: str, as_json: bool) -> None:
     "export", example="rowfleet export master-refunds-3f9a2c81d04e Master_Refunds.results.xlsx"
 )
 @_batch
-@click.argument("out", type=click.Path(path_type=Path), metavar="OUT.xlsx")
-def export_(batch_id: str, out: Path) -> None:
+@click.argument("out", type=storage.parse, metavar="OUT.xlsx")
+def export_(batch_id: str, out: storage.Location) -> None:
     """Write the finished sheet; rows that are not done yet are marked."""
     _check_export(out)
     _export(_ledger(_settings()), batch_id, out, say=True)
@@ -645,27 +669,47 @@ def repair(batch_id: str, as_json: bool) -> None:
         _out.print(f"{back:,} rows of {batch_id} put back", highlight=False)
 
 
-@cli.command(example="rowfleet workers")
-@_json
-def workers(as_json: bool) -> None:
-    """List the running workers: name, pool, slots, running, processed."""
-    from submitter import fleet
+@cli.command(example="rowfleet migrate --wait 60")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Keep trying for so long while the database can't be reached; default: try once.",
+)
+def migrate(seconds: float) -> None:
+    """Create the ledger's tables, or bring them up to date. A submit does so, too.
 
+    Safe to run at any time, by several at once.
+    """
+    deadline = time.monotonic() + seconds
     settings = _settings()
-    Queue(settings).check()
-    listed = fleet.workers(settings)
-    if as_json:
-        _print_json([dataclasses.asdict(worker) for worker in listed])
-        return
-    if not listed:
-        _out.print("no worker answers on this broker")
-        return
-    table = Table("name", "pool", "slots", "running", "processed")
-    for worker in listed:
-        table.add_row(
-            worker.name, worker.pool, str(worker.slots), str(worker.running), str(worker.processed)
-        )
-    _out.print(table)
+    said = False
+    while True:
+        try:
+            engine = _ledger(settings, create=True)
+        except ServiceError as error:
+            if isinstance(error, ledgers.NewerSchemaError) or time.monotonic() >= deadline:
+                raise
+            if not said:
+                _err.print(f"{_escaped(error)}; waiting", highlight=False, soft_wrap=True)
+            said = True
+            time.sleep(watch.INTERVAL)
+        else:
+            break
+    where = engine.url.render_as_string(hide_password=True)
+    _out.print(
+        f"the ledger in {_escaped(where)} has the schema {ledgers.head()}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+# --- in a cluster
+
+cli.add_command(cluster_commands.launch_)
+cli.add_command(cluster_commands.workers)
 
 
 def _this_process() -> str:

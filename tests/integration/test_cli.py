@@ -421,18 +421,18 @@ def celery(tmp_path: Path, *words: str, env: Mapping[str, str]) -> subprocess.Co
 
 
 @pytest.mark.parametrize(
-    ("env", "names"),
+    ("words", "env", "names"),
     [
-        ({"REDIS_URL": ""}, "REDIS_URL is not set"),
-        ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
-        ({"REDIS_URL": f"redis://:{PASSWORD}/x@h/0"}, "REDIS_URL: is not a URL"),
+        ("inspect ping", {"REDIS_URL": ""}, "REDIS_URL is not set"),
+        ("worker", {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ("inspect ping", {"REDIS_URL": f"redis://:{PASSWORD}/x@h/0"}, "REDIS_URL: is not a URL"),
     ],
 )
 def test_celery_without_its_settings_says_which(
-    tmp_path: Path, redis_url: str, env: Mapping[str, str], names: str
+    tmp_path: Path, redis_url: str, words: str, env: Mapping[str, str], names: str
 ) -> None:
     full = {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path / 'l.db'}", **env}
-    ran = celery(tmp_path, "inspect", "ping", env=full)
+    ran = celery(tmp_path, *words.split(), env=full)
     assert ran.returncode == 2
     (sentence,) = ran.stderr.splitlines()
     assert sentence.startswith("rowfleet: ")
