@@ -1,0 +1,399 @@
+{{/* Name of the release's objects: the release's, with the chart's behind it unless it is in it. */}}
+{{- define "rowfleet.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{/* Labels that select a component's pods. Takes (list . "component"). */}}
+{{- define "rowfleet.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of a component's pods: no version among them, so that an upgrade rolls only what changed.
+     Takes (list . "component"). */}}
+{{- define "rowfleet.podLabels" -}}
+{{ include "rowfleet.selector" . }}
+app.kubernetes.io/part-of: rowfleet
+{{- end }}
+
+{{/* All labels of a component's objects. Takes (list . "component"). */}}
+{{- define "rowfleet.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "rowfleet.selector" . }}
+app.kubernetes.io/part-of: rowfleet
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}
+
+{{/* One of Rowfleet's own images. Takes (list . imageValues). */}}
+{{- define "rowfleet.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $tag := coalesce $image.tag $root.Values.image.tag $root.Chart.AppVersion -}}
+{{- with $root.Values.image.registry }}{{ . }}/{{ end }}{{ $image.repository }}:{{ $tag }}
+{{- end }}
+
+{{/* What every pod has: no links, no token, no root. Takes (dict "root" . "user" UID). */}}
+{{- define "rowfleet.podBasics" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .user }}
+  runAsGroup: {{ .user }}
+  fsGroup: {{ .user }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a component's pods may run. Takes the component's values. */}}
+{{- define "rowfleet.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "rowfleet.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{/* UID of Rowfleet's own images; any other works, too. */}}
+{{- define "rowfleet.user" -}}10001{{- end }}
+
+{{/* --- secrets: name and key of each, the release's own or one that exists */}}
+
+{{- define "rowfleet.openaiSecret" -}}
+{{ .Values.openai.existingSecret | default (printf "%s-openai" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.redisSecret" -}}
+{{- $values := ternary .Values.redis .Values.externalRedis .Values.redis.enabled -}}
+{{ $values.existingSecret | default (printf "%s-redis" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.redisSecretKey" -}}
+{{- $values := ternary .Values.redis .Values.externalRedis .Values.redis.enabled -}}
+{{ ternary $values.existingSecretKey "redis-password" (not (empty $values.existingSecret)) }}
+{{- end }}
+
+{{/* Whether the broker has a password: "true" or nothing. */}}
+{{- define "rowfleet.redisHasPassword" -}}
+{{- if or .Values.redis.enabled .Values.externalRedis.password .Values.externalRedis.existingSecret -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- define "rowfleet.postgresqlSecret" -}}
+{{ .Values.postgresql.existingSecret | default (printf "%s-postgresql" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.postgresqlSecretKey" -}}
+{{ ternary .Values.postgresql.existingSecretKey "postgres-password" (not (empty .Values.postgresql.existingSecret)) }}
+{{- end }}
+
+{{- define "rowfleet.databaseSecret" -}}
+{{ .Values.externalDatabase.existingSecret | default (printf "%s-database" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.databaseSecretKey" -}}
+{{ ternary .Values.externalDatabase.existingSecretKey "DATABASE_URL" (not (empty .Values.externalDatabase.existingSecret)) }}
+{{- end }}
+
+{{- define "rowfleet.flowerSecret" -}}
+{{ .Values.flower.existingSecret | default (printf "%s-flower" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.flowerSecretKey" -}}
+{{ ternary .Values.flower.existingSecretKey "FLOWER_BASIC_AUTH" (not (empty .Values.flower.existingSecret)) }}
+{{- end }}
+
+{{/* The value of a password: the given one, else the one the release has already, else a new one.
+     Takes (dict "root" . "secret" NAME "key" KEY "given" VALUE). Without a cluster to ask, as in
+     `helm template`, it is a new one each time. */}}
+{{- define "rowfleet.password" -}}
+{{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- if .given -}}
+{{ .given | b64enc }}
+{{- else if and $found (hasKey ($found.data | default dict) .key) -}}
+{{ index $found.data .key }}
+{{- else -}}
+{{ randAlphaNum 32 | b64enc }}
+{{- end -}}
+{{- end }}
+
+{{/* --- broker and ledger */}}
+
+{{/* The broker's URL without its password. */}}
+{{- define "rowfleet.redisUrl" -}}
+{{- if .Values.redis.enabled -}}
+redis://{{ include "rowfleet.fullname" . }}-redis:6379/0
+{{- else if .Values.externalRedis.caSecret -}}
+{{ .Values.externalRedis.url }}{{ contains "?" .Values.externalRedis.url | ternary "&" "?" }}ssl_ca_certs=/etc/rowfleet/redis-ca/ca.crt
+{{- else -}}
+{{ .Values.externalRedis.url }}
+{{- end -}}
+{{- end }}
+
+{{/* The broker as KEDA's redis scaler wants it, as YAML: address, databaseIndex, enableTLS, username.
+     KEDA asks from a namespace of its own, so the name of our Service has ours in it. */}}
+{{- define "rowfleet.redisForKeda" -}}
+{{- if .Values.redis.enabled }}
+address: {{ printf "%s-redis.%s.svc:6379" (include "rowfleet.fullname" .) .Release.Namespace | quote }}
+{{- else }}
+address: {{ printf "%s:%s" (include "rowfleet.redisPart" (list . 3)) (include "rowfleet.redisPort" .) | quote }}
+{{- end }}
+databaseIndex: {{ include "rowfleet.redisPart" (list . 5) | default "0" | quote }}
+enableTLS: {{ include "rowfleet.redisPart" (list . 1) | eq "rediss" | quote }}
+{{- with include "rowfleet.redisPart" (list . 2) }}
+username: {{ trimSuffix ":" . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* A part of the broker's URL: 1 scheme, 2 user, 3 host, 4 port, 5 database, 6 what is behind the ?.
+     Takes (list . PART). Not by urlParse: where that fails, it prints the URL, password and all. */}}
+{{- define "rowfleet.redisPart" -}}
+{{- $form := include "rowfleet.redisUrlForm" . -}}
+{{- $url := include "rowfleet.redisUrl" (index . 0) -}}
+{{- if regexMatch $form $url -}}
+{{ regexReplaceAll $form $url (printf "${%d}" (index . 1)) }}
+{{- end -}}
+{{- end }}
+
+{{- define "rowfleet.redisUrlForm" -}}
+^(rediss?)://(?:([^@/?#]*)@)?(\[[0-9a-fA-F:.]+\]|[^:@/?#\[\]]+)(?::([0-9]{1,5}))?(?:/([0-9]+))?/?(?:\?([^#]*))?$
+{{- end }}
+
+{{/* Port of the broker. */}}
+{{- define "rowfleet.redisPort" -}}
+{{ include "rowfleet.redisPart" (list . 4) | default "6379" }}
+{{- end }}
+
+{{/* Passwords of broker and ledger, as a container's env. */}}
+{{- define "rowfleet.serviceSecrets" -}}
+{{- if include "rowfleet.redisHasPassword" . }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "rowfleet.redisSecret" . }}
+      key: {{ include "rowfleet.redisSecretKey" . }}
+{{- end }}
+{{- if .Values.postgresql.enabled }}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "rowfleet.postgresqlSecret" . }}
+      key: {{ include "rowfleet.postgresqlSecretKey" . }}
+{{- else }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "rowfleet.databaseSecret" . }}
+      key: {{ include "rowfleet.databaseSecretKey" . }}
+{{- end }}
+{{- end }}
+
+{{/* Volume and mount of a private CA for the broker. */}}
+{{- define "rowfleet.redisCaVolume" -}}
+{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+- name: redis-ca
+  secret:
+    secretName: {{ .Values.externalRedis.caSecret }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+{{- end }}
+
+{{- define "rowfleet.redisCaMount" -}}
+{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+- name: redis-ca
+  mountPath: /etc/rowfleet/redis-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Roll pods when what they read has changed; Secrets that exist already are theirs who made them. */}}
+{{- define "rowfleet.checksums" -}}
+checksum/env: {{ (include (print $.Template.BasePath "/env-configmap.yaml") . | fromYaml).data | toJson | sha256sum }}
+checksum/broker: {{ list .Values.redis.password .Values.externalRedis.password | toJson | sha256sum }}
+{{- end }}
+
+{{/* Rows for each pod. */}}
+{{- define "rowfleet.target" -}}
+{{ .Values.autoscaling.target | default .Values.worker.slots }}
+{{- end }}
+
+{{/* Flower's path prefix without slashes around it. */}}
+{{- define "rowfleet.flowerPrefix" -}}
+{{ .Values.flower.urlPrefix | trimAll "/" }}
+{{- end }}
+
+{{/* Whether the policy on workers' patches is wanted and can be had: "true" or nothing. */}}
+{{- define "rowfleet.admissionPolicy" -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" -}}
+{{- with .Values.worker.podDeletionCost -}}
+{{- if and .enabled .admissionPolicy $served -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether KEDA needs a secret to ask the broker: "true" or nothing. */}}
+{{- define "rowfleet.kedaNeedsSecret" -}}
+{{- if or (include "rowfleet.redisHasPassword" .) (and (not .Values.redis.enabled) .Values.externalRedis.caSecret) -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- define "rowfleet.triggerAuthentication" -}}
+{{- if include "rowfleet.kedaNeedsSecret" . }}
+authenticationRef:
+  name: {{ include "rowfleet.fullname" . }}-redis
+{{- end }}
+{{- end }}
+
+{{/* The container of a submitter pod, without its args. */}}
+{{- define "rowfleet.submitterContainer" -}}
+name: submitter
+image: {{ include "rowfleet.image" (list . .Values.submitter.image) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+envFrom:
+  - configMapRef:
+      name: {{ include "rowfleet.fullname" . }}-env
+  {{- with .Values.submitter.extraEnvFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+env:
+  {{- include "rowfleet.serviceSecrets" . | nindent 2 }}
+  {{- with .Values.submitter.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+resources:
+  {{- toYaml .Values.submitter.resources | nindent 2 }}
+{{ include "rowfleet.containerSecurity" . }}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  {{- if include "rowfleet.recipesConfigMap" . }}
+  - {name: recipes, mountPath: /etc/rowfleet/recipes, readOnly: true}
+  {{- end }}
+  {{- include "rowfleet.redisCaMount" . | nindent 2 }}
+{{- end }}
+
+{{- define "rowfleet.submitterVolumes" -}}
+volumes:
+  - name: tmp
+    emptyDir: {}
+  {{- with include "rowfleet.recipesConfigMap" . }}
+  - name: recipes
+    configMap:
+      name: {{ . }}
+  {{- end }}
+  {{- include "rowfleet.redisCaVolume" . | nindent 2 }}
+{{- end }}
+
+{{/* Name of the ConfigMap with recipes, or nothing. */}}
+{{- define "rowfleet.recipesConfigMap" -}}
+{{- if .Values.recipes.existingConfigMap -}}
+{{ .Values.recipes.existingConfigMap }}
+{{- else if .Values.recipes.files -}}
+{{ include "rowfleet.fullname" . }}-recipes
+{{- end -}}
+{{- end }}
+
+{{/* --- network policies */}}
+
+{{/* Egress: asking for names. */}}
+{{- define "rowfleet.egressDns" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end }}
+
+{{/* Egress: the broker. */}}
+{{- define "rowfleet.egressRedis" -}}
+{{- if .Values.redis.enabled }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "rowfleet.selector" (list . "redis") | nindent 10 }}
+  ports:
+    - {port: 6379, protocol: TCP}
+{{- else }}
+- ports:
+    - {port: {{ include "rowfleet.redisPort" . }}, protocol: TCP}
+{{- end }}
+{{- end }}
+
+{{/* Egress: the ledger. */}}
+{{- define "rowfleet.egressDatabase" -}}
+{{- if .Values.postgresql.enabled }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "rowfleet.selector" (list . "postgresql") | nindent 10 }}
+  ports:
+    - {port: 5432, protocol: TCP}
+{{- else }}
+- ports:
+    {{- range .Values.networkPolicy.databasePorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Ingress: from the release's components. Takes (list . "worker" "submitter" …). */}}
+{{- define "rowfleet.fromComponents" -}}
+{{- $root := index . 0 -}}
+- podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
+      app.kubernetes.io/instance: {{ $root.Release.Name }}
+    matchExpressions:
+      - key: app.kubernetes.io/component
+        operator: In
+        values: [{{ rest . | join ", " }}]
+{{- end }}
+
+{{/* Port of openai.baseUrl, if it names one. */}}
+{{- define "rowfleet.openaiPort" -}}
+{{- with .Values.openai.baseUrl -}}
+{{ regexFind "^https?://[^/]*:[0-9]+(/|$)" . | regexFind ":[0-9]+/?$" | trimAll ":/" | default (ternary "80" "443" (hasPrefix "http:" .)) }}
+{{- end -}}
+{{- end }}
+
+{{/* Flower's path: its prefix with a slash before it, or nothing. */}}
+{{- define "rowfleet.flowerPath" -}}
+{{- with include "rowfleet.flowerPrefix" . }}/{{ . }}{{ end -}}
+{{- end }}

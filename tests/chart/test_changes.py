@@ -1,0 +1,105 @@
+"""Pods are made anew when what they read has changed, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart import helm
+from tests.chart.helm import Manifest, Values
+from tests.chart.manifests import of_kind, pods
+
+BASE: Values = {
+    "openai": {"apiKey": "sk-one"},
+    "redis": {"password": "redis-one"},
+    "postgresql": {"password": "postgres-one"},
+    "flower": {"password": "flower-one"},
+}
+
+
+def changed(before: list[Manifest], after: list[Manifest]) -> set[str]:
+    """Return the components whose pods differ: of these a rollout makes new ones."""
+    was, now = _templates(before), _templates(after)
+    return {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
+
+
+def _templates(manifests: list[Manifest]) -> dict[str, str]:
+    owners = of_kind(manifests, "Deployment", "StatefulSet")
+    return {p.component: json.dumps([p.metadata, p.spec], sort_keys=True) for p in pods(owners)}
+
+
+def merged(base: Values, path: str, value: Any) -> Values:
+    """Return ``base`` with the value at a dotted path set."""
+    values = json.loads(json.dumps(base))
+    *sections, key = path.split(".")
+    at = values
+    for section in sections:
+        at = at.setdefault(section, {})
+    at[key] = value
+    return dict(values)
+
+
+def test_an_upgrade_that_changes_nothing_rolls_nothing():
+    # Passwords that nobody gave are new each time without a cluster: pods must not show that.
+    values = {"openai": {"existingSecret": "openai"}}
+    assert changed(helm.template(values), helm.template(values)) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rolled"),
+    [
+        # Flower reads the same ConfigMap, if nothing of this in it.
+        ("openai.model", "gpt-5", {"worker", "flower"}),
+        ("openai.baseUrl", "https://models.example.com/v1", {"worker", "flower"}),
+        ("openai.apiKey", "sk-two", {"worker"}),
+        ("worker.queue", "another", {"worker", "flower"}),
+        ("worker.visibilityTimeout", 60, {"worker", "flower"}),
+        ("worker.slots", 50, {"worker"}),
+        ("redis.password", "redis-two", {"redis", "worker", "flower"}),
+        ("redis.maxmemory", "1gb", {"redis"}),
+        ("postgresql.password", "postgres-two", {"postgresql", "worker"}),
+        ("flower.password", "flower-two", {"flower"}),
+        ("flower.username", "other", {"flower"}),
+        ("flower.urlPrefix", "flower", {"flower"}),
+        ("worker.replicas", 3, set()),
+        ("autoscaling.minReplicas", 1, set()),
+        ("autoscaling.cooldownPeriod", 60, set()),
+        ("recipes.files", {"one": "prompt: x\n"}, set()),
+        ("networkPolicy.enabled", False, set()),
+        ("submitter.migrate", False, set()),
+    ],
+)
+def test_pods_that_read_a_value_are_made_anew_when_it_changes(
+    path: str, value: Any, rolled: set[str]
+):
+    before = helm.template(BASE)
+    after = helm.template(merged(BASE, path, value))
+    got = changed(before, after)
+    assert rolled <= got, f"{path} changes, and {rolled - got} would not notice"
+    assert got <= rolled, f"{path} needs no new {got - rolled}"
+
+
+def test_more_pods_need_no_restart_of_the_broker_or_the_ledger():
+    before = helm.template(BASE)
+    after = helm.template(merged(BASE, "autoscaling.maxReplicas", 20))
+    assert changed(before, after) <= {"postgresql"}  # its most connections go by it
+
+
+def test_a_new_version_of_the_chart_restarts_neither_broker_nor_ledger(tmp_path: Path):
+    chart = tmp_path / "rowfleet"
+    shutil.copytree(helm.CHART, chart)
+    about = helm.about() | {"version": "9.9.9", "appVersion": "9.9.9"}
+    (chart / "Chart.yaml").write_text(json.dumps(about), "utf-8")
+    rolled = changed(helm.template(BASE), helm.template(BASE, chart=chart))
+    assert rolled == {"worker", "flower"}  # whose image is a new one
+
+
+@pytest.mark.parametrize("field", ["existingSecret", "existingSecretKey"])
+def test_another_secret_or_another_key_of_it_counts_too(field: str):
+    base = {**BASE, "openai": {"existingSecret": "one"}}
+    after = merged(base, f"openai.{field}", "other")
+    assert changed(helm.template(base), helm.template(after)) == {"worker"}
