@@ -17,7 +17,7 @@ from submitter.cli import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), ROOT / "k8s" / "README.md"])
 
 INTRODUCTION = """\
 # The command line
@@ -26,7 +26,7 @@ INTRODUCTION = """\
      UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py -->
 
 This is what `rowfleet --help` and `rowfleet COMMAND --help` print. `python -m submitter` is the
-same program. Ctrl-C ends a command with exit code 130. For the variables, see
+same program. Ctrl-C ends a command with exit code 130, SIGTERM with 143. For the variables, see
 [settings](settings.md).
 """
 
@@ -58,7 +58,7 @@ def test_settings_page_names_no_variable_the_program_lacks():
     assert set(re.findall(r"ROWFLEET_[A-Z_]+[A-Z]", page)) <= {*VARIABLES, *OTHER_VARIABLES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_that_are_there(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
     broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
