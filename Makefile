@@ -8,7 +8,7 @@ CHECKOV := $(VENV)/checkov/.ready
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e tools lint bench lock clean
+.PHONY: help demo test chaos e2e tools lint bench lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ demo: $(READY)  ## Run the main job on the example sheet
 
 test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers they need
 	$(BIN)/python -m pytest -n 2 --ignore tests/e2e $(ARGS)
+
+chaos: $(READY)  ## Harm a fleet in every way; see docs/reliability.md. CHAOS_SEED=N repeats a run
+	CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
 
 e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e
 	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)

@@ -1,0 +1,104 @@
+"""What the suite has shown, as JSON, and as the table of docs/reliability.md.
+
+With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed; with
+UPDATE_DOCS=1 it also writes the table anew from all runs in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: Name of the property by which a case hands its record to whoever writes the report.
+PROPERTY = "chaos"
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+_TABLE = re.compile(r"(<!-- cases:.*?-->\n).*?(\n<!-- end of cases -->)", re.DOTALL)
+
+
+class Report:
+    """Collects the cases of a run."""
+
+    def __init__(self) -> None:
+        self._cases: list[dict[str, Any]] = []
+        self._records: dict[str, dict[str, Any]] = {}
+        self._outcomes: dict[str, str] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take note of a phase of a case."""
+        name = report.nodeid.rpartition("::")[2]
+        self._seconds[name] += report.duration
+        if report.outcome != "passed":
+            self._outcomes[name] = report.outcome
+        elif report.when == "call":
+            self._outcomes.setdefault(name, "passed")
+        record = dict(report.user_properties).get(PROPERTY)
+        if isinstance(record, dict):
+            self._records[name] = record
+
+    def write(self) -> None:
+        """Add the cases to the file that CHAOS_REPORT names."""
+        file = os.environ.get("CHAOS_REPORT")
+        if not file or not self._records:
+            return
+        new = {
+            (name, record["seed"]): {
+                "case": name,
+                "outcome": self._outcomes[name],
+                **record,
+                "seconds": round(self._seconds[name], 1),
+            }
+            for name, record in self._records.items()
+        }
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = json.loads(path.read_text("utf-8")) if path.exists() else []
+        kept = [case for case in old if (case["case"], case["seed"]) not in new]
+        cases = [*kept, *new.values()]
+        path.write_text(json.dumps(cases, indent=1) + "\n", "utf-8")
+        if os.environ.get("UPDATE_DOCS"):
+            page = PAGE.read_text("utf-8")
+            PAGE.write_text(_TABLE.sub(lambda m: m[1] + table(cases) + m[2], page), "utf-8")
+
+
+def table(cases: list[dict[str, Any]]) -> str:
+    """Return the table of all runs: one line a case, in the order in which they ran first."""
+    by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_name[case["case"]].append(case)
+    lines = [
+        "| case | runs | green | rows | faults | lost | calls over (allowed) "
+        "| moves again (s) | all ended (s) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, runs in by_name.items():
+        sums = {
+            key: sum(run[key] for run in runs)
+            for key in ("rows", "faults", "lost", "calls_over", "allowed")
+        }
+        cells = [
+            name.removeprefix("test_").replace("_", " "),
+            len(runs),
+            sum(run["outcome"] == "passed" for run in runs),
+            f"{sums['rows']:,}",
+            sums["faults"],
+            sums["lost"],
+            f"{sums['calls_over']} ({sums['allowed']})",
+            _median(runs, "moves_again"),
+            _median(runs, "ended"),
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _median(runs: list[dict[str, Any]], key: str) -> str:
+    values = [run[key] for run in runs if run[key] is not None]
+    return f"{statistics.median(values):.1f}" if values else "–"

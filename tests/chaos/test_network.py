@@ -1,0 +1,89 @@
+"""A network that is cut, or carries nothing for a while, between a worker and each server.
+
+`cut` resets every connection; `stall` lets no byte through, and connections stay open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.proxy import TcpProxy
+from tests.chaos.servers import socket_of
+from tests.chaos.verdict import conclude
+
+pytestmark = pytest.mark.chaos
+
+HOW = pytest.mark.parametrize("how", ["cut", "stall"])
+
+
+@contextmanager
+def proxied(upstream: tuple[str, int] | str) -> Iterator[TcpProxy]:
+    proxy = TcpProxy(upstream)
+    try:
+        yield proxy
+    finally:
+        with suppress(RuntimeError):
+            proxy.close()
+
+
+def port_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return parts.hostname, parts.port
+
+
+@HOW
+def test_a_worker_is_cut_off_from_the_broker(fleet: Fleet, how: str) -> None:
+    """Its messages are delivered to the other, who finds the rows taken; it saves its answers."""
+    with proxied(port_of(fleet.environment["REDIS_URL"])) as network:
+        fleet.start_worker(REDIS_URL=f"redis://127.0.0.1:{network.port}/0")
+        fleet.start_worker()
+        fleet.submitted(200)
+        fleet.at_some_moment(0.1, 0.3)
+        with fleet.harm():
+            getattr(network, how)()
+            fleet.pause(3, 14)
+            network.heal()
+        conclude(fleet)
+
+
+@HOW
+def test_a_worker_is_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
+    """For longer than its leases last: what it holds may be given to the other."""
+    url = make_url(fleet.environment["DATABASE_URL"])
+    with proxied(socket_of(fleet.environment["DATABASE_URL"])) as network:
+        through = url.set(host="127.0.0.1", port=network.port, query={})
+        worker = fleet.start_worker(DATABASE_URL=through.render_as_string(hide_password=False))
+        fleet.start_worker()
+        fleet.submitted(200)
+        fleet.at_some_moment(0.1, 0.3)
+        with fleet.harm():
+            getattr(network, how)()
+            fleet.excuse(worker)
+            fleet.pause(3, 14)
+            network.heal()
+        conclude(fleet)
+
+
+@HOW
+def test_a_worker_is_cut_off_from_the_model(fleet: Fleet, how: str) -> None:
+    """A broken call is a retry, and the ledger counts those."""
+    fleet.environment["ROWFLEET_MAX_RETRIES"] = "50"
+    fleet.environment["ROWFLEET_SOFT_TIME_LIMIT"] = "3"
+    with proxied(("127.0.0.1", fleet.standin.port)) as network:
+        fleet.start_worker(OPENAI_BASE_URL=f"http://127.0.0.1:{network.port}/v1")
+        fleet.start_worker()
+        fleet.submitted(150)
+        fleet.at_some_moment(0.1, 0.3)
+        with fleet.harm():
+            getattr(network, how)()
+            fleet.pause(2, 6)
+            network.heal()
+        conclude(fleet)

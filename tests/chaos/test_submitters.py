@@ -1,0 +1,68 @@
+"""Submitters that are killed, and several that submit at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.verdict import conclude
+
+
+def recorded(fleet: Fleet) -> int:
+    return sum(fleet.statuses().values())
+
+
+@pytest.mark.chaos
+def test_the_submitter_is_killed_while_feeding_twice(fleet: Fleet) -> None:
+    """It records 1,000 rows in a transaction and feeds them: it dies somewhere in that."""
+    fleet.standin.configure(latency=0.0)
+    fleet.environment["ROWFLEET_SLOTS"] = "40"
+    sheet = fleet.sheet(6_000)
+    fleet.start_worker()
+    for at_least in (0, 2_000):
+        before = max(at_least, recorded(fleet))
+        submitter = fleet.submit(sheet)
+        fleet.until(lambda before=before: recorded(fleet) > before, 60)
+        fleet.pause(0, 0.3)
+        assert fleet.batch_status(sheet) == "loading", "it had recorded everything"
+        with fleet.harm():
+            submitter.kill()
+            submitter.wait()
+    sheet.submitters.clear()
+    fleet.submit(sheet)
+    conclude(fleet, seconds=150)
+
+
+def test_two_submit_the_same_sheet_at_once(fleet: Fleet) -> None:
+    fleet.standin.configure(latency=[0.05, 0.2])
+    fleet.start_worker()
+    sheet = fleet.sheet(60)
+    with fleet.harm():
+        fleet.submit(sheet)
+        second = fleet.submit(sheet, out=sheet.out.with_name("second.xlsx"))
+    conclude(fleet)
+    assert [process.wait(30) for process in sheet.submitters] == [0, 0]
+    assert second.returncode == 0
+    assert sheet.out.with_name("second.xlsx").exists()
+
+
+@pytest.mark.chaos
+def test_five_sheets_at_once_and_one_is_cancelled(fleet: Fleet) -> None:
+    fleet.standin.configure(keep_bodies=True)
+    fleet.start_worker()
+    fleet.start_worker()
+    sheets = [fleet.submitted(60, prefix) for prefix in ("AA", "BB", "CC", "DD", "EE")]
+    cancelled = fleet.rng.choice(sheets)
+    fleet.until(lambda: fleet.batch_status(cancelled) == "running", 60)
+    fleet.at_some_moment(0.05, 0.3)
+    with fleet.harm():
+        assert fleet.run("cancel", cancelled.batch_id) == 0
+        calls = fleet.calls()
+    conclude(fleet, may_be_cancelled=cancelled)
+    assert fleet.statuses()["cancelled"] > 0
+    # Rows that ran when it was cancelled finish; none starts.
+    later = {key for key in fleet.calls() if key not in calls and key[0] == cancelled.batch_id}
+    assert not later
+    assert [sheet.submitters[0].wait(30) for sheet in sheets] == [
+        1 if sheet is cancelled else 0 for sheet in sheets
+    ]

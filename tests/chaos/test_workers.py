@@ -1,0 +1,61 @@
+"""Workers that are killed, stopped, restarted and brought back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.verdict import conclude
+
+
+def test_a_worker_is_killed(fleet: Fleet) -> None:
+    victim = fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(80)
+    fleet.at_some_moment()
+    with fleet.harm():
+        fleet.kill(victim)
+    conclude(fleet)
+
+
+def test_every_worker_is_killed(fleet: Fleet) -> None:
+    fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(80)
+    fleet.at_some_moment()
+    with fleet.harm(2):
+        fleet.kill(*fleet.workers)
+    fleet.start_worker()  # as the autoscaler would
+    conclude(fleet)
+
+
+@pytest.mark.chaos
+def test_ten_restarts_under_load(fleet: Fleet) -> None:
+    """A rolling restart: each worker finishes its rows, so nothing at all is paid for again."""
+    fleet.standin.configure(latency=[0.5, 1.5])
+    old = fleet.start_worker()
+    fleet.submitted(250)
+    fleet.at_some_moment(0.02, 0.05)
+    for _ in range(10):
+        new = fleet.start_worker()
+        fleet.pause(0.5, 2.5)
+        with fleet.harm():
+            old.process.terminate()
+            assert old.process.wait(30) == 0
+        old = new
+    conclude(fleet)
+
+
+@pytest.mark.chaos
+def test_a_zombie_returns(fleet: Fleet) -> None:
+    """Stopped for longer than the visibility timeout, it wakes while its rows are done again."""
+    fleet.standin.configure(latency=[0.5, 1.5])
+    zombie = fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(200)
+    fleet.at_some_moment(0.05, 0.3)
+    with fleet.harm():
+        fleet.freeze(zombie)
+        fleet.pause(8, 14)
+        fleet.thaw(zombie)
+    conclude(fleet)
