@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 import uuid
@@ -37,6 +38,10 @@ BATCHES_KEPT = 64
 
 #: Seconds between tries while the ledger is away, at first and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+#: Seconds, least and most, until a row asks again for the turn at its last try. Spread, so that
+#: rows that lost their workers together do not ask together.
+TURN_PAUSE = (1.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class Bookkeeper:
         self._batches: dict[str, BatchInfo] = {}
         self._running: dict[Key, tuple[int, float]] = {}
         self._stuck: set[Key] = set()
+        self._last_try: Key | None = None
         self._renew_at = 0.0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self._thread.start()
@@ -195,16 +201,12 @@ class Bookkeeper:
             claimed = transitions.claim(
                 connection, keys, holder=self.holder, worker=self._worker, lease=self._lease
             )
+        postponed = self._postpone_last_tries(connection, claimed)
         results: list[Any] = []
         for request in group:
             match request.kind:
                 case "claim":
-                    row = claimed.pop(request.what, None)
-                    results.append(
-                        self._assignment(connection, row)
-                        if row
-                        else Refused(self._why(connection, request.what))
-                    )
+                    results.append(self._answer(connection, request.what, claimed, postponed))
                 case "settle":
                     results.append(
                         request.what.key in settled
@@ -219,6 +221,34 @@ class Bookkeeper:
                     results.append(None)
         return results
 
+    def _postpone_last_tries(self, connection: Connection, claimed: dict[Key, Claimed]) -> set[Key]:
+        """Take all rows out of ``claimed`` that have one try left, but for one in this process.
+
+        Rows that shared a worker with the one that killed it have lost as many workers as that
+        one. Tried together once more, they would all fail with it.
+        """
+        last_tries = [key for key, row in claimed.items() if row.has_one_try_left]
+        postponed = last_tries[1:] if self._last_try is None else last_tries
+        for key in postponed:
+            del claimed[key]
+            delay = random.uniform(*TURN_PAUSE)  # noqa: S311 (not a secret)
+            transitions.postpone(connection, key, holder=self.holder, delay=delay)
+        return set(postponed)
+
+    def _answer(
+        self,
+        connection: Connection,
+        key: Key,
+        claimed: dict[Key, Claimed],
+        postponed: set[Key],
+    ) -> Assignment | Refused:
+        row = claimed.pop(key, None)
+        if row:
+            return self._assignment(connection, row)
+        if key in postponed:
+            return Refused("its last try waits until no other last try runs here")
+        return Refused(self._why(connection, key))
+
     def _confirm(self, group: list[_Request], results: list[Any]) -> None:
         """After the commit: remember what runs, and answer who asked."""
         now = time.monotonic()
@@ -227,9 +257,12 @@ class Bookkeeper:
         for request, result in zip(group, results, strict=True):
             if isinstance(result, Assignment):
                 self._running[result.row.key] = (result.row.attempts, now)
+                if result.row.has_one_try_left:
+                    self._last_try = result.row.key
             elif request.kind == "settle":
                 self._running.pop(request.what.key, None)
                 self._stuck.discard(request.what.key)
+                self._end_last_try(request.what.key)
             request.future.set_result(result)
 
     def _overdue(self) -> list[Outcome]:
@@ -249,11 +282,16 @@ class Bookkeeper:
     def _lose_slots(self, overdue: list[Outcome]) -> None:
         late = [o.key for o in overdue if self._running.pop(o.key, None) is not None]
         for key in late:
+            self._end_last_try(key)
             log.error("row %s of %s is over its hard time limit; its slot is lost", key[1], key[0])
         first = bool(late) and not self._stuck
         self._stuck.update(late)
         if first and self._on_stuck:
             self._on_stuck()
+
+    def _end_last_try(self, key: Key) -> None:
+        if self._last_try == key:
+            self._last_try = None
 
     def _assignment(self, connection: Connection, row: Claimed) -> Assignment:
         batch = self._batch(connection, row.key[0])

@@ -80,6 +80,13 @@ class Claimed:
     identity: str | None
     attempts: int
     retries: int
+    #: Times its worker has vanished.
+    losses: int = 0
+
+    @property
+    def has_one_try_left(self) -> bool:
+        """Whether it fails if its worker vanishes once more."""
+        return self.losses == MAX_LOSSES - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +248,14 @@ def claim(
             due_at=None,
         )
         .returning(
-            Row.batch_id, Row.number, Row.status, Row.cells, Row.identity, Row.attempts, Row.retries
+            Row.batch_id,
+            Row.number,
+            Row.status,
+            Row.cells,
+            Row.identity,
+            Row.attempts,
+            Row.retries,
+            Row.losses,
         )
     ).all()
     claimed: dict[Key, Claimed] = {}
@@ -251,9 +265,31 @@ def claim(
             _add(failed, row.batch_id, failed=1)
         else:
             key = (row.batch_id, row.number)
-            claimed[key] = Claimed(key, row.cells, row.identity, row.attempts, row.retries)
+            claimed[key] = Claimed(
+                key, row.cells, row.identity, row.attempts, row.retries, row.losses
+            )
     _tally(connection, holder, failed)
     return claimed
+
+
+def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> None:
+    """Give back a row that ``holder`` has just claimed and not begun, for ``delay`` seconds."""
+    batch_id, number = key
+    connection.execute(
+        update(Row)
+        .where(
+            Row.batch_id == batch_id,
+            Row.number == number,
+            Row.claim == holder,
+            Row.status == "running",
+        )
+        .values(
+            status="pending",
+            attempts=Row.attempts - 1,
+            lease_until=None,
+            due_at=in_seconds(delay),
+        )
+    )
 
 
 def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: float) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
-from rowfleet.ledger import queries
+from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.transitions import Outcome
 from tests.ledger_helpers import make_batch, statuses
 from worker.bookkeeper import Assignment, Bookkeeper, Refused
@@ -69,3 +69,26 @@ def test_leases_are_renewed_while_rows_run(engine: Engine, eventually: Callable[
     threading.Event().wait(2.5)  # more than two leases
     other = Bookkeeper(engine, worker="w2", lease=1, time_limit=60)
     assert other.claim(("b", 0)) == Refused("another worker runs it")
+
+
+def test_last_tries_are_made_one_at_a_time(engine: Engine) -> None:
+    """Of rows that have lost the same two workers, only one may be what killed those."""
+    make_batch(engine, 3)
+    keys = [("b", number) for number in range(3)]
+    for dead in ("first", "second"):
+        with engine.begin() as connection:
+            claimed = transitions.claim(connection, keys, holder=dead, worker=dead, lease=-1)
+        assert len(claimed) == 3
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    first = books.claim(keys[0])
+    assert isinstance(first, Assignment)
+    assert (first.row.losses, first.row.attempts) == (2, 3)
+    for key in keys[1:]:
+        refused = books.claim(key)
+        assert isinstance(refused, Refused)
+        assert "last try waits" in refused.why
+    assert statuses(engine) == ["running", "pending", "pending"]
+    assert books.settle(Outcome(keys[0], 3, "done", output={}))
+    second = books.claim(keys[1])
+    assert isinstance(second, Assignment)
+    assert (second.row.losses, second.row.attempts) == (2, 3)
