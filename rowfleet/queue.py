@@ -77,6 +77,9 @@ def celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A broker that is full, or a replica since a fail-over, answers with an error: Celery's
+        # default is to end the worker for that.
+        broker_channel_error_retry=True,
         broker_connection_timeout=SOCKET_TIMEOUT,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout,

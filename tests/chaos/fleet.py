@@ -49,6 +49,8 @@ class Worker:
 
     name: str
     process: subprocess.Popen[bytes]
+    #: Whether a case ended it, or knows why it ends. All others must live.
+    may_end: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -196,10 +198,17 @@ class Fleet:
     def kill(self, *workers: Worker) -> None:
         """SIGKILL workers at once, and excuse what they had in flight."""
         for worker in workers:
+            worker.may_end = True
             worker.process.kill()
         for worker in workers:
             worker.process.wait()
         self.excuse(*workers)
+
+    def terminate(self, worker: Worker) -> None:
+        """SIGTERM a worker and wait until it has finished its rows and ended in order."""
+        worker.may_end = True
+        worker.process.terminate()
+        assert worker.process.wait(30) == 0
 
     def freeze(self, worker: Worker) -> None:
         """SIGSTOP a worker for longer than its leases last, and excuse what it has in flight."""

@@ -10,6 +10,17 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.servers import Broker
 from tests.chaos.verdict import conclude
 
+#: What makes a broker refuse to work, and what mends it. Who is connected is sent away, as by a
+#: fail-over or a new password.
+REFUSALS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
+    "full": ([["CONFIG", "SET", "maxmemory", "1"]], [["CONFIG", "SET", "maxmemory", "0"]]),
+    "replica": ([["REPLICAOF", "127.0.0.1", "1"]], [["REPLICAOF", "NO", "ONE"]]),
+    "password": (
+        [["CONFIG", "SET", "requirepass", "new"], ["CLIENT", "KILL", "SKIPME", "yes"]],
+        [["CONFIG", "SET", "requirepass", ""]],
+    ),
+}
+
 
 @pytest.mark.chaos
 def test_the_broker_is_shut_down_and_restarted(
@@ -35,4 +46,24 @@ def test_the_broker_is_wiped(fleet: Fleet) -> None:
     fleet.at_some_moment()
     with fleet.harm():
         redis.Redis.from_url(fleet.environment["REDIS_URL"]).flushall()
+    conclude(fleet)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("how", REFUSALS)
+def test_the_broker_refuses(make: Make, broker: Broker, postgres_url: str, how: str) -> None:
+    """It is full, has become a replica, or wants a password: workers and submitter wait."""
+    harm, remedy = REFUSALS[how]
+    fleet = make(redis_url=broker.url, database_url=postgres_url)
+    fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(150)
+    fleet.at_some_moment(0.05, 0.4)
+    admin = redis.Redis.from_url(broker.url)
+    with fleet.harm():
+        for command in harm:
+            admin.execute_command(*command)
+        fleet.pause(1, 8)
+        for command in remedy:
+            admin.execute_command(*command)
     conclude(fleet)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.conftest import Make
 from tests.chaos.servers import Database
 from tests.chaos.verdict import conclude
 
 
+@pytest.mark.chaos
 def test_the_database_is_stopped_immediately_and_restarted(
     make: Make, redis_url: str, database: Database
 ) -> None:

@@ -22,6 +22,7 @@ def test_a_poison_row_ends_failed_and_takes_no_other_with_it(fleet: Fleet) -> No
         for index, worker in enumerate(replicas):
             if not worker.is_alive:
                 with fleet.harm():
+                    worker.may_end = True
                     fleet.excuse(worker)
                 replicas[index] = start(fleet)
         return fleet.ended_rows() == total

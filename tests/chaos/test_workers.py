@@ -18,6 +18,7 @@ def test_a_worker_is_killed(fleet: Fleet) -> None:
     conclude(fleet)
 
 
+@pytest.mark.chaos
 def test_every_worker_is_killed(fleet: Fleet) -> None:
     fleet.start_worker()
     fleet.start_worker()
@@ -40,8 +41,7 @@ def test_ten_restarts_under_load(fleet: Fleet) -> None:
         new = fleet.start_worker()
         fleet.pause(0.5, 2.5)
         with fleet.harm():
-            old.process.terminate()
-            assert old.process.wait(30) == 0
+            fleet.terminate(old)
         old = new
     conclude(fleet)
 
