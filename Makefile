@@ -41,7 +41,7 @@ test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers the
 	$(BIN)/python -m pytest -n 2 --ignore tests/e2e $(ARGS)
 
 chaos: $(READY)  ## Harm a fleet in every way; see docs/reliability.md. CHAOS_SEED=N repeats a run
-	CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
+	$(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED) )CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
 
 e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e
 	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)

@@ -1,7 +1,7 @@
 """What the suite has shown, as JSON, and as the table of docs/reliability.md.
 
-With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed; with
-UPDATE_DOCS=1 it also writes the table anew from all runs in the file.
+With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed.
+`python -m tests.chaos.report FILE` writes the table anew from all runs in it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 PROPERTY = "chaos"
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-_TABLE = re.compile(r"(<!-- cases:.*?-->\n).*?(\n<!-- end of cases -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- cases:.*?-->\n).*?(<!-- end of cases -->)", re.DOTALL)
 
 
 class Report:
@@ -64,9 +65,6 @@ class Report:
         kept = [case for case in old if (case["case"], case["seed"]) not in new]
         cases = [*kept, *new.values()]
         path.write_text(json.dumps(cases, indent=1) + "\n", "utf-8")
-        if os.environ.get("UPDATE_DOCS"):
-            page = PAGE.read_text("utf-8")
-            PAGE.write_text(_TABLE.sub(lambda m: m[1] + table(cases) + m[2], page), "utf-8")
 
 
 def table(cases: list[dict[str, Any]]) -> str:
@@ -75,7 +73,7 @@ def table(cases: list[dict[str, Any]]) -> str:
     for case in cases:
         by_name[case["case"]].append(case)
     lines = [
-        "| case | runs | green | rows | faults | lost | calls over (allowed) "
+        "| case | runs | green | rows | faults | lost | paid again (allowed) "
         "| moves again (s) | all ended (s) |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -102,3 +100,9 @@ def table(cases: list[dict[str, Any]]) -> str:
 def _median(runs: list[dict[str, Any]], key: str) -> str:
     values = [run[key] for run in runs if run[key] is not None]
     return f"{statistics.median(values):.1f}" if values else "–"
+
+
+if __name__ == "__main__":
+    page = PAGE.read_text("utf-8")
+    runs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    PAGE.write_text(_TABLE.sub(lambda m: f"{m[1]}{table(runs)}\n{m[2]}", page), "utf-8")
