@@ -34,8 +34,9 @@ def test_every_worker_is_killed(fleet: Fleet) -> None:
 def test_ten_restarts_under_load(fleet: Fleet) -> None:
     """A rolling restart: each worker finishes its rows, so nothing at all is paid for again."""
     fleet.standin.configure(latency=[0.5, 1.5])
+    fleet.environment["ROWFLEET_SLOTS"] = "4"
     old = fleet.start_worker()
-    fleet.submitted(250)
+    fleet.submitted(320)
     fleet.at_some_moment(0.02, 0.05)
     for _ in range(10):
         new = fleet.start_worker()
