@@ -51,10 +51,13 @@ def test_five_sheets_at_once_and_one_is_cancelled(fleet: Fleet) -> None:
     fleet.standin.configure(keep_bodies=True)
     fleet.start_worker()
     fleet.start_worker()
-    sheets = [fleet.submitted(60, prefix) for prefix in ("AA", "BB", "CC", "DD", "EE")]
-    cancelled = fleet.rng.choice(sheets)
+    prefixes = ["AA", "BB", "CC", "DD", "EE"]
+    unlucky = fleet.rng.choice(prefixes)
+    # That one is long: it must not have ended before it is cancelled.
+    sheets = [fleet.submitted(300 if p == unlucky else 60, p) for p in prefixes]
+    cancelled = sheets[prefixes.index(unlucky)]
     fleet.until(lambda: fleet.batch_status(cancelled) == "running", 60)
-    fleet.at_some_moment(0.05, 0.3)
+    fleet.at_some_moment(0.05, 0.2)
     with fleet.harm():
         assert fleet.run("cancel", cancelled.batch_id) == 0
         calls = fleet.calls()
