@@ -60,6 +60,7 @@ settings, app = _start()
 app.rowfleet_settings = settings
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
+app.conf.worker_consumer = "worker.consumer:Consumer"
 app.steps["consumer"].add(VisibilityHeartbeat)
 app.steps["worker"].update((Keeper, Health, DeletionCost))
 app.set_default()

@@ -133,6 +133,10 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
+    def log_of(self, worker: Worker) -> str:
+        """Return what the worker has logged."""
+        return (self._home / f"{worker.name}.log").read_text("utf-8", "replace")
+
     def sheet(self, rows: int, prefix: str = "INV") -> Sheet:
         """Write a sheet that is not submitted yet."""
         file = invoices(self._home / f"{prefix}.xlsx", rows, prefix=prefix)

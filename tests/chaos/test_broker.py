@@ -67,3 +67,6 @@ def test_the_broker_refuses(make: Make, broker: Broker, postgres_url: str, how: 
         for command in remedy:
             admin.execute_command(*command)
     conclude(fleet)
+    for worker in fleet.workers:  # what is waited for is said once, not once a second
+        assert fleet.log_of(worker).count("the broker refuses to work") <= 1
+        assert fleet.log_of(worker).count("can't write against a read only replica..") == 0
