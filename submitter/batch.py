@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import PurePath
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.cells import Cell, encode, plain
-from rowfleet.errors import InputError
+from rowfleet.errors import InputError, ServiceError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord
 from rowfleet.recipe import Recipe, fold
 from submitter.sheet import Sheet
+
+log = logging.getLogger(__name__)
+
+#: Seconds between tries while the ledger is away.
+PAUSE = 1.0
 
 #: Rows recorded in one transaction: large enough that commits vanish, small enough that the first
 #: rows are on the queue within a second.
@@ -96,8 +105,16 @@ def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecor
             _resume(connection, found, submission)
     if found is None or found.status in ("loading", "stopped"):
         _record_rows(engine, feeder, submission)
-    feeder.feed(only=submission.batch_id)
+    _feed(feeder, submission.batch_id)
     return found
+
+
+def _feed(feeder: Feeder, batch_id: str) -> None:
+    """Feed what there is; if a service is away, the next step or a worker feeds it."""
+    try:
+        feeder.feed(only=batch_id)
+    except (ServiceError, DBAPIError) as error:
+        log.warning("not feeding for now, no row is lost: %s", error)
 
 
 def _resume(connection: Connection, found: BatchRecord, submission: Submission) -> None:
@@ -122,18 +139,30 @@ def _record_rows(engine: Engine, feeder: Feeder, submission: Submission) -> None
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = _Identity(submission.recipe, submission.sheet.columns)
     while chunk := list(islice(fresh, RECORD_CHUNK)):
-        with engine.begin() as connection:
-            transitions.record_rows(
-                connection,
-                batch_id,
-                [
-                    (number, [encode(c) for c in cells], identity.of(cells))
-                    for number, cells in chunk
-                ],
-            )
-        feeder.feed(only=batch_id)
-    with engine.begin() as connection:
-        transitions.finish_loading(connection, batch_id)
+        new = [(number, [encode(c) for c in cells], identity.of(cells)) for number, cells in chunk]
+        _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new))
+        _feed(feeder, batch_id)
+    _patiently(engine, lambda connection: transitions.finish_loading(connection, batch_id))
+
+
+def _patiently(engine: Engine, work: Callable[[Connection], object]) -> None:
+    """Do ``work`` in a transaction, again for as long as the ledger is away; say so once.
+
+    ``work`` must change nothing the second time: a commit may have gone through unconfirmed.
+    """
+    away = False
+    while True:
+        try:
+            with engine.begin() as connection:
+                work(connection)
+            return
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+            if not away:
+                log.warning("%s; waiting, no row is lost", unreachable(engine, error))
+            away = True
+            time.sleep(PAUSE)
 
 
 def _new_batch(submission: Submission) -> transitions.NewBatch:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos.conftest import Make
 from tests.chaos.fleet import Fleet
+from tests.chaos.servers import Broker, Database
 from tests.chaos.verdict import conclude
 
 
@@ -69,3 +71,23 @@ def test_five_sheets_at_once_and_one_is_cancelled(fleet: Fleet) -> None:
     assert [sheet.submitters[0].wait(30) for sheet in sheets] == [
         1 if sheet is cancelled else 0 for sheet in sheets
     ]
+
+
+@pytest.mark.chaos
+def test_services_restart_while_rows_are_recorded(
+    make: Make, broker: Broker, database: Database
+) -> None:
+    fleet = make(redis_url=broker.url, database_url=database.new("ledger"), ROWFLEET_SLOTS="40")
+    fleet.standin.configure(latency=0.0)
+    sheet = fleet.sheet(4_000)
+    submitter = fleet.submit(sheet)
+    fleet.start_worker()
+    fleet.until(lambda: recorded(fleet) > 0, 60)
+    with fleet.harm(2):
+        broker.shut_down()
+        database.stop_immediately()
+        fleet.pause(0.5, 2)
+        database.start()
+        broker.start()
+    conclude(fleet)
+    assert submitter.wait(30) == 0
