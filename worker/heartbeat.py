@@ -41,7 +41,7 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Begin to beat, with the consumer's connection."""
         self._timer = consumer.timer.call_repeatedly(self.interval, self.beat, (consumer,))
-        self._lives()
+        self.lives()
 
     def stop(self, _consumer: Any) -> None:
         """Stop beating; the connection is going away."""
@@ -54,10 +54,11 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
     def beat(self, consumer: Any) -> None:
         """Renew the visibility of all messages held, in one command."""
         renew(consumer.task_consumer.channel)
-        self._lives()
+        self.lives()
 
     @classmethod
-    def _lives(cls) -> None:
+    def lives(cls) -> None:
+        """Note that the consumer's loop is not stuck."""
         cls.last_beat = time.monotonic()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.fleet import Fleet
 from tests.chaos.verdict import conclude
 
 
+@pytest.mark.chaos
 def test_the_model_hangs_for_ever(fleet: Fleet) -> None:
     """Some calls hang once, some rows' always: those fail with that reason, all else is done."""
     rows = 60

@@ -8,6 +8,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.verdict import conclude
 
 
+@pytest.mark.chaos
 def test_a_worker_is_killed(fleet: Fleet) -> None:
     victim = fleet.start_worker()
     fleet.start_worker()
