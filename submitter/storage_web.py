@@ -74,6 +74,7 @@ def _request(
         fragment="",
     ).geturl()
     method = "GET" if body is None else "PUT"
+    # Only http and https come here: `storage.parse` has seen to that.
     request = urllib.request.Request(url, body, headers or {}, method=method)  # noqa: S310
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

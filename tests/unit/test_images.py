@@ -193,6 +193,7 @@ def _ini(section: str) -> configparser.SectionProxy:
     page = (ROOT / "docs" / "hosts-without-containers.md").read_text("utf-8")
     for block in re.findall(r"```ini\n(.*?)```", page, re.DOTALL):
         parser = configparser.ConfigParser(interpolation=None)
+        # systemd's keys have capitals. This is how the module's own pages say to keep them.
         parser.optionxform = str  # type: ignore[assignment, method-assign]
         parser.read_string(block)
         if section in parser:

@@ -23,7 +23,8 @@ def read(name: str) -> dict[str, Any]:
 def pod(name: str) -> dict[str, Any]:
     manifest = read(name)
     spec = manifest["spec"]
-    return spec["template"]["spec"] if manifest["kind"] == "Job" else spec  # type: ignore[no-any-return]
+    found: dict[str, Any] = spec["template"]["spec"] if manifest["kind"] == "Job" else spec
+    return found
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
