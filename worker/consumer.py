@@ -1,13 +1,17 @@
-"""Celery's consumer, patient with a broker that answers and refuses.
+"""Celery's consumer, patient with a broker that answers and refuses, or that was away.
 
 A broker that is full, or has become a replica, takes connections and no writes. Celery then starts
 its consumer again several times a second, and says so each time.
+
+It does without Celery's gossip and mingle: every worker hears every other's every event there, and
+nothing here asks for what they know.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from celery.worker import consumer, state
 
@@ -20,9 +24,38 @@ log = logging.getLogger(__name__)
 #: Seconds between tries.
 PAUSE = 1.0
 
+_WITHOUT = {"without_gossip": True, "without_mingle": True}
+
+#: What kombu raises where a channel is used, or closed, whose connection was half closed before.
+#: Celery ends the worker for that.
+_CLOSED = (AttributeError,)
+
+
+class _AckLog:
+    """Where Celery says that a message was not acknowledged: a traceback for each, in its own."""
+
+    @staticmethod
+    def critical(_text: str, tag: str, error: BaseException, **_: Any) -> None:
+        log.info("message %s not acknowledged: %r; it will find its row ended", tag, error)
+
 
 class Consumer(consumer.Consumer):
     """Waits until the broker takes writes before it starts again."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **_WITHOUT}
+        super().__init__(*args, **kwargs)
+
+    def call_soon_ack(self, p: Any, _logger: Any, errors: Any, *args: Any, **kwargs: Any) -> Any:
+        """Acknowledge or reject a message that may have come over a connection since lost."""
+        return super().call_soon_ack(p, _AckLog, (*errors, *_CLOSED), *args, **kwargs)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Close what is left of the connection. Celery connects again then."""
+        try:
+            super().on_connection_error_after_connected(exc)
+        except _CLOSED as error:
+            log.debug("the lost connection could not be closed in order: %r", error)
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Wait; say once what for. Celery calls this for a broker that it has a connection to."""

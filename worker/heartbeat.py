@@ -4,17 +4,19 @@ Celery on Redis delivers a message again when it was not acknowledged within the
 timeout. Rows may run for ten minutes and a killed worker's rows should start elsewhere within one
 or two: so the timeout is short, and the consumer says every few seconds that it still holds what
 it holds. The beat runs in the consumer's own loop: if that is wedged, it stops, and its rows go
-to others.
+to others. Once a shutdown has stopped the loop, a thread goes on for the rows that still run.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from typing import Any, ClassVar
 
 from celery import bootsteps
+from celery.worker import state
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +45,17 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
         self._timer = consumer.timer.call_repeatedly(self.interval, self.beat, (consumer,))
         self.lives()
 
-    def stop(self, _consumer: Any) -> None:
-        """Stop beating; the connection is going away."""
+    def stop(self, consumer: Any) -> None:
+        """Stop beating in the loop: the connection is going away, or the worker shuts down."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        shuts_down: Any = state.should_stop
+        if shuts_down is not None and consumer.task_consumer:
+            channel = consumer.task_consumer.channel
+            threading.Thread(
+                target=self._beat_to_the_end, args=(channel,), name="heartbeat", daemon=True
+            ).start()
 
     terminate = stop
 
@@ -55,6 +63,20 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
         """Renew the visibility of all messages held, in one command."""
         renew(consumer.task_consumer.channel)
         self.lives()
+
+    def _beat_to_the_end(self, channel: Any) -> None:
+        """Renew until the process ends. The rows that run keep their messages, and so are counted
+        by the autoscaler."""
+        failed = False
+        while True:
+            try:
+                renew(channel)
+                failed = False
+            except channel.connection_errors as error:
+                if not failed:
+                    log.warning("the broker can't be told which rows still run: %s", error)
+                failed = True
+            time.sleep(self.interval)
 
     @classmethod
     def lives(cls) -> None:
@@ -69,7 +91,9 @@ def renew(channel: Any) -> int:
     worker meanwhile does not come back.
     """
     qos = channel.qos
-    held = [tag for tag in list(qos._delivered) if tag not in qos._dirty]
+    held = {tag for tag in list(qos._delivered) if tag not in qos._dirty}
+    # Those of an earlier connection, whose rows still run.
+    held.update(request.message.delivery_tag for request in list(state.active_requests))
     if held:
         now = time.time()  # what kombu itself scores by
         with channel.conn_or_acquire() as client:

@@ -58,6 +58,29 @@ def test_a_worker_is_cut_off_from_the_broker(fleet: Fleet, how: str) -> None:
         conclude(fleet)
 
 
+#: Times in a row, and seconds of calls a row takes then.
+AGAIN_AND_AGAIN, SOME_SECONDS = 8, [0.3, 1.2]
+
+
+def test_a_worker_is_cut_off_from_the_broker_again_and_again(fleet: Fleet) -> None:
+    """With rows in flight each time, it loses connections in every state that they can be in."""
+    fleet.standin.configure(latency=SOME_SECONDS)
+    with proxied(port_of(fleet.environment["REDIS_URL"])) as network:
+        for _ in range(2):
+            fleet.start_worker(REDIS_URL=f"redis://127.0.0.1:{network.port}/0", ROWFLEET_SLOTS="60")
+        fleet.submitted(1500)
+        fleet.at_some_moment(0.01, 0.05)
+        for _ in range(AGAIN_AND_AGAIN):
+            if not fleet.is_unfinished():
+                break
+            with fleet.harm():
+                fleet.rng.choice([network.cut, network.stall])()
+                fleet.pause(0.1, 3)
+                network.heal()
+            fleet.pause(0.5, 2)
+        conclude(fleet)
+
+
 @HOW
 def test_a_worker_is_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
     """Within its leases that costs nothing. After them, what it holds may go to the other."""

@@ -74,6 +74,54 @@ def test_sigterm_finishes_the_rows_that_run_and_gives_back_the_rest(
     assert queue.depth() == (40 - done, 0)  # nothing stays unacknowledged, nothing is lost
 
 
+def test_a_row_that_began_before_a_lost_connection_does_not_end_its_worker(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    redis_url: str,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=3)
+    make_batch(ledger, 24, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    worker = start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] == 8)
+    # The other connections stay whole, so kombu closes its channel in order, and with it the way
+    # by which the messages of these rows would have been acknowledged.
+    assert redis.Redis.from_url(redis_url).client_kill_filter(_type="pubsub")
+    eventually(lambda: all_done(ledger), 60)
+    eventually(lambda: queue.depth() == (0, 0))
+    assert worker.poll() is None
+    assert set(standin.summary()["rows"].values()) == {1}
+
+
+def test_a_worker_that_shuts_down_keeps_the_messages_of_rows_that_still_run(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=15)  # well over twice the visibility timeout
+    make_batch(ledger, 8, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    leaver = start(fleet)
+    standin.wait_until(lambda summary: summary["calls"] == 8)
+    start(fleet)  # who would get what is delivered again
+    leaver.terminate()
+    seen = set()
+    while leaver.poll() is None:
+        if statuses(ledger).count("running") == 8:
+            seen.add(queue.depth())
+        time.sleep(0.1)
+    assert seen == {(0, 8)}  # what the autoscaler counts
+    assert leaver.returncode == 0
+    assert all_done(ledger)
+    assert queue.depth() == (0, 0)
+    assert set(standin.summary()["rows"].values()) == {1}
+
+
 def test_a_zombies_rows_go_to_others_and_its_late_results_change_nothing(
     fleet: Settings,
     ledger: Engine,
