@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import reading
-from rowfleet.queue import Queue
+from rowfleet.queue import INSERT_MOST, Queue
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,10 @@ LOOK_INTERVAL = 60.0
 QUEUED_GRACE = 5.0
 #: Seconds between the two looks that must both find no message.
 SECOND_LOOK = 1.0
+
+#: Seconds that the word to the autoscaler waits longer than a row does: while somebody is here, it
+#: is always renewed before.
+WORD_INTERVAL = 2 * REPAIR_INTERVAL
 
 #: Rows moved to the queue in one transaction.
 FEED_CHUNK = 1_000
@@ -65,36 +69,89 @@ class Feeder:
             return
         thorough = now - self._looked_at > LOOK_INTERVAL
         self.repair(thorough=thorough)
+        self.leave_word()
         self._repaired_at = now
         if thorough:
             self._looked_at = now
 
-    def feed(self, only: str | None = None) -> int:
-        """Fill the window from all live batches in equal shares, or from one. Return rows fed."""
-        room = self._window - self._queue.depth()[0]
-        if room <= 0:
-            return 0
+    def leave_word(self) -> None:
+        """Tell the autoscaler when somebody is needed, in case nobody is here then."""
         with reading(self._engine) as connection:
-            live = [only] if only else queries.live_batches(connection, self._queue.name)
+            live = queries.live_batches(connection, self._queue.name)
+            ids = [batch.id for batch in live]
+            seconds = queries.seconds_to_next(connection, ids, self._redelivery)
+        self._queue.wake_in(None if seconds is None else max(0.0, seconds) + WORD_INTERVAL)
+
+    def feed(self, only: str | None = None) -> int:
+        """Fill the window from all live batches in equal shares, or from one. Return rows fed.
+
+        Urgent batches have a list and a window of their own.
+        """
+        with reading(self._engine) as connection:
+            live = queries.live_batches(connection, self._queue.name)
+        fed = 0
+        for is_urgent in (True, False):
+            lane = [batch.id for batch in live if batch.urgent is is_urgent]
+            wanted = [batch_id for batch_id in lane if only in (None, batch_id)]
+            if wanted:
+                fed += self._let_in(wanted, len(lane), is_urgent=is_urgent)
+                fed += self._fill(wanted, is_urgent=is_urgent)
+        return fed
+
+    def _let_in(self, batch_ids: Sequence[str], sharing: int, *, is_urgent: bool) -> int:
+        """Put rows of batches that have none queued between those that wait. Return rows fed.
+
+        Behind a full window of others they would wait until all of that has run.
+        """
+        if sharing == 1:
+            return 0
+        fed = 0
+        for batch_id in batch_ids:
+            waiting = self._queue.waiting(is_urgent=is_urgent)
+            with reading(self._engine) as connection:
+                if not waiting or queries.has_queued(connection, batch_id):
+                    continue
+            share = min(max(1, self._window // sharing), INSERT_MOST)
+            with self._engine.begin() as connection:
+                numbers = transitions.feed(connection, batch_id, share)
+            self._make_room(waiting + len(numbers) - self._window, is_urgent=is_urgent)
+            if numbers:
+                self._queue.insert(batch_id, numbers, among=sharing - 1, is_urgent=is_urgent)
+            fed += len(numbers)
+        return fed
+
+    def _make_room(self, count: int, *, is_urgent: bool) -> None:
+        """Take the last ``count`` messages off the queue; their rows are pending again."""
+        if count <= 0:
+            return
+        rows: dict[str, list[int]] = {}
+        for batch_id, number in self._queue.take_back(count, is_urgent=is_urgent):
+            rows.setdefault(batch_id, []).append(number)
+        for batch_id, numbers in rows.items():
+            with self._engine.begin() as connection:
+                transitions.put_back(connection, batch_id, numbers)
+
+    def _fill(self, live: Sequence[str], *, is_urgent: bool) -> int:
+        room = self._window - self._queue.waiting(is_urgent=is_urgent)
         fed = 0
         while live and fed < room:
             share = max(1, (room - fed) // len(live))
             took_all = []
             for batch_id in live:
-                got = self._feed_one(batch_id, share)
+                got = self._feed_one(batch_id, share, is_urgent=is_urgent)
                 fed += got
                 if got == share:
                     took_all.append(batch_id)
             live = took_all  # who had less than its share leaves the rest to the others
         return fed
 
-    def _feed_one(self, batch_id: str, limit: int) -> int:
+    def _feed_one(self, batch_id: str, limit: int, *, is_urgent: bool) -> int:
         fed = 0
         while fed < limit:
             chunk = min(FEED_CHUNK, limit - fed)
             with self._engine.begin() as connection:
                 numbers = transitions.feed(connection, batch_id, chunk)
-            self._queue.push(batch_id, numbers)
+            self._queue.push(batch_id, numbers, is_urgent=is_urgent)
             fed += len(numbers)
             if len(numbers) < chunk:
                 break
@@ -108,7 +165,11 @@ class Feeder:
         are fewer of them than rows that should have one. Return how many rows were put back.
         """
         with reading(self._engine) as connection:
-            live = [only] if only else queries.live_batches(connection, self._queue.name)
+            live = (
+                [only]
+                if only
+                else [batch.id for batch in queries.live_batches(connection, self._queue.name)]
+            )
             waiting = {
                 batch_id: queries.queued_before(connection, batch_id, QUEUED_GRACE)
                 for batch_id in live

@@ -1,14 +1,17 @@
 """The queue contract: Celery's app, its wire format, and the Redis keys they live in.
 
 A message holds a batch id and a row number, nothing else: what is in a row never passes Redis.
-Kombu keeps waiting messages in the list named like the queue, and delivered ones that are not yet
-acknowledged in the hash `QUEUE.unacked`: together they are what the autoscaler counts.
+Kombu keeps waiting messages in the list named like the queue, those of urgent batches in
+`QUEUE.urgent`, and delivered ones that are not yet acknowledged in the hash `QUEUE.unacked`:
+together they are what the autoscaler counts. Where no message waits but the ledger has rows for
+later (a retry's delay), the list `QUEUE.waiting` says so, and `QUEUE.asleep` is there until then.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import ssl
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +34,9 @@ TASK_NAME = "rowfleet.analyze"
 #: Messages sent to Redis at once: large enough that round trips vanish, small enough (about 1 MB)
 #: that nobody else waits for long.
 PUSH_CHUNK = 1_000
+
+#: Most messages that go between others at once: one command, some ten milliseconds of Redis' time.
+INSERT_MOST = 10_000
 
 #: Seconds to wait for Redis to answer a connect or a command.
 SOCKET_TIMEOUT = 10
@@ -58,7 +64,10 @@ def celery_app(settings: Settings) -> Celery:
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     app.conf.update(
         task_default_queue=queue,
-        task_queues=[KombuQueue(queue, Exchange(queue, type="direct"), routing_key=queue)],
+        task_queues=[
+            KombuQueue(name, Exchange(name, type="direct"), routing_key=name)
+            for name in (urgent(queue), queue)
+        ],
         task_default_exchange=queue,
         task_default_routing_key=queue,
         task_serializer="json",
@@ -89,6 +98,7 @@ def celery_app(settings: Settings) -> Celery:
             "unacked_mutex_expire": RESTORE_MUTEX_EXPIRE,
             "unacked_restore_interval": RESTORE_INTERVAL,
             "unacked_restore_throttle": 1,
+            "queue_order_strategy": "priority",  # the urgent list first
             "global_keyprefix": settings.key_prefix,
             "socket_connect_timeout": SOCKET_TIMEOUT,
             "socket_keepalive": True,
@@ -96,6 +106,11 @@ def celery_app(settings: Settings) -> Celery:
         },
     )
     return app
+
+
+def urgent(queue: str) -> str:
+    """Return the name of the list whose rows go before those of ``queue``."""
+    return f"{queue}.urgent"
 
 
 def _url(settings: Settings) -> str:
@@ -121,27 +136,50 @@ class Queue:
             retry=Retry(NoBackoff(), 1),
         )
         self._template = _message_template(celery_app(settings))
+        self._insert = self._redis.register_script(_INSERT)
 
     def _key(self, suffix: str = "") -> str:
         return f"{self._prefix}{self.name}{suffix}"
+
+    def _list(self, is_urgent: bool) -> str:
+        return f"{self._prefix}{urgent(self.name) if is_urgent else self.name}"
 
     def check(self) -> None:
         """Ask the broker for a sign of life. Raises ServiceError if there is none."""
         with self._reported():
             self._redis.ping()
 
-    def push(self, batch_id: str, numbers: Sequence[int]) -> None:
+    def push(self, batch_id: str, numbers: Sequence[int], *, is_urgent: bool = False) -> None:
         """Append a message for each row, in order. Raises ServiceError if Redis doesn't take it."""
         with self._reported():
             for start in range(0, len(numbers), PUSH_CHUNK):
                 part = numbers[start : start + PUSH_CHUNK]
-                self._redis.lpush(self._key(), *(self._message(batch_id, n) for n in part))
+                messages = (self._message(batch_id, n, is_urgent) for n in part)
+                self._redis.lpush(self._list(is_urgent), *messages)
 
-    def _message(self, batch_id: str, number: int) -> str:
+    def insert(
+        self, batch_id: str, numbers: Sequence[int], *, among: int, is_urgent: bool = False
+    ) -> None:
+        """Put a message for each row before the waiting ones: one, then ``among`` of theirs.
+
+        At most INSERT_MOST rows. Raises ServiceError if Redis doesn't take it.
+        """
+        messages = [self._message(batch_id, n, is_urgent) for n in numbers]
+        with self._reported():
+            self._insert(keys=[self._list(is_urgent)], args=[among, *messages])
+
+    def take_back(self, count: int, *, is_urgent: bool = False) -> list[tuple[str, int]]:
+        """Take the ``count`` messages away that would be delivered last. Return their rows."""
+        with self._reported():
+            taken: Any = self._redis.lpop(self._list(is_urgent), count) or ()
+        return list(_rows_of(map(json.loads, taken)))
+
+    def _message(self, batch_id: str, number: int, is_urgent: bool) -> str:
         task_id = f"{batch_id}.{number}"
         args = (batch_id, number)
         message = self._template
         body = json.dumps([args, {}, _EMBED]).encode()
+        name = urgent(self.name) if is_urgent else self.name
         return json.dumps(
             {
                 **message,
@@ -156,6 +194,7 @@ class Queue:
                     **message["properties"],
                     "correlation_id": task_id,
                     "delivery_tag": str(uuid.uuid4()),
+                    "delivery_info": {"exchange": name, "routing_key": name},
                 },
             }
         )
@@ -164,17 +203,40 @@ class Queue:
         """Return how many messages wait, and how many are delivered but not acknowledged."""
         with self._reported():
             pipe: Any = self._redis.pipeline(transaction=True)
-            waiting, unacked = pipe.llen(self._key()).hlen(self._key(".unacked")).execute()
-        return int(waiting), int(unacked)
+            pipe.llen(self._list(False)).llen(self._list(True))
+            waiting, first, unacked = pipe.hlen(self._key(".unacked")).execute()
+        return int(waiting) + int(first), int(unacked)
+
+    def waiting(self, *, is_urgent: bool = False) -> int:
+        """Return how many messages wait in one of the two lists."""
+        with self._reported():
+            return int(self._redis.llen(self._list(is_urgent)))
 
     def present(self) -> set[tuple[str, int]]:
         """Return the rows that have a message, waiting or delivered."""
         with self._reported():
             pipe: Any = self._redis.pipeline(transaction=True)
-            pipe.lrange(self._key(), 0, -1)
-            waiting, unacked = pipe.hvals(self._key(".unacked")).execute()
+            pipe.lrange(self._list(False), 0, -1).lrange(self._list(True), 0, -1)
+            waiting, first, unacked = pipe.hvals(self._key(".unacked")).execute()
         delivered = (json.loads(value)[0] for value in unacked)
-        return set(_rows_of([*map(json.loads, waiting), *delivered]))
+        return set(_rows_of([*map(json.loads, [*waiting, *first]), *delivered]))
+
+    def wake_in(self, seconds: float | None) -> None:
+        """Say when a worker is needed although no message waits; None: not before one does.
+
+        The autoscaler can read sizes, not times: it sees `waiting`, and beside it `asleep`, which
+        is gone after ``seconds``.
+        """
+        waiting, asleep = self._key(".waiting"), self._key(".asleep")
+        with self._reported():
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.delete(waiting, asleep)
+            if seconds is not None:
+                pipe.rpush(waiting, 1)
+                if seconds > 0:
+                    pipe.rpush(asleep, 1)
+                    pipe.pexpire(asleep, math.ceil(seconds * 1000))
+            pipe.execute()
 
     @contextmanager
     def turn(self, name: str, holder: str, seconds: float) -> Iterator[bool]:
@@ -201,6 +263,20 @@ class Queue:
         return str(at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}")
 
 
+#: KEYS: a list that is read from its right. ARGV: a number, messages. Puts them at the right, the
+#: first one outermost, and after each as many of the present ones.
+_INSERT = """
+local among = tonumber(ARGV[1])
+local others = redis.call('RPOP', KEYS[1], among * (#ARGV - 1)) or {}
+for message = #ARGV, 2, -1 do
+    local first = (message - 2) * among + 1
+    for at = math.min(first + among - 1, #others), first, -1 do
+        redis.call('RPUSH', KEYS[1], others[at])
+    end
+    redis.call('RPUSH', KEYS[1], ARGV[message])
+end
+"""
+
 #: What Celery's protocol 2 carries beside args and kwargs; rows have no callbacks or chains.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -209,7 +285,6 @@ def _message_template(app: Celery) -> dict[str, Any]:
     """Return a message as Celery and kombu write it, to be filled in for each row."""
     amqp = app.amqp
     message = amqp.as_task_v2("", TASK_NAME, (), {}, origin="rowfleet", ignore_result=True)
-    queue = app.conf.task_default_queue
     return {
         "body": "",
         "content-encoding": "utf-8",
@@ -218,7 +293,6 @@ def _message_template(app: Celery) -> dict[str, Any]:
         "properties": {
             **message.properties,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": queue, "routing_key": queue},
             "priority": 0,
             "body_encoding": "base64",
         },

@@ -55,6 +55,8 @@ class Submission:
     recipe: Recipe  # with analyzer and model decided
     queue: str
     batch_id: str
+    #: Whether its rows go before those of other batches.
+    urgent: bool = False
 
     @property
     def content_hash(self) -> str:
@@ -63,7 +65,13 @@ class Submission:
 
 
 def prepare(
-    sheet: Sheet, rows: Range, recipe: Recipe, *, queue: str, batch_id: str | None
+    sheet: Sheet,
+    rows: Range,
+    recipe: Recipe,
+    *,
+    queue: str,
+    batch_id: str | None,
+    urgent: bool = False,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
@@ -74,7 +82,7 @@ def prepare(
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id)
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent)
 
 
 def check_id(batch_id: str) -> None:
@@ -127,7 +135,7 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
         )
-    transitions.move_queue(connection, found.id, submission.queue)
+    transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
     transitions.reopen(connection, found.id)
 
 
@@ -185,6 +193,7 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
         model=recipe.model,
         analyzer=recipe.analyzer,
         queue=submission.queue,
+        urgent=submission.urgent,
     )
 
 

@@ -277,6 +277,7 @@ def _as_json(progress: Progress) -> dict[str, object]:
     help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or s3://, gs://, az:// or https://.",
 )
 @_asked
+@click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
 @_json
@@ -290,6 +291,7 @@ def submit(
     analyzer: str | None,
     batch_id: str | None,
     export_to: storage.Location | None,
+    urgent: bool,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -307,7 +309,9 @@ def submit(
     rows = batch.Range(start_row, num_rows)
     with _opened(source, sheet, recipe) as opened:
         opened.count(start_row, num_rows)
-        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
+        submission = batch.prepare(
+            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, urgent=urgent
+        )
         if dry_run:
             _show_estimate(opened, rows, recipe, as_json=as_json)
             return 0

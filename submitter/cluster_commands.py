@@ -107,6 +107,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="NAME",
     help="Secret whose keys become variables, like credentials for a bucket; may be repeated.",
 )
+@click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
 @click.option("--wait", is_flag=True, help="Follow the Job to its end; exit with the batch's code.")
 @click.option("--print", "show", is_flag=True, help="Print the manifest; create nothing.")
 def launch_(
@@ -125,6 +126,7 @@ def launch_(
     batch_id: str | None,
     service_account: str | None,
     secrets: Sequence[str],
+    urgent: bool,
     wait: bool,
     show: bool,
 ) -> int:
@@ -160,6 +162,7 @@ def launch_(
         model=model,
         analyzer=analyzer,
         batch_id=batch_id,
+        urgent=urgent,
     )
     text = asked.text if asked else None
     digest = launch.command_hash(arguments, text, release, service_account, list(secrets))

@@ -137,6 +137,7 @@ def arguments(
     model: str | None = None,
     analyzer: str | None = None,
     batch_id: str | None = None,
+    urgent: bool = False,
 ) -> list[str]:
     """Return what the pod's `rowfleet` is told."""
     options = {
@@ -151,7 +152,8 @@ def arguments(
     }
     # `=`, so that a value that starts with a dash is none of our options.
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return ["submit", f"--excel={excel.argument}", "--wait", *given]
+    flags = ["--urgent"] if urgent else []
+    return ["submit", f"--excel={excel.argument}", "--wait", *given, *flags]
 
 
 def command_hash(*parts: object) -> str:

@@ -30,6 +30,7 @@ def make_batch(
     queue: str = "q",
     identities: list[str | None] | None = None,
     recipe: Recipe = ECHO,
+    urgent: bool = False,
 ) -> str:
     """Record a running batch of ``rows`` rows of one column, `Name`."""
     assert recipe.model is not None
@@ -50,6 +51,7 @@ def make_batch(
         model=recipe.model,
         analyzer=recipe.analyzer,
         queue=queue,
+        urgent=urgent,
     )
     with engine.begin() as connection:
         assert transitions.create_batch(connection, new)

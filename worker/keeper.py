@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from celery import bootsteps
+from celery.signals import worker_shutdown
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
@@ -31,6 +32,9 @@ class Keeper(bootsteps.StartStopStep):
         self._settings: Settings = worker.app.rowfleet_settings
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._feeder: Feeder | None = None
+        # When the last row has ended, which may have been in a retry for later.
+        worker_shutdown.connect(self._leave_word, weak=False)
 
     def start(self, _worker: Any) -> None:
         """Start feeding."""
@@ -50,7 +54,7 @@ class Keeper(bootsteps.StartStopStep):
         assert settings.database_url is not None
         engine = open_ledger(settings.database_url.get_secret_value())
         wait_for_schema(engine, give_up=self._stop)
-        feeder = Feeder(
+        self._feeder = feeder = Feeder(
             engine,
             Queue(settings),
             window=settings.window,
@@ -65,4 +69,10 @@ class Keeper(bootsteps.StartStopStep):
                 if not away:
                     log.warning("not feeding for now: %s", error)
                 away = True
-        engine.dispose()
+
+    def _leave_word(self, **_: Any) -> None:
+        if self._feeder is not None:
+            try:
+                self._feeder.leave_word()
+            except (ServiceError, DBAPIError) as error:
+                log.warning("the autoscaler was not told of retries to come: %s", error)

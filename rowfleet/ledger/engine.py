@@ -20,7 +20,7 @@ from rowfleet.settings import database_url
 log = logging.getLogger(__name__)
 
 #: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
-SCHEMA = "0001"
+SCHEMA = "0002"
 
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Text,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -74,6 +75,8 @@ class Batch(Base):
     analyzer: Mapped[str] = mapped_column(String(32))
     #: The queue whose workers run this batch.
     queue: Mapped[str] = mapped_column(String(100))
+    #: Whether its rows go before those of batches that are not.
+    urgent: Mapped[bool] = mapped_column(server_default=false())
     status: Mapped[str] = mapped_column(String(16))
     #: Why it was stopped, in one sentence.
     reason: Mapped[str | None] = mapped_column(Text)
@@ -84,6 +87,7 @@ class Batch(Base):
 
 
 _LIVE = text("status IN ('queued', 'running')")
+_WAITS = text("status = 'pending' AND due_at IS NOT NULL")
 _PENDING = text("status = 'pending'")
 _FAILED = text("status = 'failed'")
 
@@ -97,6 +101,7 @@ class Row(Base):
         Index(
             "rows_pending", "batch_id", "number", postgresql_where=_PENDING, sqlite_where=_PENDING
         ),
+        Index("rows_due", "batch_id", "due_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
         Index("rows_live", "batch_id", "status", postgresql_where=_LIVE, sqlite_where=_LIVE),
         Index("rows_failed", "batch_id", "number", postgresql_where=_FAILED, sqlite_where=_FAILED),
         Index(

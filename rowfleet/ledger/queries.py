@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
@@ -113,14 +113,52 @@ def batches(connection: Connection) -> list[BatchRecord]:
     return [BatchRecord(*row) for row in rows]
 
 
-def live_batches(connection: Connection, queue: str) -> list[str]:
-    """Return the ids of the batches that ``queue`` should be fed with, the oldest first."""
+@dataclass(frozen=True, slots=True)
+class LiveBatch:
+    """A batch that a queue should be fed with."""
+
+    id: str
+    urgent: bool
+
+
+def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
+    """Return the batches that ``queue`` should be fed with, the oldest first."""
     rows = connection.execute(
-        select(Batch.id)
+        select(Batch.id, Batch.urgent)
         .where(Batch.queue == queue, Batch.status.in_(("loading", "running")))
         .order_by(Batch.created_at, Batch.id)
     )
-    return list(rows.scalars())
+    return [LiveBatch(*row) for row in rows]
+
+
+def has_queued(connection: Connection, batch_id: str) -> bool:
+    """Tell whether a row of the batch is queued."""
+    found = select(literal(1)).where(Row.batch_id == batch_id, Row.status == "queued").limit(1)
+    return connection.execute(found).first() is not None
+
+
+def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: float) -> float | None:
+    """Return when a row of the batches next needs somebody, in seconds; None: none ever will.
+
+    That is when a retry is due, and ``grace`` seconds after a lease ran out or a row was queued:
+    rows whose worker or message is gone need somebody then. Below 0: somebody is late.
+    """
+    clock = connection.execute(select(now())).scalar_one()
+    moments: list[datetime | None] = []
+    for batch_id in batch_ids:
+        in_batch = Row.batch_id == batch_id
+        due = select(func.min(Row.due_at)).where(in_batch, Row.status == "pending")
+        moments.append(connection.execute(due.where(Row.due_at.is_not(None))).scalar())
+        fresh = select(literal(1)).where(in_batch, Row.status == "pending", Row.due_at.is_(None))
+        if connection.execute(fresh.limit(1)).first():
+            moments.append(clock)
+        for column, status in ((Row.lease_until, "running"), (Row.queued_at, "queued")):
+            first = connection.execute(
+                select(func.min(column)).where(in_batch, Row.status == status)
+            ).scalar()
+            moments.append(None if first is None else first + timedelta(seconds=grace))
+    known = [moment for moment in moments if moment is not None]
+    return (min(known) - clock).total_seconds() if known else None
 
 
 def last_recorded(connection: Connection, batch_id: str) -> int | None:

@@ -69,6 +69,7 @@ class NewBatch:
     model: str
     analyzer: str
     queue: str
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,9 +478,9 @@ def reopen(connection: Connection, batch_id: str) -> bool:
     return _change(connection, batch_id, ("stopped",), "loading", reason=None)
 
 
-def move_queue(connection: Connection, batch_id: str, queue: str) -> None:
-    """Let the batch be fed to another queue from now on."""
-    connection.execute(update(Batch).where(Batch.id == batch_id).values(queue=queue))
+def move_queue(connection: Connection, batch_id: str, queue: str, *, urgent: bool) -> None:
+    """Let the batch be fed to another queue, or to the other list of it, from now on."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(queue=queue, urgent=urgent))
 
 
 def retry_failed(

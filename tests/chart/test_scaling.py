@@ -40,17 +40,18 @@ def worker_settings(manifests: list[Manifest], case: Case) -> Settings:
     return configuration.load(environment(pod, "worker", case.known(manifests)))
 
 
-def test_triggers_look_at_the_queue_s_list_and_at_its_hash_of_what_is_in_flight(
-    scaler: Manifest, worker_settings: Settings
-):
+def test_triggers_look_where_the_queue_keeps_things(scaler: Manifest, worker_settings: Settings):
     conf = celery_app(worker_settings).conf
     prefix = conf.broker_transport_options["global_keyprefix"]
+    first, then = conf.task_queues
     keys = {t["name"]: t["metadata"]["listName"] for t in scaler["spec"]["triggers"]}
     assert keys == {
-        "queued": prefix + conf.task_default_queue,
+        "queued": prefix + then.name,
+        "urgent": prefix + first.name,
         "inflight": prefix + conf.broker_transport_options["unacked_key"],
+        "waiting": f"{prefix}{then.name}.waiting",
+        "asleep": f"{prefix}{then.name}.asleep",
     }
-    assert scaler["spec"]["advanced"]["scalingModifiers"]["formula"] == "queued + inflight"
 
 
 def test_keda_asks_the_broker_that_the_workers_use(

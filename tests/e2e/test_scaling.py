@@ -125,6 +125,33 @@ def test_a_pod_that_is_told_to_end_finishes_its_rows(
     _no_worker_ended_badly(watch)
 
 
+def test_a_retry_that_falls_due_when_nobody_is_left_brings_a_pod_back(
+    volume: Cluster, no_workers: Cluster, standin: Standin, images: dict[str, str], tmp_path: Path
+) -> None:
+    jobs.put_sheet(volume, tmp_path, "later", 10)
+    standin.clear()
+    standin.configure(faults=[{"kind": "server_error", "attempts": 1, "retry_after": 90}])
+    manifest = jobs.job("later", images["submitter"])
+    manifest["spec"]["template"]["spec"]["containers"][0]["args"] = [
+        *("submit", "--excel", "/sheets/later.xlsx")  # which ends as soon as its rows are fed
+    ]
+    try:
+        volume.apply(manifest)
+        assert jobs.ended(volume, "later", 60)[0] == "Complete"
+        until(lambda: standin.summary()["calls"] == 10, 60)
+        until(lambda: not volume.get("pods", selector=WORKERS), 80)
+        emptied = time.time()
+        assert standin.summary()["calls"] == 10
+        until(lambda: standin.summary()["calls"] == 20, 120)
+        until(lambda: not volume.get("pods", selector=WORKERS), 180)
+    finally:
+        standin.configure(faults=[])
+    calls = standin.calls()
+    due = calls[0].ended or 0
+    assert Counter(call.row for call in calls) == dict.fromkeys(range(10), 2)
+    _report(no_pod_after=emptied - due, first_retry_after=calls[10].time - due)
+
+
 #: Patches a pod as the worker it runs in, and prints what the API server says to that.
 PATCH = """
 import json, sys

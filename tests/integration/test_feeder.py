@@ -63,6 +63,104 @@ def test_batches_share_the_window(engine: Engine, queue: Queue) -> None:
     assert statuses(engine, "elsewhere").count("queued") == 0
 
 
+def delivered(settings: Settings, count: int) -> list[tuple[str, int]]:
+    """Take ``count`` messages as a worker would, and return their rows in order."""
+    rows: list[tuple[str, int]] = []
+    app = celery_app(settings)
+    with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection) as consumer:
+        consumer.qos(prefetch_count=count)
+        consumer.callbacks = [lambda body, _message: rows.append((body[0][0], body[0][1]))]
+        while len(rows) < count:
+            connection.drain_events(timeout=10)
+    return rows
+
+
+def test_a_new_batch_does_not_wait_behind_a_full_window_of_another(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 100, batch_id="large", queue=queue.name)
+    keeper = feeder(engine, queue, window=40)
+    keeper.feed()
+    make_batch(engine, 5, batch_id="small", queue=queue.name)
+    make_batch(engine, 100, batch_id="other", queue=queue.name)
+    keeper.feed()
+    assert queue.depth() == (40, 0)
+    assert statuses(engine, "large").count("queued") == 40 - 5 - 13
+    rows = delivered(settings, 24)
+    batches = [batch_id for batch_id, _ in rows]
+    assert batches[::3] == ["other"] * 8
+    assert batches[:6].count("small") == 2
+    assert batches.count("small") == 5
+    for batch_id in set(batches):  # each in its own order
+        numbers = [number for of, number in rows if of == batch_id]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_a_batch_that_is_alone_is_fed_behind_what_waits(engine: Engine, queue: Queue) -> None:
+    make_batch(engine, 30, queue=queue.name)
+    keeper = feeder(engine, queue, window=20)
+    assert keeper.feed() == 20
+    assert keeper.feed() == 0
+
+
+def test_urgent_rows_are_delivered_first_and_go_back_to_where_they_were(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 10, batch_id="calm", queue=queue.name)
+    keeper = feeder(engine, queue, window=10)
+    keeper.feed()
+    make_batch(engine, 3, batch_id="urgent", queue=queue.name, urgent=True)
+    assert keeper.feed() == 3
+    assert queue.depth() == (13, 0)
+    assert delivered(settings, 4) == [*(("urgent", n) for n in range(3)), ("calm", 0)]
+    assert queue.waiting(is_urgent=True) == 3  # the consumer has ended, and gave them back
+    assert delivered(settings, 1)[0][0] == "urgent"
+
+
+def key(settings: Settings, name: str) -> str:
+    return f"{settings.key_prefix}{settings.queue}.{name}"
+
+
+def autoscaler_is_told(settings: Settings) -> bool:
+    """What the chart's formula makes of the keys when no message waits."""
+    return bool(
+        client(settings).llen(key(settings, "waiting"))
+        and not client(settings).llen(key(settings, "asleep"))
+    )
+
+
+def test_a_retry_that_nobody_is_there_for_wakes_a_worker_when_it_is_due(
+    engine: Engine, queue: Queue, settings: Settings, eventually: Callable[..., None]
+) -> None:
+    make_batch(engine, 2, queue=queue.name)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
+        later = [transitions.Outcome(("b", n), 1, "pending", delay=60 + n) for n in range(2)]
+        transitions.settle(connection, later, holder="h")
+    feeder(engine, queue).leave_word()
+    assert client(settings).llen(key(settings, "waiting")) == 1
+    seconds = client(settings).pttl(key(settings, "asleep")) / 1000
+    assert 60 < seconds < 70
+    assert not autoscaler_is_told(settings)
+    client(settings).pexpire(key(settings, "asleep"), 1)
+    eventually(lambda: autoscaler_is_told(settings))
+    with engine.begin() as connection:
+        transitions.cancel(connection, "b", by="test")
+    feeder(engine, queue).leave_word()
+    assert not autoscaler_is_told(settings)
+    assert not client(settings).exists(key(settings, "waiting"))
+
+
+def test_a_row_whose_worker_and_message_are_gone_wakes_a_worker(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 1, queue=queue.name)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+    feeder(engine, queue).leave_word()
+    assert 45 + 75 < client(settings).pttl(key(settings, "asleep")) / 1000 < 45 + 75 + 10
+
+
 def test_messages_are_what_celery_itself_would_send(queue: Queue, settings: Settings) -> None:
     queue.push("b", [7])
     app = celery_app(settings)

@@ -164,6 +164,27 @@ def test_a_retry_outlives_the_worker_that_scheduled_it(
     assert set(standin.summary()["rows"].values()) == {2}
 
 
+def test_the_last_worker_leaves_word_of_a_retry_to_come(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    redis_url: str,
+) -> None:
+    standin.configure(latency=3, faults=[{"kind": "server_error", "attempts": 1}])
+    make_batch(ledger, 2, queue=fleet.queue)
+    queue = feed(ledger, fleet)
+    worker = start(fleet.model_copy(update={"retry_delay": 60.0}))
+    standin.wait_until(lambda summary: summary["calls"] == 2)
+    worker.terminate()  # its rows end in a retry after it has stopped feeding
+    assert worker.wait(30) == 0
+    assert statuses(ledger) == ["pending", "pending"]
+    assert queue.depth() == (0, 0)
+    broker = redis.Redis.from_url(redis_url)
+    assert broker.llen(f"{fleet.queue}.waiting") == 1
+    assert 50_000 < broker.pttl(f"{fleet.queue}.asleep") < 80_000
+
+
 def test_results_survive_a_wiped_broker(
     fleet: Settings,
     ledger: Engine,
