@@ -1,7 +1,7 @@
-"""What the suite has shown, as JSON, and as the table of docs/reliability.md.
+"""What the suite has shown, as JSON, and as the tables of docs/reliability.md.
 
 With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed.
-`python -m tests.chaos.report FILE` writes the table anew from all runs in it.
+`python -m tests.chaos.report FILE` writes the tables anew from all runs in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import pytest
 PROPERTY = "chaos"
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-_TABLE = re.compile(r"(<!-- cases:.*?-->\n).*?(<!-- end of cases -->)", re.DOTALL)
+
+#: The fleets of a case that is run on several (its record has them as `fleets`), and their titles.
+FLEETS = {"plain": "Celery's defaults", "careful": "as advised", "rowfleet": "Rowfleet"}
 
 
 class Report:
@@ -107,7 +109,46 @@ def _median(runs: list[dict[str, Any]], key: str) -> str:
     return f"{statistics.median(values):.1f}" if values else "–"
 
 
+def side_by_side(cases: list[dict[str, Any]]) -> str:
+    """Return the table of cases on several fleets: a line a fleet, sums over green runs."""
+    by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_name[case["case"]].append(case)
+    lines = [
+        "| case | fleet | rows | answered | held for an hour | lost for good | calls "
+        "| rows paid twice | rows paid, no answer | all answered (s) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, all_runs in by_name.items():
+        runs = [run for run in all_runs if run["outcome"] == "passed"]
+        title = name.removeprefix("test_").replace("_", " ")
+        heading = f"{title}: {len(runs)} of {len(all_runs)} runs green"
+        for fleet, label in FLEETS.items():
+            seen = [run["fleets"][fleet] for run in runs]
+            keys = ("rows", "answered", "held", "lost", "calls", "paid_twice", "paid_in_vain")
+            cells = [
+                heading if fleet == "plain" else "",
+                label,
+                *(f"{sum(outcome[key] for outcome in seen):,}" for key in keys),
+                _median(seen, "seconds"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _replace(page: str, marker: str, text: str) -> str:
+    """Return the page with ``text`` between `<!-- MARKER: … -->` and `<!-- end of MARKER -->`."""
+    between = re.compile(rf"(<!-- {marker}:.*?-->\n).*?(<!-- end of {marker} -->)", re.DOTALL)
+    return between.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
+
+
 if __name__ == "__main__":
     page = PAGE.read_text("utf-8")
     runs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    PAGE.write_text(_TABLE.sub(lambda m: f"{m[1]}{table(runs)}\n{m[2]}", page), "utf-8")
+    alone = [run for run in runs if "fleets" not in run]
+    compared = [run for run in runs if "fleets" in run]
+    if alone:
+        page = _replace(page, "cases", table(alone))
+    if compared:
+        page = _replace(page, "side by side", side_by_side(compared))
+    PAGE.write_text(page, "utf-8")
