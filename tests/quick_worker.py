@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from worker import celery as program
-from worker import deletion_cost, health
+from worker import deletion_cost, health, schema
 
+schema.POLL = 0.2
 health.INTERVAL = 0.2
 health.QUIET = 1.2
 health.SILENCE = 2.0

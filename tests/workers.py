@@ -44,3 +44,12 @@ def all_done(engine: Engine) -> bool:
 
 def is_old(health: Path) -> bool:
     return time.time() - health.stat().st_mtime > OLD
+
+
+def oldest(file: Path, seconds: float) -> float:
+    """Return the greatest age, in seconds, that the file had while ``seconds`` passed."""
+    until, ages = time.monotonic() + seconds, [0.0]
+    while time.monotonic() < until:
+        ages.append(time.time() - file.stat().st_mtime)
+        time.sleep(0.05)
+    return max(ages)

@@ -16,14 +16,16 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery.exceptions import Reject
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import is_unavailable, unreachable, wait_for_schema
+from rowfleet.ledger.engine import is_unavailable, lacks_schema, unreachable
 from rowfleet.ledger.queries import BatchRecord
 from rowfleet.ledger.transitions import Claimed, Key, Outcome
 from rowfleet.recipe import Recipe
@@ -87,10 +89,13 @@ class Bookkeeper:
         lease: float,
         time_limit: float,
         on_stuck: Callable[[], None] | None = None,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         """``worker`` is Celery's node name; ``lease`` and ``time_limit`` are in seconds.
 
         ``on_stuck`` is called once if a row outlives ``time_limit``: its slot can't be freed.
+        ``is_ending`` tells whether the process shall end: then rows are begun no more that would
+        have to wait for the ledger.
         """
         self.holder = uuid.uuid4().hex
         self._engine = engine
@@ -98,6 +103,7 @@ class Bookkeeper:
         self._lease = lease
         self._time_limit = time_limit
         self._on_stuck = on_stuck
+        self._is_ending = is_ending
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._batches: dict[str, BatchInfo] = {}
         self._running: dict[Key, tuple[int, float]] = {}
@@ -108,7 +114,10 @@ class Bookkeeper:
         self._thread.start()
 
     def claim(self, key: Key) -> Assignment | Refused:
-        """Claim a row for this process; waits while the ledger is away."""
+        """Claim a row for this process; waits while the ledger is away.
+
+        Raises Celery's Reject if the process shall end meanwhile: the message goes to others.
+        """
         result: Assignment | Refused = self._ask("claim", key)
         return result
 
@@ -135,7 +144,6 @@ class Bookkeeper:
         return request.future.result()
 
     def _run(self) -> None:
-        wait_for_schema(self._engine)
         while True:
             group = self._gather()
             try:
@@ -167,21 +175,33 @@ class Bookkeeper:
                 with self._engine.begin() as connection:
                     results = self._work(connection, group, overdue, again=away)
             except DBAPIError as error:
-                if not is_unavailable(error):
+                if not (is_unavailable(error) or lacks_schema(error)):
                     raise
                 if not away:
                     log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
                 away = True
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-                if pause > 1:
-                    wait_for_schema(self._engine, poll=pause)
+                if self._is_ending():
+                    group[:] = self._without_claims(group)
                 continue
             if away:
                 log.warning("the ledger answers again")
             self._confirm(group, results)
             self._lose_slots(overdue)
             return
+
+    def _without_claims(self, group: list[_Request]) -> list[_Request]:
+        """Send away who asks to begin a row. Results stay: they must be saved."""
+        everything = group.copy()
+        with suppress(queue.Empty):
+            while True:
+                everything.append(self._requests.get_nowait())
+        for request in everything:
+            if request.kind == "claim":
+                away = "the ledger is away and the worker ends"
+                request.future.set_exception(Reject(away, requeue=True))
+        return [request for request in everything if request.kind != "claim"]
 
     def _work(
         self, connection: Connection, group: list[_Request], overdue: list[Outcome], *, again: bool

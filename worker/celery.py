@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 
 from celery.exceptions import SecurityWarning
 from celery.signals import celeryd_init, worker_process_init
+from celery.worker import state
 
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError
-from rowfleet.ledger.engine import open_ledger
 from rowfleet.queue import TASK_NAME, celery_app
+from worker import ledger
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
 from worker.deletion_cost import DeletionCost
@@ -29,6 +30,7 @@ from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat
 from worker.keeper import Keeper
 from worker.row import Limits, RowFailed, run_row
+from worker.schema import Schema
 
 #: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
 #: is delivered again, its claim has run out.
@@ -62,7 +64,7 @@ if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.conf.worker_consumer = "worker.consumer:Consumer"
 app.steps["consumer"].add(VisibilityHeartbeat)
-app.steps["worker"].update((Keeper, Health, DeletionCost))
+app.steps["worker"].update((Schema, Keeper, Health, DeletionCost))
 app.set_default()
 
 _limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
@@ -102,13 +104,13 @@ def books() -> Bookkeeper:
     global _books  # noqa: PLW0603 (one per process, made on first use)
     with _lock:
         if _books is None:
-            assert settings.database_url is not None
             _books = Bookkeeper(
-                open_ledger(settings.database_url.get_secret_value()),
+                ledger.engine(settings),
                 worker=_node,
                 lease=LEASE * settings.visibility_timeout,
                 time_limit=settings.time_limit,
                 on_stuck=_end_when_drained,
+                is_ending=lambda: state.should_stop is not None,
             )
         return _books
 

@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger.engine import open_ledger, wait_for_schema
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
+from worker import ledger
+from worker.schema import Schema
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ INTERVAL = 1.0
 class Keeper(bootsteps.StartStopStep):
     """Runs a Feeder beside the worker, in a thread of the main process."""
 
-    requires: Any = ("celery.worker.components:Pool",)
+    requires: Any = (Schema,)
 
     def __init__(self, worker: Any, **_: Any) -> None:
         self._settings: Settings = worker.app.rowfleet_settings
@@ -51,11 +52,8 @@ class Keeper(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         settings = self._settings
-        assert settings.database_url is not None
-        engine = open_ledger(settings.database_url.get_secret_value())
-        wait_for_schema(engine, give_up=self._stop)
         self._feeder = feeder = Feeder(
-            engine,
+            ledger.engine(settings),
             Queue(settings),
             window=settings.window,
             redelivery=settings.visibility_timeout,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
@@ -16,6 +16,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.settings import database_url
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,8 @@ CONNECT_TIMEOUT = 10
 STATEMENT_TIMEOUT_MS = 60_000
 #: Milliseconds that sent data may stay unanswered before the connection counts as dead.
 TCP_USER_TIMEOUT_MS = 20_000
+#: PostgreSQL's codes for a write on a standby, and for a table and a column that are not there.
+_READ_ONLY, _UNDEFINED = "25006", ("42P01", "42703")
 #: Any constant; it names the lock that keeps two migrations apart.
 _MIGRATION_LOCK = 0x526F77666C656574 & 0x7FFFFFFFFFFFFFFF
 
@@ -101,8 +106,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def is_unavailable(error: DBAPIError) -> bool:
-    """Tell whether ``error`` means that the database is away, busy or lost a race, not misused."""
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    """Tell whether ``error`` means that the database is away, busy or lost a race, not misused.
+
+    A server that takes no more clients is busy; one that only reads is a standby since a fail-over.
+    """
+    return (
+        isinstance(error, OperationalError)
+        or error.connection_invalidated
+        or _sqlstate(error) == _READ_ONLY
+    )
+
+
+def lacks_schema(error: DBAPIError) -> bool:
+    """Tell whether ``error`` means that the ledger has not this version's tables and columns."""
+    missing = ("no such table", "no such column", "has no column named")  # SQLite has no codes
+    return _sqlstate(error) in _UNDEFINED or any(text in str(error.orig) for text in missing)
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def check(engine: Engine) -> None:
@@ -123,6 +145,8 @@ def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_NOTADB":
         return InputError(f"DATABASE_URL: {engine.url.database} is not an SQLite database")
     why = " ".join(str(error.orig).split())
+    if lacks_schema(error):
+        return ServiceError(f"the ledger in {where} lacks tables of this version: {why}")
     if engine.url.password and str(engine.url.password) in why:
         why = why.replace(str(engine.url.password), "***")
     return ServiceError(f"the ledger's database {where} can't be reached: {why}")
@@ -143,6 +167,32 @@ def current(connection: Connection) -> str | None:
     return version
 
 
+def is_newer(found: str | None) -> bool:
+    """Tell whether the revision ``found`` in a database is of a later Rowfleet than this one."""
+    if found in {None, SCHEMA}:
+        return False
+    # Half a second to import, and only who finds another schema than its own needs it.
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(_config())
+    return found not in {old.revision for old in script.walk_revisions("base", SCHEMA)}
+
+
+def _newer(found: str | None) -> NewerSchemaError:
+    return NewerSchemaError(
+        f"the ledger has the schema {found} of a newer Rowfleet; this version knows "
+        f"{SCHEMA} and leaves it alone"
+    )
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "rowfleet.ledger:migrations")
+    return config
+
+
 def migrate(engine: Engine) -> None:
     """Create the ledger's schema or bring it up to date; safe when several do so at once.
 
@@ -153,52 +203,50 @@ def migrate(engine: Engine) -> None:
     try:
         with reading(engine) as connection:
             found = current(connection)
+        if is_newer(found):
+            raise _newer(found)
         if found != SCHEMA:
-            _upgrade(engine, found)
+            _upgrade(engine)
     except DBAPIError as error:
         raise unreachable(engine, error) from None
 
 
-def _upgrade(engine: Engine, found: str | None) -> None:
-    # Half a second to import, and only who creates or migrates a ledger needs it.
+def _upgrade(engine: Engine) -> None:
     from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", "rowfleet.ledger:migrations")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise NewerSchemaError(
-            f"the ledger has the schema {found} of a newer Rowfleet; this version knows "
-            f"{SCHEMA} and leaves it alone"
-        )
+    config = _config()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        if is_newer(found := current(connection)):  # while the lock was waited for
+            raise _newer(found)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, SCHEMA)
 
 
-def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Any = None) -> None:
+def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None = None) -> None:
     """Return once the database has this version's schema; say once what is waited for.
 
-    ``poll`` is in seconds; ``give_up`` is a threading.Event that ends the wait early.
+    ``poll`` is in seconds; ``give_up`` ends the wait early. Raises NewerSchemaError if a newer
+    Rowfleet has migrated the ledger.
     """
+    give_up = give_up or Event()
     said = None
-    while not (give_up and give_up.is_set()):
+    while not give_up.is_set():
         try:
             with reading(engine) as connection:
                 found = current(connection)
-            if found == head():
+            if found == SCHEMA:
                 if said:
                     log.warning("the ledger is ready; going on")
                 return
+            if is_newer(found):
+                raise _newer(found)
             state = "has no schema yet" if found is None else f"has the schema {found}"
-            problem = f"the ledger {state}, this worker works with {head()}; waiting"
+            problem = f"the ledger {state}, this worker works with {SCHEMA}; waiting"
         except DBAPIError as error:
             problem = f"{unreachable(engine, error)}; waiting"
         if problem != said:
             log.warning("%s", problem)
             said = problem
-        time.sleep(poll)
+        give_up.wait(poll)

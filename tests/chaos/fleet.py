@@ -159,9 +159,9 @@ class Fleet:
         self.submit(sheet)
         return sheet
 
-    def run(self, *arguments: str) -> int:
+    def run(self, *arguments: str, program: str = "submitter") -> int:
         """Run a command of `rowfleet` to its end and return its exit code."""
-        command = [sys.executable, "-m", "submitter", *arguments]
+        command = [sys.executable, "-m", program, *arguments]
         return self._start(command, "commands.log", {}).wait(60)
 
     def _start(

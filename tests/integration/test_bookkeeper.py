@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import Engine
+import pytest
+from celery.exceptions import Reject
+from sqlalchemy import Engine, text
 
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.transitions import Outcome
@@ -92,3 +94,32 @@ def test_last_tries_are_made_one_at_a_time(engine: Engine) -> None:
     second = books.claim(keys[1])
     assert isinstance(second, Assignment)
     assert (second.row.losses, second.row.attempts) == (2, 3)
+
+
+def test_rows_wait_for_tables_that_are_gone_and_are_given_back_by_a_worker_that_ends(
+    engine: Engine, eventually: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a restore from an old backup. What has run is saved when they are back."""
+    make_batch(engine, 3)
+    ending = threading.Event()
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60, is_ending=ending.is_set)
+    running = books.claim(("b", 0))
+    assert isinstance(running, Assignment)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE rows RENAME TO elsewhere"))
+    with ThreadPoolExecutor(3) as threads:
+        result = threads.submit(books.settle, Outcome(("b", 0), 1, "done", output={}))
+        claims = [threads.submit(books.claim, ("b", number)) for number in (1, 2)]
+        eventually(lambda: "lacks tables of this version" in caplog.text)
+        assert not any(claim.done() for claim in claims)
+        ending.set()
+        for claim in claims:
+            with pytest.raises(Reject) as given_back:
+                claim.result(30)
+            assert given_back.value.requeue
+        assert not result.done()
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO rows"))
+        assert result.result(30)
+    assert statuses(engine) == ["done", "pending", "pending"]
+    assert caplog.text.count("waiting, no row is lost") == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from rowfleet.settings import Settings
 from tests import brokers
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
-from tests.workers import OLD, Start, all_done, feed, is_old
+from tests.workers import OLD, Start, all_done, feed, is_old, oldest
 
 
 @pytest.fixture
@@ -34,15 +33,6 @@ def broker() -> Iterator[ValkeyServer]:
     yield server
     with suppress(ValkeyServerNotStartedError):
         server.stop()
-
-
-def oldest(file: Path, seconds: float) -> float:
-    """Return the greatest age, in seconds, that the file had while ``seconds`` passed."""
-    until, ages = time.monotonic() + seconds, [0.0]
-    while time.monotonic() < until:
-        ages.append(time.time() - file.stat().st_mtime)
-        time.sleep(0.05)
-    return max(ages)
 
 
 def test_it_is_fresh_while_the_broker_is_away_and_old_when_the_loop_is_wedged(

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from rowfleet.ledger import engine as ledgers
 
@@ -64,6 +66,34 @@ def test_several_at_the_same_instant_and_one_more_later(
         assert len(out.splitlines()) == 1
     assert schema(database_url) == ledgers.head()
     assert rowfleet("migrate", env={"DATABASE_URL": database_url}).returncode == 0
+
+
+def test_every_revision_only_adds_to_the_last(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a worker of the previous version goes on while, and after, the ledger is migrated."""
+    script = ScriptDirectory.from_config(ledgers._config())
+    engine = ledgers.open_ledger(database_url)
+    before: dict[tuple[str, str], ReflectedColumn] = {}
+    for revision in reversed([revision.revision for revision in script.walk_revisions()]):
+        monkeypatch.setattr(ledgers, "SCHEMA", revision)
+        ledgers.migrate(engine)
+        tables = inspect(engine)
+        after = {
+            (table, column["name"]): column
+            for table in tables.get_table_names()
+            for column in tables.get_columns(table)
+        }
+        old_tables = {table for table, _ in before}
+        for name, column in after.items():
+            if name in before:
+                assert str(column["type"]) == str(before[name]["type"]), name
+                assert column["nullable"] or not before[name]["nullable"], name
+            elif name[0] in old_tables:
+                assert column["nullable"] or column["default"] is not None, name
+        assert before.keys() <= after.keys()
+        before = after
+    engine.dispose()
 
 
 def test_it_waits_for_a_database_that_comes_up_late(

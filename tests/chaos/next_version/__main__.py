@@ -1,0 +1,5 @@
+"""The next version's command line."""
+
+from submitter.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""The next version's worker."""
+
+from worker import celery as program
+
+app = program.app
