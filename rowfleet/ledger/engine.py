@@ -65,7 +65,7 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            "application_name": "rowfleet",
+            "fallback_application_name": "rowfleet",  # a URL may say another
         },
     )
 
