@@ -1,7 +1,8 @@
-"""Celery's consumer, patient with a broker that answers and refuses, or that was away.
+"""Celery's consumer, patient with a broker that answers and refuses, or is away.
 
 A broker that is full, or has become a replica, takes connections and no writes. Celery then starts
-its consumer again several times a second, and says so each time.
+its consumer again several times a second, and says so each time. While it can't connect, or the
+broker still loads its data, it says so at each try, and tries at last every half minute.
 
 It does without Celery's gossip and mingle: every worker hears every other's every event there, and
 nothing here asks for what they know.
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between tries.
 PAUSE = 1.0
+
+#: Seconds between tries to connect: at first, more each time, and at most.
+RETRY = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
 
 _WITHOUT = {"without_gossip": True, "without_mingle": True}
 
@@ -71,3 +75,20 @@ class Consumer(consumer.Consumer):
             except ServiceError:
                 continue
         log.warning("the broker works again")
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect; wait for a broker that is away or still loads its data, and say so once."""
+        said = False
+
+        def say(error: Exception, _interval: float) -> None:
+            nonlocal said
+            if not said:
+                where = conn.as_uri()  # which hides the password
+                log.warning("the broker %s can't be reached: %s; waiting", where, error)
+            said = True
+
+        connected = conn.ensure_connection(say, callback=state.maybe_shutdown, **RETRY)
+        self.first_connection_attempt = False
+        if said:
+            log.warning("the broker answers again")
+        return connected

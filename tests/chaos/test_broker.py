@@ -15,6 +15,10 @@ from tests.chaos.verdict import conclude
 REFUSALS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
     "full": ([["CONFIG", "SET", "maxmemory", "1"]], [["CONFIG", "SET", "maxmemory", "0"]]),
     "replica": ([["REPLICAOF", "127.0.0.1", "1"]], [["REPLICAOF", "NO", "ONE"]]),
+    "replica without a master": (
+        [["CONFIG", "SET", "replica-serve-stale-data", "no"], ["REPLICAOF", "127.0.0.1", "1"]],
+        [["REPLICAOF", "NO", "ONE"]],
+    ),
     "password": (
         [["CONFIG", "SET", "requirepass", "new"], ["CLIENT", "KILL", "SKIPME", "yes"]],
         [["CONFIG", "SET", "requirepass", ""]],
@@ -52,7 +56,7 @@ def test_the_broker_is_wiped(fleet: Fleet) -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("how", REFUSALS)
 def test_the_broker_refuses(make: Make, broker: Broker, postgres_url: str, how: str) -> None:
-    """It is full, has become a replica, or wants a password: workers and submitter wait."""
+    """It is full, a replica, with or without a master, or wants a password: all wait for it."""
     harm, remedy = REFUSALS[how]
     fleet = make(redis_url=broker.url, database_url=postgres_url)
     fleet.start_worker()
@@ -70,3 +74,24 @@ def test_the_broker_refuses(make: Make, broker: Broker, postgres_url: str, how: 
     for worker in fleet.workers:  # what is waited for is said once, not once a second
         assert fleet.log_of(worker).count("the broker refuses to work") <= 1
         assert fleet.log_of(worker).count("can't write against a read only replica..") == 0
+
+
+@pytest.mark.chaos
+def test_the_broker_is_loading(make: Make, broker: Broker, postgres_url: str) -> None:
+    """It has come back, and answers -LOADING to everything until its file is read."""
+    fleet = make(redis_url=broker.url, database_url=postgres_url)
+    broker.fill()
+    fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(150)
+    fleet.at_some_moment(0.05, 0.4)
+    with fleet.harm():
+        broker.shut_down()
+        with broker.loading():
+            fleet.start_worker()  # as in a rolling update at that moment
+            fleet.pause(4, 10)
+    conclude(fleet)
+    *earlier, late = fleet.workers
+    assert fleet.log_of(late).count("loading the dataset in memory; waiting") == 1
+    for worker in (*earlier, late):  # what is waited for is said once, not once a second
+        assert fleet.log_of(worker).count("can't be reached") <= 3  # consumer, feeder, beforehand
