@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeder import Feeder
+from rowfleet.ledger.engine import unreachable
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from worker import ledger
@@ -52,8 +53,9 @@ class Keeper(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         settings = self._settings
+        engine = ledger.engine(settings)
         self._feeder = feeder = Feeder(
-            ledger.engine(settings),
+            engine,
             Queue(settings),
             window=settings.window,
             redelivery=settings.visibility_timeout,
@@ -65,7 +67,8 @@ class Keeper(bootsteps.StartStopStep):
                 away = False
             except (ServiceError, DBAPIError) as error:
                 if not away:
-                    log.warning("not feeding for now: %s", error)
+                    why = unreachable(engine, error) if isinstance(error, DBAPIError) else error
+                    log.warning("not feeding for now: %s", why)
                 away = True
 
     def _leave_word(self, **_: Any) -> None:

@@ -29,8 +29,6 @@ SCHEMA = "0002"
 SQLITE_BUSY_TIMEOUT = 30
 #: Seconds to wait for PostgreSQL to answer a connect; a pod that can't be reached says nothing.
 CONNECT_TIMEOUT = 10
-#: Milliseconds after which PostgreSQL gives up a statement; none of the ledger's takes seconds.
-STATEMENT_TIMEOUT_MS = 60_000
 #: Milliseconds that sent data may stay unanswered before the connection counts as dead.
 TCP_USER_TIMEOUT_MS = 20_000
 #: PostgreSQL's codes for a write on a standby, and for a table and a column that are not there.
