@@ -1,7 +1,7 @@
 """What the suite has shown, as JSON, and as the tables of docs/reliability.md.
 
 With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed.
-`python -m tests.chaos.report FILE` writes the tables anew from all runs in it.
+`python -m tests.chaos.report FILE…` writes anew the tables that the runs in them are for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 #: The fleets of a case that is run on several (its record has them as `fleets`), and their titles.
 FLEETS = {"plain": "Celery's defaults", "careful": "as advised", "rowfleet": "Rowfleet"}
+
+#: A record's `place` when its case ran on a cluster: those have a table of their own.
+CLUSTER = "cluster"
 
 
 class Report:
@@ -142,13 +145,24 @@ def _replace(page: str, marker: str, text: str) -> str:
     return between.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
 
 
+def _marker(case: dict[str, Any]) -> str:
+    """Return the marker of the table that a case belongs to."""
+    if "fleets" in case:
+        return "side by side"
+    return "cases on a cluster" if case.get("place") == CLUSTER else "cases"
+
+
+def written(page: str, cases: list[dict[str, Any]]) -> str:
+    """Return the page with its tables made anew; one that there are no cases for stays."""
+    by_marker: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_marker[_marker(case)].append(case)
+    for marker, those in by_marker.items():
+        text = side_by_side(those) if marker == "side by side" else table(those)
+        page = _replace(page, marker, text)
+    return page
+
+
 if __name__ == "__main__":
-    page = PAGE.read_text("utf-8")
-    runs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    alone = [run for run in runs if "fleets" not in run]
-    compared = [run for run in runs if "fleets" in run]
-    if alone:
-        page = _replace(page, "cases", table(alone))
-    if compared:
-        page = _replace(page, "side by side", side_by_side(compared))
-    PAGE.write_text(page, "utf-8")
+    runs = [run for file in sys.argv[1:] for run in json.loads(Path(file).read_text("utf-8"))]
+    PAGE.write_text(written(PAGE.read_text("utf-8"), runs), "utf-8")

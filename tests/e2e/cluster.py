@@ -108,9 +108,7 @@ class Watch:
     def _note(self, event: Manifest, now_ready: set[str]) -> None:
         pod = event["object"]
         name = pod["metadata"]["name"]
-        conditions = pod["status"].get("conditions", ())
-        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        if event["type"] != "DELETED" and is_ready:
+        if event["type"] != "DELETED" and is_ready(pod):
             now_ready.add(name)
         else:
             now_ready.discard(name)
@@ -162,6 +160,12 @@ def restricted(name: str, container: Manifest, **spec: Any) -> Manifest:
             **spec,
         },
     }
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Return whether a pod is ready."""
+    conditions = pod["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def until(condition: Callable[[], Any], seconds: float = PATIENCE, every: float = 0.5) -> Any:

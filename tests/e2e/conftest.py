@@ -3,7 +3,8 @@
 `make e2e` with E2E_CONTEXT (a context of the kubeconfig), E2E_WORKER_IMAGE and E2E_SUBMITTER_IMAGE,
 which the cluster must be able to run, and KEDA on it. E2E_NAMESPACE names the namespace, which
 must not exist yet; it is removed at the end, with the volumes in it. Nothing is pulled that is
-there already.
+there already. E2E_KEDA_NAMESPACE names KEDA's namespace (default `keda`): its operator is
+restarted, which anybody else's scaling on that cluster waits for, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chaos import report as reports
 from tests.e2e import standin as standins
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.standin import Standin
@@ -125,3 +127,14 @@ def no_workers(release: Cluster) -> Cluster:
     """The release at rest: no row, and no worker pod."""
     until(lambda: not release.get("pods", selector=WORKERS), 300)
     return release
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _report.add(report)
+
+
+def pytest_sessionfinish() -> None:
+    _report.write()
+
+
+_report = reports.Report()
