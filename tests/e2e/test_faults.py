@@ -111,10 +111,10 @@ def test_a_drain(trial: Trial, watch: Watch, tmp_path: Path) -> None:
 def test_the_scaler_is_restarted(
     no_workers: Cluster, trial: Trial, watch: Watch, tmp_path: Path
 ) -> None:
-    trial.submit(tmp_path, 240)
+    trial.submit(tmp_path, 600)
     until(lambda: trial.left()[0])
     with trial.harm():
-        _restart_scaler(trial.cluster.context)  # rows wait, and no pod has come for them
+        _restart_scaler(trial.cluster.context)  # rows wait, and pods are yet to come
     trial.at_some_moment()
     with trial.harm():
         _restart_scaler(trial.cluster.context)
