@@ -154,3 +154,9 @@ def test_pool_is_the_one_asked_for():
         )
         assert variables["ROWFLEET_POOL"] == pool
         assert f"--pool={pool}" in worker["args"]
+
+
+def test_worker_is_not_the_first_process_which_ignores_sigterm_while_it_starts(
+    manifests: list[Manifest],
+):
+    assert component(manifests, "worker").spec["shareProcessNamespace"] is True

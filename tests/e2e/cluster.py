@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -91,6 +92,8 @@ class Watch:
 
     #: Unix time → how many pods were ready from then on.
     ready: list[tuple[float, int]] = field(default_factory=list)
+    #: Pods that have been ready.
+    were_ready: set[str] = field(default_factory=set)
     #: Pod → how its container ended, None while it has not.
     exits: dict[str, int | None] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
@@ -110,6 +113,7 @@ class Watch:
         name = pod["metadata"]["name"]
         if event["type"] != "DELETED" and is_ready(pod):
             now_ready.add(name)
+            self.were_ready.add(name)
         else:
             now_ready.discard(name)
         if not self.ready or self.ready[-1][1] != len(now_ready):
@@ -127,6 +131,18 @@ class Watch:
             if ended:
                 self.exits[name] = ended["exitCode"]
             self.restarts[name] = status["restartCount"]
+
+    def ended_badly(self) -> dict[str, tuple[int | None, int]]:
+        """Return exit code and restarts of the pods that have not ended in order.
+
+        One that is told to end while it starts has nothing to finish: SIGTERM ends it at once.
+        """
+        good = {True: (None, 0), False: (None, 0, 128 + signal.SIGTERM)}
+        return {
+            pod: (code, self.restarts.get(pod, 0))
+            for pod, code in self.exits.items()
+            if code not in good[pod in self.were_ready] or self.restarts.get(pod)
+        }
 
     def at_least(self, count: int) -> float | None:
         """Return when ``count`` pods were ready for the first time."""

@@ -184,11 +184,7 @@ class Trial:
         ]
         assert {row["AI_Status"] for row in written} == {"done"}
         until(lambda: self.left() == [0, 0, 0], 120)
-        ended_badly = {
-            pod: (code, watch.restarts.get(pod))
-            for pod, code in watch.exits.items()
-            if pod not in self.killed and (code not in (None, 0) or watch.restarts.get(pod))
-        }
+        ended_badly = {p: how for p, how in watch.ended_badly().items() if p not in self.killed}
         assert not ended_badly, f"workers that nobody killed have ended: {ended_badly}"
 
     def _check_rows(self) -> None:
