@@ -109,6 +109,7 @@ class Bookkeeper:
         self._running: dict[Key, tuple[int, float]] = {}
         self._stuck: set[Key] = set()
         self._last_try: Key | None = None
+        self._reached_at = time.monotonic()
         self._renew_at = 0.0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self._thread.start()
@@ -137,6 +138,10 @@ class Bookkeeper:
     def is_stuck(self) -> bool:
         """Tell whether a slot holds a row for longer than the hard time limit."""
         return bool(self._stuck)
+
+    def away_for(self) -> float:
+        """Return how many seconds ago the ledger was last reached."""
+        return time.monotonic() - self._reached_at
 
     def _ask(self, kind: str, what: Any) -> Any:
         request = _Request(kind, what)
@@ -187,6 +192,7 @@ class Bookkeeper:
                 continue
             if away:
                 log.warning("the ledger answers again")
+            self._reached_at = time.monotonic()
             self._confirm(group, results)
             self._lose_slots(overdue)
             return

@@ -174,4 +174,14 @@ for chatty in ("httpx2", "httpcore2", "openai", "alembic"):
 if os.environ.get("ROWFLEET_EXIT_WITH_STDIN"):
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
 
+
+def _reaches_the_ledger() -> bool:
+    """Tell whether the ledger has answered within the last visibility timeout.
+
+    A worker that alone is cut off from it must not keep its messages from others.
+    """
+    return _books is None or _books.away_for() < settings.visibility_timeout
+
+
 Health.is_stuck = staticmethod(_is_stuck)
+VisibilityHeartbeat.is_able = staticmethod(_reaches_the_ledger)

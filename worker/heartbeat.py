@@ -4,7 +4,8 @@ Celery on Redis delivers a message again when it was not acknowledged within the
 timeout. Rows may run for ten minutes and a killed worker's rows should start elsewhere within one
 or two: so the timeout is short, and the consumer says every few seconds that it still holds what
 it holds. The beat runs in the consumer's own loop: if that is wedged, it stops, and its rows go
-to others. Once a shutdown has stopped the loop, a thread goes on for the rows that still run.
+to others; and so it does while the worker is cut off from the ledger. Once a shutdown has stopped
+the loop, a thread goes on for the rows that still run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
     """Renews the visibility of every message that this consumer has not acknowledged."""
 
     requires: Any = ("celery.worker.consumer.tasks:Tasks",)
+
+    #: Tells whether this worker can do something with what it holds.
+    is_able: ClassVar[Any] = staticmethod(lambda: True)
 
     #: When the consumer last beat, by time.monotonic(): tells whether its loop lives.
     last_beat: ClassVar[float] = -math.inf
@@ -61,7 +65,8 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
 
     def beat(self, consumer: Any) -> None:
         """Renew the visibility of all messages held, in one command."""
-        renew(consumer.task_consumer.channel)
+        if self.is_able():
+            renew(consumer.task_consumer.channel)
         self.lives()
 
     def _beat_to_the_end(self, channel: Any) -> None:
@@ -70,7 +75,8 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
         failed = False
         while True:
             try:
-                renew(channel)
+                if self.is_able():
+                    renew(channel)
                 failed = False
             except channel.connection_errors as error:
                 if not failed:

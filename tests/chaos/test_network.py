@@ -102,6 +102,24 @@ def test_a_worker_is_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
 
 
 @HOW
+def test_a_worker_stays_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
+    """The other gets all that it holds, although it still reaches the broker."""
+    url = make_url(fleet.environment["DATABASE_URL"])
+    with proxied(socket_of(fleet.environment["DATABASE_URL"])) as network:
+        through = url.set(host="127.0.0.1", port=network.port, query={})
+        worker = fleet.start_worker(DATABASE_URL=through.render_as_string(hide_password=False))
+        fleet.start_worker()
+        fleet.submitted(200)
+        fleet.at_some_moment(0.1, 0.3)
+        with fleet.harm():
+            getattr(network, how)()
+            fleet.excuse(worker)
+        fleet.finish()
+        network.heal()
+        conclude(fleet)
+
+
+@HOW
 def test_a_worker_is_cut_off_from_the_model(fleet: Fleet, how: str) -> None:
     """A broken call is a retry, and the ledger counts those."""
     fleet.environment["ROWFLEET_MAX_RETRIES"] = "50"
