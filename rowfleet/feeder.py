@@ -189,10 +189,23 @@ class Feeder:
                 back += transitions.expire(
                     connection, batch_id, grace=self._redelivery, by=self._id
                 )
-                transitions.finish_batch(connection, batch_id)
+            self._settle_followers(batch_id, thorough=thorough)
+            with self._engine.begin() as connection:
+                if not transitions.finish_batch(connection, batch_id):
+                    transitions.finish_sample(connection, batch_id)
+                    transitions.exhaust(connection, batch_id)
         if back:
             log.warning("put back %d rows whose worker or message was lost", back)
         return back
+
+    def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:
+        """Give rows that are the same as another its end, where that was not done with it."""
+        with reading(self._engine) as connection:
+            due = thorough or queries.only_followers_are_left(connection, batch_id)
+        while due:
+            with self._engine.begin() as connection:
+                moved = transitions.settle_followers(connection, batch_id, by=self._id)
+            due = moved == transitions.MOST_FOLLOWERS
 
     def _without_message(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         present = self._queue.present()

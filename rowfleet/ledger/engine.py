@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
-SCHEMA = "0002"
+SCHEMA = "0003"
 
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30
@@ -213,13 +213,32 @@ def _upgrade(engine: Engine) -> None:
     from alembic import command
 
     config = _config()
-    with engine.begin() as connection:
+    with engine.connect() as connection, _foreign_keys_off(connection), connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         if is_newer(found := current(connection)):  # while the lock was waited for
             raise _newer(found)
         config.attributes["connection"] = connection
         command.upgrade(config, SCHEMA)
+
+
+@contextmanager
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """Let SQLite not look at foreign keys for a while; for PostgreSQL there is nothing to do.
+
+    SQLite changes a table by copying it and dropping the old one, and dropping `batches` would
+    delete all rows with it. The switch has no effect inside a transaction.
+    https://www.sqlite.org/lang_altertable.html#otheralter
+    """
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        yield
+        return
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
 
 
 def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Float,
     ForeignKey,
@@ -27,8 +28,17 @@ from rowfleet.ledger.clock import Timestamp
 ROW_STATUSES = ("pending", "queued", "running", "done", "failed", "cancelled")
 
 #: Where a batch is: its rows are being recorded; they run; all have ended; a person cancelled it;
-#: or a wrong key or the like stopped it, with the reason beside it.
-BATCH_STATUSES = ("loading", "running", "finished", "cancelled", "stopped")
+#: a wrong key or the like stopped it, with the reason beside it; its sample has ended, the rest
+#: waits; or what is left of its budget does not pay for another row.
+BATCH_STATUSES = (
+    "loading",
+    "running",
+    "finished",
+    "cancelled",
+    "stopped",
+    "sampled",
+    "budget_exhausted",
+)
 
 #: PostgreSQL's `json`, not `jsonb`: it keeps key order, and takes the NUL that a cell may hold.
 Json = JSON(none_as_null=True)
@@ -84,11 +94,20 @@ class Batch(Base):
     total: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: The model's price where a user gave one: dollars per million input, cached, output tokens.
+    price: Mapped[dict[str, float | None] | None] = mapped_column(Json)
+    #: Dollars that its calls may cost; None: as much as they do.
+    max_cost: Mapped[float | None] = mapped_column(Dollars)
+    #: While only a sample of the rows is to run: their numbers; none yet while it is loading.
+    sample: Mapped[list[int] | None] = mapped_column(Json)
+    #: Whether rows that are sent the same are answered once.
+    dedupe: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
 
 _LIVE = text("status IN ('queued', 'running')")
 _WAITS = text("status = 'pending' AND due_at IS NOT NULL")
-_PENDING = text("status = 'pending'")
+_PENDING = text("status = 'pending' AND same_as IS NULL")
+_FOLLOWING = text("status = 'pending' AND same_as IS NOT NULL")
 _FAILED = text("status = 'failed'")
 
 
@@ -112,6 +131,21 @@ class Row(Base):
             postgresql_where=text("identity IS NOT NULL"),
             sqlite_where=text("identity IS NOT NULL"),
         ),
+        Index(
+            "rows_following",
+            "batch_id",
+            "same_as",
+            postgresql_where=_FOLLOWING,
+            sqlite_where=_FOLLOWING,
+        ),
+        Index(
+            "rows_sent",
+            "batch_id",
+            "sent",
+            unique=True,
+            postgresql_where=text("sent IS NOT NULL"),
+            sqlite_where=text("sent IS NOT NULL"),
+        ),
         # Two or three updates a row: room for them on the same page.
         {"postgresql_with": {"fillfactor": 80}},
     )
@@ -126,6 +160,10 @@ class Row(Base):
     cells: Mapped[list[Any]] = mapped_column(Json)
     #: Hash of the recipe's identity columns; rows that agree are duplicates.
     identity: Mapped[str | None] = mapped_column(String(32))
+    #: Hash of the cells that are sent, of the first row with them, where the batch says `dedupe`.
+    sent: Mapped[str | None] = mapped_column(String(32))
+    #: The earlier row that is sent the same, whose answer this one gets; it never runs itself.
+    same_as: Mapped[int | None] = mapped_column(Integer)
     #: Times a worker started on the row.
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     #: Tries that ended in a transient error, since the row was last retried by hand.
@@ -182,3 +220,6 @@ class Tally(Base):
     cost_usd: Mapped[float] = mapped_column(Dollars, server_default="0")
     #: Answered calls whose price is not known.
     unpriced_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    #: Attempts that cost what `cost_usd` sums up, and the sum of the squares of what each cost.
+    priced: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cost_squared: Mapped[float] = mapped_column(Float, server_default="0")

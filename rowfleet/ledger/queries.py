@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, and_, exists, func, literal, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
@@ -38,6 +38,10 @@ class BatchRecord:
     total: int
     created_at: datetime
     finished_at: datetime | None
+    price: Mapping[str, float | None] | None
+    max_cost: float | None
+    sample: Sequence[int] | None
+    dedupe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,9 @@ class Progress:
     completion_tokens: int
     #: Dollars for all answered calls; None if the price of some is not known.
     cost_usd: float | None
-    #: Why the batch was stopped.
+    #: Dollars that the calls may cost; None for as much as they do.
+    max_cost_usd: float | None = None
+    #: Why the batch was stopped, or that its budget is spent.
     reason: str | None = None
 
     @property
@@ -88,6 +94,29 @@ class RecordedRow:
     status: str
     output: Mapping[str, Any] | None
     error: str | None
+    #: The earlier row whose answer this is, since the same was sent for both.
+    same_as: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A row of a sample and what became of it; ``cost_usd`` is None if that is not known."""
+
+    row: int
+    status: str
+    output: Mapping[str, Any] | None
+    error: str | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What answered calls of earlier batches took."""
+
+    calls: int
+    completion_tokens: int
+    cached_tokens: int
+    prompt_tokens: int
 
 
 _RECORD = [getattr(Batch, name) for name in BatchRecord.__slots__]
@@ -240,7 +269,12 @@ def progress(connection: Connection, batch_id: str) -> Progress:
     # The parts are read one after the other while workers go on, so they may differ by a few rows.
     pending = max(0, batch.total - int(done + failed + cancelled) - queued - running)
     rate = _rate(connection, batch) if batch.finished_at is None else 0.0
-    left = pending + queued + running
+    # Of a batch that runs a sample, only that is on its way.
+    left = (
+        pending + queued + running
+        if batch.sample is None
+        else max(0, len(batch.sample) - int(done + failed))
+    )
     return Progress(
         batch_id=batch_id,
         status=batch.status,
@@ -256,6 +290,7 @@ def progress(connection: Connection, batch_id: str) -> Progress:
         prompt_tokens=int(prompt_tokens),
         completion_tokens=int(completion_tokens),
         cost_usd=None if unpriced else round(float(cost), 6),
+        max_cost_usd=batch.max_cost,
         reason=batch.reason,
     )
 
@@ -287,6 +322,64 @@ def failed_rows(connection: Connection, batch_id: str, limit: int | None = None)
     return [FailedRow(number, attempts, error or "") for number, attempts, error in rows]
 
 
+def rows_numbered(
+    connection: Connection, batch_id: str, numbers: Sequence[int]
+) -> list[SampledRow]:
+    """Return those rows in order, with what their calls cost."""
+    rows = connection.execute(
+        select(Row.number, Row.status, Row.output, Row.error, Row.cost_usd, Row.calls)
+        .where(Row.batch_id == batch_id, Row.number.in_(numbers))
+        .order_by(Row.number)
+    )
+    return [
+        SampledRow(number, status, output, error, cost if calls else 0.0)
+        for number, status, output, error, cost, calls in rows
+    ]
+
+
+def waiting_to_be_asked(connection: Connection, batch_id: str) -> int:
+    """Return how many pending rows will be asked about, those that follow others left out."""
+    return connection.execute(
+        select(func.count()).where(
+            Row.batch_id == batch_id, Row.status == "pending", Row.same_as.is_(None)
+        )
+    ).scalar_one()
+
+
+def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
+    """Tell whether every row has ended but some that get the answer of another."""
+    pending = and_(Row.batch_id == batch_id, Row.status == "pending")
+    row = connection.execute(
+        select(
+            exists().where(pending, Row.same_as.is_not(None)),
+            exists().where(pending, Row.same_as.is_(None)),
+            exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
+        )
+    ).one()
+    return tuple(row) == (True, False, False)
+
+
+def history(connection: Connection, recipe: str, model: str) -> History | None:
+    """Return what all batches with a recipe of this name and this model took, None without any."""
+    sums = connection.execute(
+        select(
+            *(
+                func.coalesce(func.sum(column), 0)
+                for column in (
+                    Tally.calls,
+                    Tally.completion_tokens,
+                    Tally.cached_tokens,
+                    Tally.prompt_tokens,
+                )
+            )
+        )
+        .join(Batch, Batch.id == Tally.batch_id)
+        .where(Batch.model == model, Batch.recipe["name"].as_string() == recipe)
+    ).one()
+    found = History(*(int(value) for value in sums))
+    return found if found.calls and found.completion_tokens else None
+
+
 def recorded_rows(
     connection: Connection, batch_id: str, chunk: int = 2_000
 ) -> Iterator[RecordedRow]:
@@ -294,7 +387,7 @@ def recorded_rows(
     after = -1
     while True:
         rows = connection.execute(
-            select(Row.number, Row.cells, Row.status, Row.output, Row.error)
+            select(Row.number, Row.cells, Row.status, Row.output, Row.error, Row.same_as)
             .where(Row.batch_id == batch_id, Row.number > after)
             .order_by(Row.number)
             .limit(chunk)

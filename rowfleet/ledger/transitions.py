@@ -30,8 +30,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from rowfleet.errors import InputError
+from rowfleet.ledger import budget
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, Row, Tally
 
@@ -44,10 +46,16 @@ MAX_LOSSES = 3
 #: Tallies of a batch are spread over this many rows a minute, so that processes rarely meet.
 TALLY_SHARDS = 8
 
+#: Rows that get another's answer in one transaction: some tenths of a second, so that leases are
+#: renewed in time whatever a sheet repeats.
+MOST_FOLLOWERS = 5_000
+
 #: Keys in one IN list: PostgreSQL takes 65,535 parameters, and a row takes two.
 _KEYS_AT_ONCE = 5_000
 
 _ACTIVE = ("loading", "running")
+#: States of a batch that waits for a person to let it go on.
+_WAITING = ("sampled", "budget_exhausted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,13 @@ class NewBatch:
     analyzer: str
     queue: str
     urgent: bool = False
+    #: The model's price in dollars per million tokens (input, cached, output) if a user gave one.
+    price: Mapping[str, float | None] | None = None
+    #: Dollars its calls may cost.
+    max_cost: float | None = None
+    #: Empty for a batch of which only a sample is to run, which `finish_loading` names.
+    sample: Sequence[int] | None = None
+    dedupe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,49 +151,89 @@ def create_batch(connection: Connection, batch: NewBatch) -> bool:
 
 
 def record_rows(
-    connection: Connection, batch_id: str, rows: Sequence[tuple[int, Sequence[Any], str | None]]
+    connection: Connection,
+    batch_id: str,
+    rows: Sequence[tuple[int, Sequence[Any], str | None]],
+    sent: Mapping[int, str] | None = None,
 ) -> int:
     """Record rows as (number, encoded cells, identity); those there already stay as they are.
 
-    Return how many are new. Raises InputError if the batch was cancelled meanwhile.
+    ``sent`` has a hash for each row if rows that are sent the same are to be answered once: the
+    first with a hash is asked about, the others follow it. Return how many are new. Raises
+    InputError if the batch was cancelled meanwhile.
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
     # Holds the batch, so that it can't be cancelled between this and the rows.
     if not connection.execute(batch.values(total=Batch.total)).rowcount:
         raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
-    new = [
-        {"batch_id": batch_id, "number": number, "cells": cells, "identity": identity}
-        for number, cells, identity in rows
-    ]
+    first = _first_sent(connection, batch_id, sent) if sent else {}
+    new = []
+    for number, cells, identity in rows:
+        values = {"batch_id": batch_id, "number": number, "cells": cells, "identity": identity}
+        if sent:
+            leader = first[sent[number]]
+            values["sent"] = sent[number] if leader == number else None
+            values["same_as"] = None if leader == number else leader
+        new.append(values)
     made = connection.execute(
-        dialect.insert(Row).on_conflict_do_nothing().returning(Row.number), new
+        dialect.insert(Row)
+        .on_conflict_do_nothing(index_elements=["batch_id", "number"])
+        .returning(Row.number),
+        new,
     ).all()
     connection.execute(batch.values(total=Batch.total + len(made)))
     return len(made)
 
 
-def finish_loading(connection: Connection, batch_id: str) -> None:
-    """Say that every row of the batch is recorded."""
+def _first_sent(connection: Connection, batch_id: str, sent: Mapping[int, str]) -> dict[str, int]:
+    """Return for each hash the first row with it, recorded or among these."""
+    first = {hashed: number for number, hashed in sorted(sent.items(), reverse=True)}
+    recorded = connection.execute(
+        select(Row.sent, Row.number).where(Row.batch_id == batch_id, Row.sent.in_(list(first)))
+    )
+    return first | {row.sent: row.number for row in recorded}
+
+
+def finish_loading(
+    connection: Connection, batch_id: str, sample: Sequence[int] | None = None
+) -> None:
+    """Say that every row of the batch is recorded, and which are its sample if it has one."""
+    values: dict[str, Any] = {"status": "running"}
+    if sample is not None:
+        leaders = connection.execute(
+            select(func.coalesce(Row.same_as, Row.number)).where(
+                Row.batch_id == batch_id, Row.number.in_(sample)
+            )
+        )
+        values["sample"] = sorted(set(leaders.scalars()))
     connection.execute(
-        update(Batch)
-        .where(Batch.id == batch_id, Batch.status == "loading")
-        .values(status="running")
+        update(Batch).where(Batch.id == batch_id, Batch.status == "loading").values(**values)
     )
 
 
 def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
     """Move up to ``limit`` due rows, lowest numbers first, from pending to queued.
 
+    Of a batch with a sample only that is fed, and never more than the batch's budget admits.
     Return their numbers in order. The caller sends their messages after the commit: a crash in
     between leaves queued rows without a message, which `put_back` finds.
     """
+    live = budget.in_flight(connection, batch_id, "queued", "running")
+    money = budget.of_batch(connection, batch_id)
+    if money is not None:
+        limit = min(limit, money.admits() - live)
+        if limit <= 0:
+            return []
+    sample = connection.execute(select(Batch.sample).where(Batch.id == batch_id)).scalar()
     due = (
         select(Row.number)
         .where(
             Row.batch_id == batch_id,
             Row.status == "pending",
+            Row.same_as.is_(None),
             or_(Row.due_at.is_(None), Row.due_at <= now()),
+            *([] if sample is None else [Row.number.in_(sample)]),
         )
         .order_by(Row.number)
         .limit(limit)
@@ -219,8 +274,12 @@ def claim(
 
     A row may be run if it waits, if its holder's lease has run out, or if ``holder`` has it
     already (a claim whose commit was never confirmed). A row whose holders vanished MAX_LOSSES
-    times fails here instead, with that as its reason.
+    times fails here instead, with that as its reason. What the batch's budget does not pay for
+    goes back to pending.
     """
+    keys = _affordable(connection, keys)
+    if not keys:
+        return {}
     taken_over = and_(Row.status == "running", Row.claim != holder)
     poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
     rows = connection.execute(
@@ -273,6 +332,31 @@ def claim(
     return claimed
 
 
+def _affordable(connection: Connection, keys: Sequence[Key]) -> Sequence[Key]:
+    """Return those of ``keys`` that their batches' budgets pay for; put the others back.
+
+    Holds the batches that have a budget until the end of the transaction, so that two processes
+    can't both take the last row it pays for. Not so firmly that a tally of theirs had to wait.
+    """
+    with_budget = connection.execute(
+        select(Batch.id)
+        .where(Batch.id.in_({batch_id for batch_id, _ in keys}), Batch.max_cost.is_not(None))
+        .order_by(Batch.id)
+        .with_for_update(key_share=True)
+    )
+    for batch_id in with_budget.scalars().all():
+        running = budget.in_flight(connection, batch_id, "running")
+        money = budget.of_batch(connection, batch_id)
+        assert money is not None
+        room = max(0, money.admits() - running)
+        of_batch = [key for key in keys if key[0] == batch_id]
+        if len(of_batch) > room:
+            refused = set(of_batch[room:])
+            put_back(connection, batch_id, [number for _, number in refused])
+            keys = [key for key in keys if key not in refused]
+    return keys
+
+
 def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> None:
     """Give back a row that ``holder`` has just claimed and not begun, for ``delay`` seconds."""
     batch_id, number = key
@@ -315,6 +399,7 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
     (its lease ran out, but nobody started on it again): it is paid for.
     """
     settled: set[Key] = set()
+    ended: dict[str, list[int]] = {}
     sums: dict[str, dict[str, float]] = {}
     for outcome in outcomes:
         status = _settle_one(connection, outcome, holder)
@@ -323,6 +408,7 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
         settled.add(outcome.key)
         if status != "pending":
             _add(sums, outcome.key[0], **{status: 1})
+            ended.setdefault(outcome.key[0], []).append(outcome.key[1])
         spent = outcome.spent
         if spent.calls:
             _add(
@@ -335,9 +421,54 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
                 reasoning_tokens=spent.reasoning_tokens,
                 cost_usd=spent.cost_usd or 0,
                 unpriced_calls=spent.calls if spent.cost_usd is None else 0,
+                priced=0 if spent.cost_usd is None else 1,
+                cost_squared=(spent.cost_usd or 0) ** 2,
             )
+    for batch_id, numbers in ended.items():
+        _follow(connection, batch_id, sums, Row.same_as.in_(numbers))
     _tally(connection, holder, sums)
     return settled
+
+
+def settle_followers(connection: Connection, batch_id: str, *, by: str) -> int:
+    """Give rows that follow an earlier one its end, if that has one. Return how many.
+
+    Most have got it when that row was settled; this is for the rest, at most MOST_FOLLOWERS of it.
+    """
+    sums: dict[str, dict[str, float]] = {}
+    count = _follow(connection, batch_id, sums)
+    _tally(connection, by, sums)
+    return count
+
+
+def _follow(
+    connection: Connection, batch_id: str, sums: dict[str, dict[str, float]], *which: Any
+) -> int:
+    leader = aliased(Row)
+    ends = (
+        select(Row.number, leader.status, leader.output, leader.error)
+        .join(leader, and_(leader.batch_id == Row.batch_id, leader.number == Row.same_as))
+        .where(
+            Row.batch_id == batch_id,
+            Row.status == "pending",
+            Row.same_as.is_not(None),
+            leader.status.in_(("done", "failed", "cancelled")),
+            *which,
+        )
+        .limit(MOST_FOLLOWERS)
+        .cte("ends")
+    )
+    moved = connection.execute(
+        update(Row)
+        .where(Row.batch_id == batch_id, Row.number == ends.c.number, Row.status == "pending")
+        .values(status=ends.c.status, output=ends.c.output, error=ends.c.error, finished_at=now())
+        .returning(Row.status)
+    ).scalars()
+    count = 0
+    for status in moved:
+        _add(sums, batch_id, **{status: 1})
+        count += 1
+    return count
 
 
 def _settle_one(connection: Connection, outcome: Outcome, holder: str) -> str | None:
@@ -458,7 +589,8 @@ def cancel(connection: Connection, batch_id: str, *, by: str) -> bool:
 
     Workers drop what is queued from the moment this commits. Return False if it had ended.
     """
-    if not _change(connection, batch_id, (*_ACTIVE, "stopped"), "cancelled", finished_at=now()):
+    before = (*_ACTIVE, "stopped", *_WAITING)
+    if not _change(connection, batch_id, before, "cancelled", finished_at=now()):
         return False
     ended = connection.execute(
         update(Row)
@@ -478,6 +610,23 @@ def reopen(connection: Connection, batch_id: str) -> bool:
     return _change(connection, batch_id, ("stopped",), "loading", reason=None)
 
 
+def resume(connection: Connection, batch_id: str) -> bool:
+    """Let the rest of a batch run that has run its sample or spent its budget.
+
+    Return False if it was doing neither.
+    """
+    sampling = connection.execute(
+        update(Batch).where(Batch.id == batch_id, Batch.sample.is_not(None)).values(sample=None)
+    ).rowcount
+    waited = _change(connection, batch_id, _WAITING, "running", reason=None)
+    return waited or sampling == 1
+
+
+def set_budget(connection: Connection, batch_id: str, max_cost: float | None) -> None:
+    """Let the batch's calls cost ``max_cost`` dollars from its beginning on; None: any amount."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(max_cost=max_cost))
+
+
 def move_queue(connection: Connection, batch_id: str, queue: str, *, urgent: bool) -> None:
     """Let the batch be fed to another queue, or to the other list of it, from now on."""
     connection.execute(update(Batch).where(Batch.id == batch_id).values(queue=queue, urgent=urgent))
@@ -488,11 +637,15 @@ def retry_failed(
 ) -> list[int]:
     """Move failed rows (all, or those numbered) back to pending, with all their tries again.
 
-    The batch runs again. Return the numbers of the rows moved.
+    The batch runs again. Return the numbers of the rows moved: rows that are answered together
+    are tried again together.
     """
     which = [Row.batch_id == batch_id, Row.status == "failed"]
     if numbers is not None:
-        which.append(Row.number.in_(numbers))
+        asked = select(func.coalesce(Row.same_as, Row.number)).where(
+            Row.batch_id == batch_id, Row.number.in_(numbers)
+        )
+        which.append(func.coalesce(Row.same_as, Row.number).in_(asked))
     moved = connection.execute(
         update(Row)
         .where(*which)
@@ -504,7 +657,7 @@ def retry_failed(
         _change(
             connection,
             batch_id,
-            ("finished", "cancelled"),
+            ("finished", "cancelled", "sampled"),
             "running",
             reason=None,
             finished_at=None,
@@ -515,11 +668,49 @@ def retry_failed(
 
 def finish_batch(connection: Connection, batch_id: str) -> bool:
     """Mark a running batch finished if all its rows have ended. Return whether it did."""
+    pending = and_(Row.batch_id == batch_id, Row.status == "pending")
     unfinished = or_(
-        exists().where(Row.batch_id == batch_id, Row.status == "pending"),
+        # Apart, since each has an index of its own.
+        exists().where(pending, Row.same_as.is_(None)),
+        exists().where(pending, Row.same_as.is_not(None)),
         exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
     )
     return _change(connection, batch_id, ("running",), "finished", ~unfinished, finished_at=now())
+
+
+def finish_sample(connection: Connection, batch_id: str) -> bool:
+    """Mark a running batch sampled if it has a sample and that has ended. Return whether it did."""
+    sample = connection.execute(
+        select(Batch.sample).where(Batch.id == batch_id, Batch.status == "running")
+    ).scalar()
+    if sample is None:
+        return False
+    unfinished = exists().where(
+        Row.batch_id == batch_id,
+        Row.number.in_(sample),
+        Row.status.in_(("pending", "queued", "running")),
+    )
+    return _change(connection, batch_id, ("running",), "sampled", ~unfinished)
+
+
+def exhaust(connection: Connection, batch_id: str) -> bool:
+    """Mark a running batch `budget_exhausted` if its budget pays for no further row.
+
+    While rows run whose cost is set aside, it may still turn out to. Return whether it did.
+    """
+    running = budget.in_flight(connection, batch_id, "running")
+    money = budget.of_batch(connection, batch_id)
+    if money is None or money.admits() or (running and not money.is_spent):
+        return False
+    reason = money.reason()
+    if not _change(connection, batch_id, ("running",), "budget_exhausted", reason=reason):
+        return False
+    connection.execute(
+        update(Row)
+        .where(Row.batch_id == batch_id, Row.status == "queued")
+        .values(status="pending", queued_at=None)
+    )
+    return True
 
 
 def _change(
