@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from rowfleet.errors import InputError
+from rowfleet.prices import Price
 
 #: The recipe that is used when none is named: it audits invoices for refunds.
 DEFAULT_RECIPE = "invoice-refunds"
@@ -85,6 +86,8 @@ class Recipe(_Part):
     output: dict[str, Any]
     #: Property of the output → header of its column in the finished sheet.
     result_columns: dict[str, str] = {}
+    #: Model → what it costs, where the table of list prices does not say or is wrong.
+    prices: dict[str, Price] = {}
 
     @field_validator("output")
     @classmethod
@@ -173,8 +176,12 @@ class Recipe(_Part):
         return f"{where + ': ' if where else ''}{problem.message[:200]}"
 
     def canonical(self) -> str:
-        """Return the recipe as canonical JSON; equal recipes give equal text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Return the recipe as canonical JSON; recipes that ask the same give equal text."""
+        return json.dumps(self.snapshot(), sort_keys=True, separators=(",", ":"))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the recipe as a batch keeps it: all of it but prices, which decide no answer."""
+        return self.model_dump(mode="json", exclude={"prices"})
 
     def match_columns(self, header: tuple[str, ...], where: str) -> dict[str, int]:
         """Return the name each sent column has for the model → its index in ``header``.

@@ -8,6 +8,7 @@ that names it, so that nothing runs for hours on a default nobody wanted.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from rowfleet.errors import InputError
+from rowfleet.prices import Price
 from rowfleet.recipe import Analyzer
 
 Pool = Literal["threads", "prefork", "gevent", "solo"]
@@ -50,6 +52,8 @@ class Settings(BaseModel):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     model: str = Field(default="gpt-5-mini", min_length=1)
+    #: Model → its price, for models that have no list price or another.
+    prices: dict[str, Price] = {}
     analyzer: Analyzer | None = None
     #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
     slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
@@ -82,6 +86,19 @@ class Settings(BaseModel):
     def _empty_is_unset(cls, value: object) -> object:
         """Take an empty variable, as templates like to leave behind, for an unset one."""
         return None if value == "" else value
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _is_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(
+                'must be JSON like {"my-model": {"input": 0.25, "cached": 0.025, "output": 2}}, '
+                "in USD per million tokens"
+            ) from None
 
     @field_validator("redis_url")
     @classmethod
@@ -211,7 +228,8 @@ def _sentence(item: object) -> str:
     message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
     secret = field.endswith(("_url", "_key", "_password"))  # a URL may hold a password
     given = "" if secret or "input" not in item else f"={item['input']}"
-    return f"{_variable(field)}{given}: {message}"
+    where = "".join(f"{part}: " for part in item["loc"][1:])
+    return f"{_variable(field)}{given}: {where}{message}"
 
 
 def check_redis_url(url: str) -> None:

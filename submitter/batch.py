@@ -22,6 +22,7 @@ from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord
+from rowfleet.prices import Price
 from rowfleet.recipe import Recipe, fold
 from submitter.sheet import Sheet
 
@@ -47,6 +48,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a batch runs; they decide no answer, so other terms are the same batch."""
+
+    #: What the model costs, if it is not what the table of list prices says.
+    price: Price | None = None
+    #: Dollars that the batch may cost. None: those recorded, or any.
+    max_cost: float | None = None
+    #: How many random rows to run before the rest waits. None: all rows.
+    sample: int | None = None
+    #: Whether rows that are sent the same are answered once.
+    dedupe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A sheet, the rows of it, and what is asked: all that makes a batch what it is."""
 
@@ -57,6 +72,7 @@ class Submission:
     batch_id: str
     #: Whether its rows go before those of other batches.
     urgent: bool = False
+    terms: Terms = Terms()
 
     @property
     def content_hash(self) -> str:
@@ -72,6 +88,7 @@ def prepare(
     queue: str,
     batch_id: str | None,
     urgent: bool = False,
+    terms: Terms = Terms(),
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
@@ -82,7 +99,7 @@ def prepare(
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id, urgent)
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms)
 
 
 def check_id(batch_id: str) -> None:
@@ -104,7 +121,8 @@ def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecor
 
     Return None for a new batch, the one found for one submitted before, which goes on: a
     submitter that died in the middle resumes behind the last row it recorded. Raises InputError
-    if the id belongs to other content, or to a cancelled batch.
+    if the id belongs to other content, to a cancelled batch, or to one whose rows were recorded
+    without `dedupe` where that is asked for.
     """
     with engine.begin() as connection:
         new = transitions.create_batch(connection, _new_batch(submission))
@@ -135,6 +153,16 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
         )
+    terms = submission.terms
+    if terms.dedupe and not found.dedupe:
+        raise InputError(
+            f"--dedupe: batch {found.id} was recorded without it; leave it out, or start anew with "
+            "another --batch-id"
+        )
+    if terms.sample is None:
+        transitions.end_sample(connection, found.id)
+    if terms.max_cost is not None and terms.max_cost != found.max_cost:
+        transitions.set_budget(connection, found.id, terms.max_cost)
     transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
     transitions.reopen(connection, found.id)
 
@@ -143,12 +171,15 @@ def _record_rows(engine: Engine, feeder: Feeder, submission: Submission) -> None
     batch_id = submission.batch_id
     with reading(engine) as connection:
         last = queries.last_recorded(connection, batch_id)
+        dedupe = queries.get_batch(connection, batch_id).dedupe
     rows = submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = _Identity(submission.recipe, submission.sheet.columns)
+    columns = submission.sheet.columns
     while chunk := list(islice(fresh, RECORD_CHUNK)):
         new = [(number, [encode(c) for c in cells], identity.of(cells)) for number, cells in chunk]
-        _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new))
+        sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
+        _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new, sent=sent))
         _feed(feeder, batch_id)
     _patiently(engine, lambda connection: transitions.finish_loading(connection, batch_id))
 
@@ -177,6 +208,11 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
     sheet, recipe = submission.sheet, submission.recipe
     assert recipe.model is not None
     assert recipe.analyzer is not None
+    terms = submission.terms
+    start, number = submission.rows.start_row, submission.rows.num_rows
+    sample = None
+    if terms.sample is not None and terms.sample < sheet.count(start, number):
+        sample = sheet.drawn(terms.sample, submission.batch_id, start, number)
     return transitions.NewBatch(
         id=submission.batch_id,
         source=sheet.name,
@@ -188,13 +224,23 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
         header=list(sheet.header),
         formats=list(sheet.formats),
         widths=None if sheet.widths is None else list(sheet.widths),
-        recipe=recipe.model_dump(mode="json"),
+        recipe=recipe.snapshot(),
         columns=dict(sheet.columns),
         model=recipe.model,
         analyzer=recipe.analyzer,
         queue=submission.queue,
         urgent=submission.urgent,
+        price=None if terms.price is None else terms.price.model_dump(),
+        max_cost=terms.max_cost,
+        sample=sample,
+        dedupe=terms.dedupe,
     )
+
+
+def _sent(columns: Mapping[str, int], cells: Sequence[Cell]) -> str:
+    """Return a hash of what the model is sent of a row, its number left out."""
+    values = [plain(cells[index]) for index in columns.values()]
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
 class _Identity:
@@ -213,50 +259,3 @@ class _Identity:
         return hashlib.blake2b(
             "\0".join(parts).encode("utf-8", "replace"), digest_size=16
         ).hexdigest()
-
-
-def estimate(sheet: Sheet, rows: Range, recipe: Recipe, sample: int = 200) -> Estimate:
-    """Count the rows, and estimate tokens and dollars from the first ``sample`` of them."""
-    from rowfleet import prices
-
-    schema = len(json.dumps(recipe.output))
-    fixed = (len(recipe.instructions()) + schema + PROMPT_OVERHEAD) / CHARACTERS_PER_TOKEN
-    total, seen, characters = 0, 0, 0
-    for _, cells in sheet.rows(rows.start_row, rows.num_rows):
-        total += 1
-        if seen < sample:
-            seen += 1
-            sent = {name: plain(cells[index]) for name, index in sheet.columns.items()}
-            characters += len(json.dumps(sent, ensure_ascii=False))
-    prompt = round(total * (fixed + characters / max(1, seen) / CHARACTERS_PER_TOKEN))
-    completion = total * len(recipe.output["properties"]) * TOKENS_PER_FIELD
-    if recipe.analyzer != "openai":
-        return Estimate(total, 0, 0, 0.0)
-    assert recipe.model is not None
-    cost = prices.dollars(
-        recipe.model,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        service_tier=recipe.options.service_tier,
-    )
-    return Estimate(total, prompt, completion, cost)
-
-
-#: English text and JSON take about four characters a token (OpenAI's own rule of thumb,
-#: https://help.openai.com/en/articles/4936856).
-CHARACTERS_PER_TOKEN = 4
-#: Characters of the rule about data and of the message frame, beside the recipe's prompt.
-PROMPT_OVERHEAD = 500
-#: Tokens of one property of an answer, its name and punctuation included: an explanation has
-#: sixty, a flag five. Reasoning models use more; the estimate says that it is one.
-TOKENS_PER_FIELD = 25
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a batch would take; ``cost_usd`` is None if the model's price is not known."""
-
-    rows: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None

@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from rowfleet import prices
 from rowfleet import recipe as recipes
 from rowfleet import settings as configuration
 from rowfleet.cells import decode
@@ -32,8 +33,10 @@ from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
-from submitter import batch, cluster_commands, export, storage, watch
+from submitter import batch, bill, cluster_commands, export, sample, storage, watch
 from submitter.command import HELP_OPTIONS, Command
+from submitter.estimate import Estimate, estimate
+from submitter.sample import MOST_SAMPLED
 from submitter.sheet import Sheet, open_sheet
 from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
 
@@ -161,6 +164,65 @@ _asked = _options(
         help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
     ),
 )
+_terms = _options(
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="USD",
+        help="Start no more rows when the batch has cost so much; default: no limit.",
+    ),
+    click.option(
+        "--sample",
+        "sample_size",
+        type=click.IntRange(1, MOST_SAMPLED),
+        metavar="N",
+        help="Run N random rows, and show them and what the rest would cost; the rest waits for "
+        "rowfleet resume, or for the same command without this.",
+    ),
+    click.option(
+        "--dedupe",
+        is_flag=True,
+        help="Ask once about rows whose sent cells are the same, and give all the answer.",
+    ),
+)
+
+
+def _agreed(
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
+) -> batch.Terms:
+    """Return the terms for a recipe with analyzer and model settled.
+
+    Raises InputError for a budget that can't be kept, and where rows are compared with each other.
+    """
+    assert recipe.model is not None
+    if recipe.analyzer != "openai":
+        if dedupe:
+            raise InputError(
+                "--dedupe: the rules compare rows with each other, and would find no duplicates; "
+                "leave it out"
+            )
+        return batch.Terms(sample=sample_size)  # the rules cost nothing
+    price = (settings.prices | recipe.prices).get(recipe.model)
+    if max_cost is not None:
+        _check_price(recipe, price)
+    return batch.Terms(price, max_cost, sample_size, dedupe)
+
+
+def _check_price(recipe: Recipe, price: prices.Price | None) -> None:
+    """Raise InputError unless it is known what the recipe's model costs on its tier."""
+    assert recipe.model is not None
+    tier = recipe.options.service_tier
+    if not prices.is_known(recipe.model, tier, price):
+        on = f" on the tier {tier}" if tier not in prices.STANDARD_TIERS else ""
+        raise InputError(
+            f"--max-cost: the price of the model {recipe.model!r}{on} is not known; give it in "
+            "ROWFLEET_PRICES or under prices in the recipe"
+        )
 
 
 def _decide(recipe: Recipe, settings: Settings, analyzer: str | None, model: str | None) -> Recipe:
@@ -277,6 +339,7 @@ def _as_json(progress: Progress) -> dict[str, object]:
     help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or s3://, gs://, az:// or https://.",
 )
 @_asked
+@_terms
 @click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
@@ -291,6 +354,9 @@ def submit(
     analyzer: str | None,
     batch_id: str | None,
     export_to: storage.Location | None,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
     urgent: bool,
     wait: bool,
     dry_run: bool,
@@ -298,22 +364,39 @@ def submit(
 ) -> int:
     """Submit a spreadsheet: one task a row.
 
-    The same content submitted again continues the same batch: nothing is paid for twice.
+    The same content submitted again continues the same batch: nothing is paid for twice. --sample
+    waits for the sample as --wait does.
     """
-    if export_to and not wait:
+    if export_to and not wait and sample_size is None:
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
     if export_to:
         _check_export(export_to, source)
     settings = _settings()
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
+    wait = wait or sample_size is not None
     rows = batch.Range(start_row, num_rows)
     with _opened(source, sheet, recipe) as opened:
         opened.count(start_row, num_rows)
         submission = batch.prepare(
-            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, urgent=urgent
+            opened,
+            rows,
+            recipe,
+            queue=settings.queue,
+            batch_id=batch_id,
+            urgent=urgent,
+            terms=terms,
         )
         if dry_run:
-            _show_estimate(opened, rows, recipe, as_json=as_json)
+            about = estimate(
+                opened,
+                start_row,
+                num_rows,
+                recipe,
+                price=terms.price,
+                history=_history(settings, recipe),
+            )
+            _show_estimate(opened, rows, recipe, about, as_json=as_json)
             return 0
         if configuration.load().database_url is None:
             raise InputError(
@@ -332,27 +415,36 @@ def submit(
     return _conclude(engine, progress, export_to, as_json=as_json)
 
 
-def _show_estimate(opened: Sheet, rows: batch.Range, recipe: Recipe, *, as_json: bool) -> None:
-    estimate = batch.estimate(opened, rows, recipe)
+def _show_estimate(
+    opened: Sheet, rows: batch.Range, recipe: Recipe, about: Estimate, *, as_json: bool
+) -> None:
     if as_json:
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
-        _print_json({"dry_run": True, **facts, **dataclasses.asdict(estimate)})
+        _print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return
     _out.print(
         f"{_escaped(opened.name)}, sheet {_escaped(repr(opened.title))}: "
-        f"{estimate.rows:,} rows are fine to submit",
+        f"{about.rows:,} rows are fine to submit",
         soft_wrap=True,
     )
     if recipe.analyzer == "rules":
         _out.print("analyzer rules: computed offline, no tokens and no cost")
         return
-    tokens = estimate.prompt_tokens + estimate.completion_tokens
-    _out.print(
-        f"analyzer openai, model {_escaped(recipe.model)}: roughly {tokens:,} tokens "
-        f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
-        f"{watch.dollars(estimate.cost_usd)}; reasoning comes on top",
-        soft_wrap=True,
-    )
+    _out.print(_escaped(bill.estimated(about, recipe.model)), soft_wrap=True)
+
+
+def _history(settings: Settings, recipe: Recipe) -> queries.History | None:
+    """Return what earlier batches like this took, None where there are none or no ledger."""
+    assert settings.database_url is not None
+    assert recipe.model is not None
+    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        return None
+    try:
+        with ledgers.reading(engine) as connection:
+            return queries.history(connection, recipe.name, recipe.model)
+    except DBAPIError:  # away, or not ours yet; an estimate does without
+        return None
 
 
 def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_json: bool) -> None:
@@ -375,8 +467,11 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
 def _conclude(
     engine: Engine, progress: Progress, export_to: storage.Location | None, *, as_json: bool
 ) -> int:
+    shown = _as_json(progress)
+    if progress.status == "sampled":
+        shown |= _show_sample(engine, progress, say=not as_json)
     if as_json:
-        _print_json(_as_json(progress))
+        _print_json(shown)
     if progress.status == "stopped":
         raise InputError(
             f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
@@ -384,6 +479,13 @@ def _conclude(
         )
     if export_to:
         _export(engine, progress.batch_id, export_to, say=not as_json)
+    if progress.status == "budget_exhausted" and not as_json:
+        _err.print(
+            f"{progress.pending:,} rows were not started: {progress.reason}; to go on: "
+            f"rowfleet resume {progress.batch_id} --max-cost USD",
+            highlight=False,
+            soft_wrap=True,
+        )
     if progress.failed and not as_json:
         _err.print(
             f"{progress.failed:,} rows failed; see: rowfleet failed {progress.batch_id}",
@@ -392,8 +494,26 @@ def _conclude(
     return watch.exit_code(progress)
 
 
-#: Key of the column that says who answered; no property of an output can be called so.
-_ANALYZER = "\0analyzer"
+def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, object]:
+    """Show what a sample came to and what the rest would cost; return it for a script."""
+    with ledgers.reading(engine) as connection:
+        record = queries.get_batch(connection, progress.batch_id)
+        sampled = queries.rows_numbered(connection, record.id, record.sample or ())
+        rest = queries.waiting_to_be_asked(connection, record.id)
+    projection = sample.project(sampled, rest)
+    if say:
+        _out.print(bill.results(sampled, Recipe.model_validate(record.recipe).headers()))
+        _out.print(bill.projected(projection, progress.cost_usd), highlight=False, soft_wrap=True)
+        _out.print(f"to run them: rowfleet resume {record.id}", highlight=False, soft_wrap=True)
+    return {
+        "sample": [dataclasses.asdict(row) for row in sampled],
+        "rest": dataclasses.asdict(projection),
+    }
+
+
+#: Keys of the columns that say who answered, and which row has the same answer; no property of an
+#: output can be called so.
+_ANALYZER, _SAME_AS = "\0analyzer", "\0same as"
 
 
 def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) -> None:
@@ -410,13 +530,15 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
             result_headers={
                 **Recipe.model_validate(record.recipe).headers(),
                 _ANALYZER: "AI_Analyzer",
+                **({_SAME_AS: "AI_Same_As_Row"} if record.dedupe else {}),
             },
             rows=(
                 export.FinishedRow(
                     row.number,
                     [decode(c) for c in row.cells],
                     row.status,
-                    {**row.output, _ANALYZER: analyzer} if row.output else None,
+                    {**(row.output or {}), _SAME_AS: row.same_as}
+                    | ({_ANALYZER: analyzer} if row.output else {}),
                     row.error,
                 )
                 for row in rows
@@ -429,6 +551,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
 @click.argument("source", type=storage.parse, metavar="SHEET.xlsx")
 @_asked
+@_terms
 @click.option(
     "--slots",
     type=click.IntRange(1, MOST_SLOTS),
@@ -446,6 +569,9 @@ def local(
     analyzer: str | None,
     batch_id: str | None,
     export_to: storage.Location | None,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
     slots: int | None,
     as_json: bool,
 ) -> int:
@@ -467,11 +593,14 @@ def local(
         raise InputError(
             "OPENAI_API_KEY is not set; set it, or use --analyzer rules, which computes offline"
         )
+    terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
     rows = batch.Range(start_row, num_rows)
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(source, sheet, recipe))
         opened.count(start_row, num_rows)
-        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
+        submission = batch.prepare(
+            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, terms=terms
+        )
         engine = _ledger(settings, create=True)
         redelivery = None
         if settings.redis_url is None:
@@ -621,9 +750,11 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     with engine.begin() as connection:
         batch_record = queries.get_batch(connection, batch_id)
         if batch_record.status == "stopped":
+            raise InputError(_stopped(batch_record))
+        if batch_record.status == "budget_exhausted":
             raise InputError(
-                f"batch {batch_id} was stopped: {batch_record.reason}; once that is mended, submit "
-                "the same sheet again and it goes on"
+                f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
+                f"rowfleet resume {batch_id} --max-cost USD"
             )
         again = transitions.retry_failed(
             connection, batch_id, list(numbers) or None, by=_this_process()
@@ -635,6 +766,54 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         _print_json({"batch_id": batch_id, "rows": again})
         return
     _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
+
+
+def _stopped(record: queries.BatchRecord) -> str:
+    return (
+        f"batch {record.id} was stopped: {record.reason}; once that is mended, submit the same "
+        "sheet again and it goes on"
+    )
+
+
+@cli.command(
+    example="rowfleet resume master-refunds-3f9a2c81d04e\n"
+    "rowfleet resume master-refunds-3f9a2c81d04e --max-cost 25"
+)
+@_batch
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="What the batch may cost altogether, from its beginning; default: no limit.",
+)
+@_json
+def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
+    """Let the rest of a batch run, after its sample or when its budget is spent."""
+    engine = _ledger(_settings())
+    with engine.begin() as connection:
+        record = queries.get_batch(connection, batch_id)
+        if record.status == "stopped":
+            raise InputError(_stopped(record))
+        if record.status in ("finished", "cancelled"):
+            raise InputError(f"batch {batch_id} has ended already: it is {record.status}")
+        if max_cost is not None and record.analyzer == "openai":
+            price = None if record.price is None else prices.Price.model_validate(record.price)
+            _check_price(Recipe.model_validate({**record.recipe, "model": record.model}), price)
+            spent = queries.progress(connection, batch_id).cost_usd
+            if spent is not None and spent >= max_cost:
+                raise InputError(
+                    f"--max-cost {max_cost:g}: {watch.dollars(spent)} are spent already; "
+                    "give what the batch may cost altogether"
+                )
+        transitions.end_sample(connection, batch_id)
+        # Rules cost nothing, so that a budget of theirs would only hold them up.
+        limit = max_cost if record.analyzer == "openai" else None
+        transitions.set_budget(connection, batch_id, limit)
+    current = watch.read_progress(engine, batch_id)
+    if as_json:
+        _print_json(_as_json(current))
+    else:
+        _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command(example="rowfleet cancel master-refunds-3f9a2c81d04e")

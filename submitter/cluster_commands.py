@@ -22,6 +22,7 @@ from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch
 from submitter.command import Command
+from submitter.sample import MOST_SAMPLED
 
 if TYPE_CHECKING:
     from submitter.fleet import Worker
@@ -98,6 +99,24 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--batch-id", metavar="ID", help="Name the batch; default: an id from its content.")
 @click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="Start no more rows when the batch has cost so much; default: no limit.",
+)
+@click.option(
+    "--sample",
+    "sample_size",
+    type=click.IntRange(1, MOST_SAMPLED),
+    metavar="N",
+    help="Run N random rows, and show them and what the rest would cost.",
+)
+@click.option(
+    "--dedupe",
+    is_flag=True,
+    help="Ask once about rows whose sent cells are the same, and give all the answer.",
+)
+@click.option(
     "--service-account", metavar="NAME", help="Run as this account, for workload identity."
 )
 @click.option(
@@ -124,6 +143,9 @@ def launch_(
     model: str | None,
     analyzer: str | None,
     batch_id: str | None,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
     service_account: str | None,
     secrets: Sequence[str],
     urgent: bool,
@@ -163,6 +185,9 @@ def launch_(
         analyzer=analyzer,
         batch_id=batch_id,
         urgent=urgent,
+        max_cost=max_cost,
+        sample_size=sample_size,
+        dedupe=dedupe,
     )
     text = asked.text if asked else None
     digest = launch.command_hash(arguments, text, release, service_account, list(secrets))

@@ -138,6 +138,9 @@ def arguments(
     analyzer: str | None = None,
     batch_id: str | None = None,
     urgent: bool = False,
+    max_cost: float | None = None,
+    sample_size: int | None = None,
+    dedupe: bool = False,
 ) -> list[str]:
     """Return what the pod's `rowfleet` is told."""
     options = {
@@ -149,10 +152,12 @@ def arguments(
         "--model": model,
         "--analyzer": analyzer,
         "--batch-id": batch_id,
+        "--max-cost": max_cost,
+        "--sample": sample_size,
     }
     # `=`, so that a value that starts with a dash is none of our options.
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    flags = ["--urgent"] if urgent else []
+    flags = [name for name, is_set in {"--urgent": urgent, "--dedupe": dedupe}.items() if is_set]
     return ["submit", f"--excel={excel.argument}", "--wait", *given, *flags]
 
 

@@ -19,6 +19,7 @@ What a sheet must look like:
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import stat
 import warnings
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, iterparse
@@ -106,6 +107,19 @@ class Sheet:
                 f"the last row is {len(self.filled) - 1}"
             )
         return count
+
+    def drawn(
+        self, count: int, seed: str, start_row: int = 0, num_rows: int | None = None
+    ) -> list[int]:
+        """Return the positions of ``count`` random rows of the range, or of all if it has less.
+
+        The same ``seed`` draws the same. Raises InputError as ``count`` does.
+        """
+        total = self.count(start_row, num_rows)
+        chosen = set(random.Random(seed).sample(range(total), min(count, total)))  # noqa: S311
+        stop = self._stop(start_row, num_rows)
+        filled = compress(range(start_row, stop), self.filled[start_row:stop])
+        return [number for place, number in enumerate(filled) if place in chosen]
 
     def _stop(self, start_row: int, num_rows: int | None) -> int:
         end = len(self.filled)

@@ -30,13 +30,18 @@ INTERVAL = 1.0
 LINE_INTERVAL = 15.0
 
 #: A batch in one of these states goes nowhere by itself.
-ENDED = ("finished", "cancelled", "stopped")
+ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
 
 
 def exit_code(progress: Progress) -> int:
-    """Return what the process exits with: 0 all rows done, 1 some are not, 2 it was stopped."""
+    """Return what the process exits with: 0 all rows done, 1 some are not, 2 it was stopped.
+
+    A batch that has run its sample has done what it was asked to.
+    """
     if progress.status == "stopped":
         return 2
+    if progress.status == "sampled":
+        return 0
     return 0 if progress.done == progress.total else 1
 
 
@@ -151,6 +156,8 @@ def _details(progress: Progress) -> str:
     if tokens:
         parts.append(f"{tokens:,} tokens")
         parts.append(dollars(progress.cost_usd))
+    if progress.max_cost_usd is not None:
+        parts.append(f"budget {dollars(progress.max_cost_usd)}")
     if progress.reason:
         parts.append(progress.reason)
     return " · ".join(parts)

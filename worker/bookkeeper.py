@@ -28,6 +28,7 @@ from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import is_unavailable, lacks_schema, unreachable
 from rowfleet.ledger.queries import BatchRecord
 from rowfleet.ledger.transitions import Claimed, Key, Outcome
+from rowfleet.prices import Price
 from rowfleet.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class BatchInfo:
 
     record: BatchRecord
     recipe: Recipe
+    #: The model's price, where a user gave one.
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +335,8 @@ class Bookkeeper:
         info = self._batches.get(batch_id)
         if info is None:
             record = queries.get_batch(connection, batch_id)
-            info = BatchInfo(record, Recipe.model_validate(record.recipe))
+            price = None if record.price is None else Price.model_validate(record.price)
+            info = BatchInfo(record, Recipe.model_validate(record.recipe), price)
             if len(self._batches) >= BATCHES_KEPT:
                 self._batches.pop(next(iter(self._batches)))
             self._batches[batch_id] = info
@@ -343,6 +347,8 @@ class Bookkeeper:
         if state is None:
             return "not in the ledger"
         row, batch = state
-        if batch in ("stopped", "cancelled"):
+        if batch in ("stopped", "cancelled", "sampled", "budget_exhausted"):
             return f"its batch is {batch}"
+        if row == "pending":  # a claim takes a pending row, unless it can't be paid for
+            return "what is left of its batch's budget is set aside for rows that run"
         return {"running": "another worker runs it"}.get(row, f"it is {row} already")

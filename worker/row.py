@@ -118,8 +118,10 @@ def _spent(usage: Usage, batch: BatchInfo) -> Spent:
             batch.record.model,
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
             completion_tokens=usage.completion_tokens,
-            service_tier=batch.recipe.options.service_tier,
+            service_tier=usage.service_tier or batch.recipe.options.service_tier,
+            price=batch.price,
         )
     return Spent(
         calls=usage.calls,

@@ -82,7 +82,7 @@ class NewBatch:
     price: Mapping[str, float | None] | None = None
     #: Dollars its calls may cost.
     max_cost: float | None = None
-    #: Empty for a batch of which only a sample is to run, which `finish_loading` names.
+    #: The rows to run at first, until somebody lets the rest go on.
     sample: Sequence[int] | None = None
     dedupe: bool = False
 
@@ -195,11 +195,15 @@ def _first_sent(connection: Connection, batch_id: str, sent: Mapping[int, str]) 
     return first | {row.sent: row.number for row in recorded}
 
 
-def finish_loading(
-    connection: Connection, batch_id: str, sample: Sequence[int] | None = None
-) -> None:
-    """Say that every row of the batch is recorded, and which are its sample if it has one."""
+def finish_loading(connection: Connection, batch_id: str) -> None:
+    """Say that every row of the batch is recorded.
+
+    A row of its sample that follows another gives its place to that: it never runs itself.
+    """
     values: dict[str, Any] = {"status": "running"}
+    sample = connection.execute(
+        select(Batch.sample).where(Batch.id == batch_id, Batch.dedupe)
+    ).scalar()
     if sample is not None:
         leaders = connection.execute(
             select(func.coalesce(Row.same_as, Row.number)).where(
@@ -610,21 +614,19 @@ def reopen(connection: Connection, batch_id: str) -> bool:
     return _change(connection, batch_id, ("stopped",), "loading", reason=None)
 
 
-def resume(connection: Connection, batch_id: str) -> bool:
-    """Let the rest of a batch run that has run its sample or spent its budget.
-
-    Return False if it was doing neither.
-    """
-    sampling = connection.execute(
-        update(Batch).where(Batch.id == batch_id, Batch.sample.is_not(None)).values(sample=None)
-    ).rowcount
-    waited = _change(connection, batch_id, _WAITING, "running", reason=None)
-    return waited or sampling == 1
+def end_sample(connection: Connection, batch_id: str) -> None:
+    """Let the rows run that are not in the batch's sample, too, if it has one."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(sample=None))
+    _change(connection, batch_id, ("sampled",), "running")
 
 
 def set_budget(connection: Connection, batch_id: str, max_cost: float | None) -> None:
-    """Let the batch's calls cost ``max_cost`` dollars from its beginning on; None: any amount."""
+    """Let the batch's calls cost ``max_cost`` dollars from its beginning on; None: any amount.
+
+    One whose budget was spent goes on, until that turns out to be so again.
+    """
     connection.execute(update(Batch).where(Batch.id == batch_id).values(max_cost=max_cost))
+    _change(connection, batch_id, ("budget_exhausted",), "running", reason=None)
 
 
 def move_queue(connection: Connection, batch_id: str, queue: str, *, urgent: bool) -> None:

@@ -17,13 +17,19 @@ from rowfleet.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a row's calls used, as the API counts it; ``calls`` are requests it answered."""
+    """What a row's calls used, as the API counts it; ``calls`` are requests it answered.
+
+    Cached and cache-writing tokens are part of the prompt's, reasoning tokens of the completion's.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    #: The tier that the last answer was made on; None where the API does not say.
+    service_tier: str | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -32,6 +38,8 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.completion_tokens + other.completion_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            other.service_tier or self.service_tier,
         )
 
 

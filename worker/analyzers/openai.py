@@ -203,7 +203,7 @@ def _parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
 
 
 def _of_completion(completion: ChatCompletion, used: Usage) -> tuple[str, Usage]:
-    usage = Usage(calls=1)
+    usage = Usage(calls=1, service_tier=completion.service_tier)
     if completion.usage:
         prompt = completion.usage.prompt_tokens_details
         details = completion.usage.completion_tokens_details
@@ -213,6 +213,8 @@ def _of_completion(completion: ChatCompletion, used: Usage) -> tuple[str, Usage]
             cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
             completion_tokens=completion.usage.completion_tokens or 0,
             reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
+            cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
+            service_tier=completion.service_tier,
         )
     if not completion.choices:
         return "", usage
@@ -227,7 +229,7 @@ def _of_completion(completion: ChatCompletion, used: Usage) -> tuple[str, Usage]
 
 
 def _of_response(response: Response, used: Usage) -> tuple[str, Usage]:
-    usage = Usage(calls=1)
+    usage = Usage(calls=1, service_tier=response.service_tier)
     if response.usage:
         usage = Usage(
             calls=1,
@@ -235,6 +237,9 @@ def _of_response(response: Response, used: Usage) -> tuple[str, Usage]:
             cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
             completion_tokens=response.usage.output_tokens or 0,
             reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
+            cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
+            or 0,
+            service_tier=response.service_tier,
         )
     if response.status == "incomplete" and response.incomplete_details:
         if response.incomplete_details.reason == "content_filter":

@@ -1,6 +1,7 @@
 """Budgets, samples, rows that are answered once, and prices of a user's own"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +19,7 @@ _FOLLOWING = sa.text("status = 'pending' AND same_as IS NOT NULL")
 _SENT = sa.text("sent IS NOT NULL")
 
 
-def _allow(statuses: tuple[str, ...], *columns: sa.Column) -> None:
+def _allow(statuses: tuple[str, ...], *columns: sa.Column[Any]) -> None:
     """Add columns to `batches`, and let its rows have these statuses. SQLite copies the table."""
     with op.batch_alter_table("batches") as batch:
         for column in columns:
