@@ -34,11 +34,11 @@ from tests.standin import Standin
 from tests.workers import environment
 
 #: Runs of each kind, and worker processes and slots of each.
-RUNS, WORKERS, SLOTS = 10, 4, 25
+RUNS, WORKERS, SLOTS = 10, 2, 50
 #: Rows of a batch, and the part of them that its budget pays for.
-ROWS, PAID = 1_200, 0.5
+ROWS, PAID = 600, 0.5
 #: Seconds of a call.
-LATENCY = [0.3, 1.5]
+LATENCY = [0.5, 3.0]
 #: One row in so many has a cell fifty times as long, so that costs are far from equal.
 LONG_EVERY, LONG = 20, 50
 
@@ -139,7 +139,7 @@ def _run(
         ).scalar_one()
     spent = end.cost_usd or 0.0
     budget = max_cost or watched or spent
-    return {
+    run = {
         "budget_usd": round(budget, 6),
         "spent": spent,
         "over_usd": round(spent - budget, 6),
@@ -148,11 +148,11 @@ def _run(
         "done": end.done,
         "seconds": round(seconds, 1),
     }
+    print(run, file=sys.stderr, flush=True)
+    return run
 
 
-def _record(
-    engine: Engine, batch_id: str, queue: str, seed: int, max_cost: float | None
-) -> None:
+def _record(engine: Engine, batch_id: str, queue: str, seed: int, max_cost: float | None) -> None:
     draw = random.Random(seed)
     rows = [
         (n, [f"row {n} " * (LONG if draw.random() < 1 / LONG_EVERY else 1)], None)

@@ -788,8 +788,12 @@ def _stopped(record: queries.BatchRecord) -> str:
 )
 @_json
 def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
-    """Let the rest of a batch run, after its sample or when its budget is spent."""
-    engine = _ledger(_settings())
+    """Let the rest of a batch run, after its sample or when its budget is spent.
+
+    Feeds the queue if REDIS_URL is set, so that an autoscaler has a reason to start workers.
+    """
+    settings = _settings()
+    engine = _ledger(settings)
     with engine.begin() as connection:
         record = queries.get_batch(connection, batch_id)
         if record.status == "stopped":
@@ -809,6 +813,9 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
         # Rules cost nothing, so that a budget of theirs would only hold them up.
         limit = max_cost if record.analyzer == "openai" else None
         transitions.set_budget(connection, batch_id, limit)
+    if settings.redis_url is not None:
+        queue = settings.model_copy(update={"queue": record.queue})
+        _feeder(engine, queue).feed(only=batch_id)
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))

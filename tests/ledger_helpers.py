@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import Engine, select
 
 from rowfleet.ledger import transitions
@@ -30,9 +33,14 @@ def make_batch(
     queue: str = "q",
     identities: list[str | None] | None = None,
     recipe: Recipe = ECHO,
+    sent: Sequence[str] | None = None,
     urgent: bool = False,
+    **terms: Any,
 ) -> str:
-    """Record a running batch of ``rows`` rows of one column, `Name`."""
+    """Record a running batch of ``rows`` rows of one column, `Name`.
+
+    ``sent`` has each row's hash of what is sent; ``terms`` are further fields of `NewBatch`.
+    """
     assert recipe.model is not None
     assert recipe.analyzer is not None
     new = transitions.NewBatch(
@@ -52,6 +60,8 @@ def make_batch(
         analyzer=recipe.analyzer,
         queue=queue,
         urgent=urgent,
+        dedupe=sent is not None,
+        **terms,
     )
     with engine.begin() as connection:
         assert transitions.create_batch(connection, new)
@@ -59,6 +69,7 @@ def make_batch(
             connection,
             batch_id,
             [(n, [f"row {n}"], identities[n] if identities else None) for n in range(rows)],
+            None if sent is None else dict(enumerate(sent)),
         )
         transitions.finish_loading(connection, batch_id)
     return batch_id

@@ -213,7 +213,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic import command
 
     config = _config()
-    with engine.connect() as connection, _foreign_keys_off(connection), connection.begin():
+    with engine.connect() as connection, foreign_keys_off(connection), connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         if is_newer(found := current(connection)):  # while the lock was waited for
@@ -223,7 +223,7 @@ def _upgrade(engine: Engine) -> None:
 
 
 @contextmanager
-def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+def foreign_keys_off(connection: Connection) -> Iterator[None]:
     """Let SQLite not look at foreign keys for a while; for PostgreSQL there is nothing to do.
 
     SQLite changes a table by copying it and dropping the old one, and dropping `batches` would

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 Kind = Literal[
     "rate_limit",  # 429 with Retry-After and x-ratelimit headers
     "insufficient_quota",  # 429 that no waiting mends
+    "resource_unavailable",  # 429 of the flex tier: nothing is free for it now
     "server_error",  # 500
     "unavailable",  # 503 with Retry-After
     "hang",  # no byte of an answer, ever
@@ -25,7 +26,7 @@ Kind = Literal[
 KINDS: tuple[str, ...] = get_args(Kind)
 
 #: Faults that come back at once, as the API's own refusals do; the others take the latency.
-IMMEDIATE = frozenset({"rate_limit", "insufficient_quota", "unavailable"})
+IMMEDIATE = frozenset({"rate_limit", "insufficient_quota", "resource_unavailable", "unavailable"})
 
 
 def draw(*what: object) -> float:

@@ -224,6 +224,9 @@ def _failure(fault: Fault | None) -> Outgoing | None:
         case "insufficient_quota":
             text = "You exceeded your current quota, please check your plan and billing details."
             return Outgoing(429, wire.error(text, "insufficient_quota", "insufficient_quota"))
+        case "resource_unavailable":
+            text = "Resource Unavailable. Try again, or use the default service tier."
+            return Outgoing(429, wire.error(text, "rate_limit_error", "resource_unavailable"))
         case "server_error":
             text = "The server had an error while processing your request."
             return Outgoing(500, wire.error(text, "server_error", None))

@@ -90,6 +90,17 @@ def test_all_rows_share_the_prompts_beginning(analyzer: OpenAIAnalyzer, standin:
     assert len({json.dumps([b["messages"][0], b["response_format"]]) for b in bodies if b}) == 1
 
 
+def test_a_flex_call_without_resources_is_worth_another_try(
+    analyzer: OpenAIAnalyzer, standin: Standin
+) -> None:
+    recipe = with_options(options={"service_tier": "flex"})
+    standin.configure(faults=[{"kind": "resource_unavailable"}])
+    with pytest.raises(Transient, match="Resource Unavailable"):
+        analyzer.answer(question(recipe=recipe))
+    standin.configure(faults=[])
+    assert analyzer.answer(question(recipe=recipe)).usage.service_tier == "flex"
+
+
 def test_options_are_sent_as_they_are_and_no_others(
     analyzer: OpenAIAnalyzer, standin: Standin
 ) -> None:

@@ -1,0 +1,377 @@
+"""Budgets, samples and rows that are answered once: in the ledger, and with real workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openpyxl
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, select, text, update
+
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import engine as ledgers
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.budget import FIRST_ROWS
+from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.queue import Queue
+from rowfleet.settings import Settings
+from submitter import cli
+from tests.ledger_helpers import make_batch, statuses
+from tests.sheets import invoices, results
+from tests.standin import Standin
+from tests.workers import Start
+
+Said = tuple[int, str, str]
+Call = Callable[..., Said]
+
+
+def claim(engine: Engine, numbers: Sequence[int], holder: str = "h") -> set[int]:
+    with engine.begin() as connection:
+        got = transitions.claim(
+            connection, [("b", n) for n in numbers], holder=holder, worker="w", lease=60
+        )
+    return {number for _, number in got}
+
+
+def done(engine: Engine, *numbers: int, cost: float | None = 0.01, holder: str = "h") -> None:
+    with engine.begin() as connection:
+        outcomes = [
+            Outcome(
+                ("b", n), 1, "done", output={"answer": f"a{n}"}, spent=Spent(1, 9, 0, 9, 0, cost)
+            )
+            for n in numbers
+        ]
+        settled = transitions.settle(connection, outcomes, holder=holder)
+    assert len(settled) == len(numbers)
+
+
+def feed(engine: Engine, limit: int = 1000) -> list[int]:
+    with engine.begin() as connection:
+        return transitions.feed(connection, "b", limit)
+
+
+def progress(engine: Engine) -> queries.Progress:
+    with engine.connect() as connection:
+        return queries.progress(connection, "b")
+
+
+@pytest.fixture
+def step(engine: Engine, settings: Settings) -> Callable[[], None]:
+    """Do what a worker or a waiting submitter does every few seconds for the ledger."""
+    feeder = Feeder(engine, Queue(settings), window=1000, redelivery=75)
+    return lambda: feeder.repair(only="b", thorough=False) and None
+
+
+# --- budgets
+
+
+def test_claims_of_several_processes_stay_within_the_budget(engine: Engine) -> None:
+    make_batch(engine, 100, max_cost=0.5)
+    assert feed(engine) == list(range(FIRST_ROWS))
+    claim(engine, range(FIRST_ROWS))
+    done(engine, *range(FIRST_ROWS))  # a cent each: 40 more are paid for
+    assert len(feed(engine)) == 20  # with each that has ended one more may run
+    with engine.begin() as connection:  # as a feeder would that knew of no budget
+        connection.execute(update(Row).where(Row.status == "pending").values(status="queued"))
+
+    def grab(holder: int) -> set[int]:
+        return claim(engine, range(10, 100), holder=f"h{holder}")
+
+    with ThreadPoolExecutor(4) as threads:
+        claimed = list(threads.map(grab, range(4)))
+    assert sum(map(len, claimed)) == 20
+    assert statuses(engine).count("pending") == 70  # what was refused waits in the ledger
+    assert statuses(engine).count("running") == 20
+
+
+def test_a_spent_budget_ends_the_batch_until_it_is_raised(
+    engine: Engine, settings: Settings, step: Callable[[], None]
+) -> None:
+    make_batch(engine, 30, max_cost=0.101, queue=settings.queue)
+    claim(engine, feed(engine))
+    step()
+    assert progress(engine).status == "running"  # what runs is set aside, and not spent yet
+    done(engine, *range(FIRST_ROWS))
+    step()
+    ended = progress(engine)
+    assert (ended.status, ended.done, ended.pending) == ("budget_exhausted", 10, 20)
+    assert ended.reason == "$0.1000 of its budget of $0.1010 are spent"
+    assert feed(engine) == []
+    assert claim(engine, [12]) == set()
+    with engine.begin() as connection:
+        transitions.set_budget(connection, "b", None)
+    assert len(feed(engine)) == 20
+    assert progress(engine).max_cost_usd is None
+
+
+def test_a_call_without_a_price_ends_a_batch_with_a_budget(
+    engine: Engine, settings: Settings, step: Callable[[], None]
+) -> None:
+    make_batch(engine, 30, max_cost=5, queue=settings.queue)
+    claim(engine, [0])
+    done(engine, 0, cost=None)
+    step()
+    assert progress(engine).status == "budget_exhausted"
+    assert "is not known" in str(progress(engine).reason)
+
+
+# --- samples
+
+
+def test_only_the_sample_runs_until_the_rest_may(
+    engine: Engine, settings: Settings, step: Callable[[], None]
+) -> None:
+    make_batch(engine, 30, sample=[3, 7, 20], queue=settings.queue)
+    assert feed(engine) == [3, 7, 20]
+    claim(engine, [3, 7, 20])
+    done(engine, 3, 7)
+    step()
+    assert progress(engine).status == "running"
+    done(engine, 20)
+    step()
+    assert progress(engine).status == "sampled"
+    assert feed(engine) == []
+    with engine.begin() as connection:
+        transitions.end_sample(connection, "b")
+    assert len(feed(engine)) == 27
+    assert progress(engine).status == "running"
+
+
+# --- rows that are sent the same
+
+SENT = ["x", "y", "x", "x", "z", "y"]
+
+
+@pytest.fixture
+def same(engine: Engine, settings: Settings) -> None:
+    make_batch(engine, 6, sent=SENT, queue=settings.queue)
+
+
+@pytest.mark.usefixtures("same")
+def test_rows_that_are_sent_the_same_are_asked_about_once(
+    engine: Engine, step: Callable[[], None]
+) -> None:
+    assert feed(engine) == [0, 1, 4]
+    claim(engine, [0, 1, 4])
+    done(engine, 0)
+    assert statuses(engine) == ["done", "running", "done", "done", "running", "pending"]
+    done(engine, 1, 4)
+    step()
+    ended = progress(engine)
+    assert (ended.status, ended.done, ended.cost_usd) == ("finished", 6, 0.03)
+    with engine.connect() as connection:
+        rows = list(queries.recorded_rows(connection, "b"))
+    assert [row.same_as for row in rows] == [None, None, 0, 0, None, 1]
+    assert [row.output for row in rows][2] == {"answer": "a0"}
+
+
+@pytest.mark.usefixtures("same")
+def test_rows_that_fail_together_are_tried_again_together(
+    engine: Engine, step: Callable[[], None]
+) -> None:
+    claim(engine, feed(engine))
+    with engine.begin() as connection:
+        bad = [Outcome(("b", n), 1, "failed", error="no") for n in (0, 1, 4)]
+        transitions.settle(connection, bad, holder="h")
+    step()
+    assert (progress(engine).failed, progress(engine).status) == (6, "finished")
+    with engine.begin() as connection:
+        assert transitions.retry_failed(connection, "b", [3], by="me") == [0, 2, 3]
+    assert statuses(engine) == ["pending", "failed", "pending", "pending", "failed", "failed"]
+    assert feed(engine) == [0]
+    assert progress(engine).failed == 3
+
+
+@pytest.mark.usefixtures("same")
+def test_rows_recorded_after_the_first_had_ended_get_its_answer_at_the_end(
+    engine: Engine, step: Callable[[], None]
+) -> None:
+    claim(engine, feed(engine))
+    done(engine, 0, 1, 4)
+    with engine.begin() as connection:
+        more = [(n, [f"row {n}"], None) for n in (6, 7)]
+        transitions.record_rows(connection, "b", more, {6: "x", 7: "x"})
+    assert feed(engine) == []
+    step()
+    assert (progress(engine).done, progress(engine).status) == (8, "finished")
+
+
+@pytest.mark.usefixtures("same")
+def test_rows_that_wait_for_an_answer_are_cancelled_with_the_rest(engine: Engine) -> None:
+    claim(engine, feed(engine, 1))
+    with engine.begin() as connection:
+        assert transitions.cancel(connection, "b", by="me")
+    assert progress(engine).cancelled == 5
+    done(engine, 0)
+    assert (progress(engine).done, progress(engine).cancelled) == (1, 5)
+
+
+def test_recording_the_same_rows_twice_makes_none_follow_itself(engine: Engine) -> None:
+    make_batch(engine, 6, sent=SENT)
+    with engine.begin() as connection:
+        rows = [(n, [f"row {n}"], None) for n in range(6)]
+        assert transitions.record_rows(connection, "b", rows, dict(enumerate(SENT))) == 0
+        followed = connection.execute(select(Row.same_as).order_by(Row.number)).scalars().all()
+    assert list(followed) == [None, None, 0, 0, None, 1]
+
+
+def test_a_row_of_the_sample_that_follows_gives_its_place_to_the_first(engine: Engine) -> None:
+    make_batch(engine, 6, sent=SENT, sample=[3, 4])
+    with engine.connect() as connection:
+        assert connection.execute(select(Batch.sample)).scalar_one() == [0, 4]
+
+
+# --- the schema
+
+
+def test_an_older_ledger_keeps_its_rows_when_it_is_migrated(database_url: str) -> None:
+    engine = ledgers.open_ledger(database_url)
+    config = Config()
+    config.set_main_option("script_location", "rowfleet.ledger:migrations")
+
+    def migrate(to: Callable[..., None], revision: str) -> None:
+        with (
+            engine.connect() as connection,
+            ledgers.foreign_keys_off(connection),
+            connection.begin(),
+        ):
+            config.attributes["connection"] = connection
+            to(config, revision)
+
+    ledgers.migrate(engine)
+    make_batch(engine, 3)
+    migrate(command.downgrade, "0001")
+    assert statuses(engine) == ["pending"] * 3
+    ledgers.migrate(engine)
+    assert statuses(engine) == ["pending"] * 3
+    with engine.begin() as connection:  # what is checked was changed, and is still checked
+        connection.execute(update(Batch).values(status="sampled"))
+        assert connection.execute(text("SELECT count(*) FROM batches")).scalar_one() == 1
+    engine.dispose()
+
+
+# --- with real workers
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    fleet: Settings,
+) -> Call:
+    """Run `rowfleet` in this process for the fleet; return exit code, output, errors."""
+    assert fleet.redis_url
+    assert fleet.database_url
+    monkeypatch.setenv("REDIS_URL", fleet.redis_url.get_secret_value())
+    monkeypatch.setenv("DATABASE_URL", fleet.database_url.get_secret_value())
+    monkeypatch.setenv("ROWFLEET_QUEUE", fleet.queue)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def worker(fleet: Settings, start: Start) -> None:
+    start(fleet)
+
+
+ASKED = ("--analyzer", "openai", "--batch-id", "b")
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_sample_is_shown_with_the_bill_and_the_rest_goes_on_later(
+    call: Call, tmp_path: Path, standin: Standin
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 40)
+    submit = ("submit", "--excel", sheet, *ASKED)
+    code, out, _ = call(*submit, "--sample", 5)
+    assert code == 0
+    assert "35 rows wait; they will cost about $" in out
+    assert out.count("│ done") == 5
+    asked = set(standin.summary()["rows"])
+    code, out, _ = call(*submit, "--sample", 5, "--json")  # as a Job that is applied twice
+    said = json.loads(out)
+    assert (code, said["status"], said["rest"]["rows"]) == (0, "sampled", 35)
+    assert {row["row"] for row in said["sample"]} == asked
+    code, out, _ = call(*submit, "--wait", "--json")
+    assert (code, json.loads(out)["done"]) == (0, 40)
+    assert set(standin.summary()["rows"].values()) == {1}  # nothing was paid twice
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_budget_stops_the_batch_and_resume_lets_it_go_on(
+    call: Call, tmp_path: Path, standin: Standin, eventually: Callable[..., None], ledger: Engine
+) -> None:
+    standin.configure(usage={"prompt_tokens": 4_000, "completion_tokens": 0})  # a tenth of a cent
+    sheet = invoices(tmp_path / "refunds.xlsx", 40)
+    submit = ("submit", "--excel", sheet, *ASKED, "--wait", "--max-cost", "0.0205", "--json")
+    code, out, _ = call(*submit)
+    said = json.loads(out)
+    assert (code, said["status"], said["done"]) == (1, "budget_exhausted", 20)
+    assert said["cost_usd"] == 0.02
+    assert call(*submit)[0] == 1  # the same again spends nothing
+    assert standin.summary()["calls"] == 20
+    code, _, err = call("resume", "b", "--max-cost", "0.01")
+    assert code == 2
+    assert "$0.02 are spent already" in err
+    assert call("retry", "b")[0] == 2
+    assert call("resume", "b")[0] == 0
+    eventually(lambda: progress(ledger).status == "finished", 60)
+    assert set(standin.summary()["rows"].values()) == {1}
+    code, _, err = call("resume", "b")
+    assert (code, "has ended already: it is finished" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_finished_sheet_says_which_rows_were_answered_together(
+    call: Call, tmp_path: Path, standin: Standin
+) -> None:
+    sheet = tmp_path / "twice.xlsx"
+    book = openpyxl.load_workbook(invoices(sheet, 4))
+    rows = book.worksheets[0]
+    for column in range(1, rows.max_column + 1):
+        rows.cell(5, column).value = rows.cell(2, column).value  # the last is the first
+    book.save(sheet)
+    out = tmp_path / "out.xlsx"
+    code, _, _ = call("submit", "--excel", sheet, *ASKED, "--dedupe", "--wait", "--export", out)
+    assert code == 0
+    assert standin.summary()["calls"] == 3
+    finished = results(out)
+    assert [row["AI_Same_As_Row"] for row in finished] == [None, None, None, 0]
+    assert finished[3]["AI_Basis"] == finished[0]["AI_Basis"]
+    assert [row["AI_Status"] for row in finished] == ["done"] * 4
+    again = call("submit", "--excel", sheet, *ASKED)
+    assert again[0] == 0
+
+
+def test_a_budget_needs_a_price(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    submit = ("submit", "--excel", sheet, *ASKED, "--max-cost", "1")
+    code, _, err = call(*submit, "--model", "mine")
+    assert code == 2
+    assert "--max-cost: the price of the model 'mine' is not known" in err
+    monkeypatch.setenv("ROWFLEET_PRICES", '{"mine": {"input": 1, "output": 2}}')
+    assert call(*submit, "--model", "mine")[0] == 0
+    assert json.loads(call("progress", "b", "--json")[1])["max_cost_usd"] == 1
+    code, _, err = call("submit", "--excel", sheet, *ASKED, "--model", "mine", "--dedupe")
+    assert (code, "was recorded without it" in err) == (2, True)
+    rules = call("submit", "--excel", sheet, "--analyzer", "rules", "--dedupe")
+    assert (rules[0], "would find no duplicates" in rules[2]) == (2, True)
