@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-
-from rich.markup import escape
-from rich.table import Column, Table
+from collections.abc import Iterator, Mapping, Sequence
 
 from rowfleet.ledger.queries import SampledRow
 from submitter import watch
 from submitter.estimate import Estimate
 from submitter.sample import Projection
+from submitter.tokens import reasons
 
-#: Characters of an answer's property that are shown in a table of many.
+#: Characters of an answer's property that are shown in a line with others.
 SHOWN = 60
 
 
@@ -28,11 +26,14 @@ def dollars_between(low: float | None, high: float | None) -> str:
 def estimated(estimate: Estimate, model: str | None) -> str:
     """Return what a batch would take, in two sentences."""
     tokens = estimate.prompt_tokens + estimate.completion_tokens
-    certainty = (
-        f"answers as long as in {estimate.earlier_calls:,} earlier calls"
-        if estimate.earlier_calls
-        else "the answers' length, and what the model reasons, is a guess; --sample 100 measures it"
-    )
+    if estimate.earlier_calls:
+        certainty = f"answers as long as in {estimate.earlier_calls:,} earlier calls"
+    elif model and reasons(model):
+        certainty = (
+            "the answers' length, and what is reasoned, is a guess; --sample 100 measures it"
+        )
+    else:
+        certainty = "the answers' length is a guess; --sample 100 measures it"
     return (
         f"analyzer openai, model {model}: about {tokens:,} tokens "
         f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
@@ -41,16 +42,17 @@ def estimated(estimate: Estimate, model: str | None) -> str:
     )
 
 
-def results(sampled: Sequence[SampledRow], headers: Mapping[str, str]) -> Table:
-    """Return a sample's results as a table; ``headers`` are those of the finished sheet."""
-    table = Table("row", "status", *(Column(h, overflow="fold") for h in headers.values()), "cost")
+def results(sampled: Sequence[SampledRow], headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each row of a sample; ``headers`` are those of the finished sheet.
+
+    Lines, not a table: that would be cut to the 80 characters a log is said to be wide.
+    """
     for row in sampled:
-        answers = [_short((row.output or {}).get(name)) for name in headers]
-        if row.error and answers:
-            answers[0] = escape(row.error)
-        cost = "unknown" if row.cost_usd is None else watch.dollars(row.cost_usd)
-        table.add_row(str(row.row), row.status, *answers, cost)
-    return table
+        cost = "cost unknown" if row.cost_usd is None else watch.dollars(row.cost_usd)
+        output = row.output or {}
+        answers = [f"{headers[name]} {_short(output[name])}" for name in headers if name in output]
+        said = [row.error] if row.error else answers
+        yield f"row {row.row}: {row.status}, {cost}" + "".join(f" · {part}" for part in said)
 
 
 def projected(projection: Projection, spent: float | None) -> str:
@@ -67,8 +69,6 @@ def projected(projection: Projection, spent: float | None) -> str:
 
 
 def _short(value: object) -> str:
-    if value is None:
-        return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
-    return escape(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

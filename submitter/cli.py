@@ -502,9 +502,14 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
         rest = queries.waiting_to_be_asked(connection, record.id)
     projection = sample.project(sampled, rest)
     if say:
-        _out.print(bill.results(sampled, Recipe.model_validate(record.recipe).headers()))
+        for line in bill.results(sampled, Recipe.model_validate(record.recipe).headers()):
+            _out.print(line, markup=False, highlight=False, soft_wrap=True)
         _out.print(bill.projected(projection, progress.cost_usd), highlight=False, soft_wrap=True)
-        _out.print(f"to run them: rowfleet resume {record.id}", highlight=False, soft_wrap=True)
+        _out.print(
+            f"to run them: rowfleet resume {record.id}, or the same again without --sample",
+            highlight=False,
+            soft_wrap=True,
+        )
     return {
         "sample": [dataclasses.asdict(row) for row in sampled],
         "rest": dataclasses.asdict(projection),

@@ -223,13 +223,16 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
     Return their numbers in order. The caller sends their messages after the commit: a crash in
     between leaves queued rows without a message, which `put_back` finds.
     """
-    live = budget.in_flight(connection, batch_id, "queued", "running")
-    money = budget.of_batch(connection, batch_id)
-    if money is not None:
-        limit = min(limit, money.admits() - live)
+    terms = connection.execute(
+        select(Batch.max_cost, Batch.sample).where(Batch.id == batch_id)
+    ).first()
+    max_cost, sample = (None, None) if terms is None else (terms.max_cost, terms.sample)
+    if max_cost is not None:
+        live = budget.in_flight(connection, batch_id, "queued", "running")
+        money = budget.of_batch(connection, batch_id)
+        limit = min(limit, money.admits() - live) if money is not None else limit
         if limit <= 0:
             return []
-    sample = connection.execute(select(Batch.sample).where(Batch.id == batch_id)).scalar()
     due = (
         select(Row.number)
         .where(

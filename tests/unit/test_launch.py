@@ -99,6 +99,12 @@ def test_kubernetes_takes_the_job_and_its_recipe(version: str) -> None:
     kubernetes_validate.validate(launch.recipe_map(made, "name: x\n"), version, strict=True)
 
 
+def test_the_job_is_told_what_the_batch_may_cost_and_what_to_try_first() -> None:
+    source = launch.locate("--excel", "s3://in/a.xlsx")
+    told = launch.arguments(source, None, max_cost=2.5, sample_size=100, dedupe=True)
+    assert told[2:] == ["--wait", "--max-cost=2.5", "--sample=100", "--dedupe"]
+
+
 def test_the_template_stays_as_it_is_and_its_pod_is_kept() -> None:
     before = copy.deepcopy(TEMPLATE)
     made = job(env_from_secrets=["keys"])
