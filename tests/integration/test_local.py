@@ -209,6 +209,7 @@ def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
         "prompt_tokens",
         "completion_tokens",
         "cost_usd",
+        "max_cost_usd",
     ]
     assert now["status"] == "running"
     assert 0 < now["done"] < 60
