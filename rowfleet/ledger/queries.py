@@ -178,7 +178,14 @@ def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: flo
         in_batch = Row.batch_id == batch_id
         due = select(func.min(Row.due_at)).where(in_batch, Row.status == "pending")
         moments.append(connection.execute(due.where(Row.due_at.is_not(None))).scalar())
-        fresh = select(literal(1)).where(in_batch, Row.status == "pending", Row.due_at.is_(None))
+        fresh = select(literal(1)).where(
+            in_batch,
+            Row.status == "pending",
+            Row.due_at.is_(None),
+            Row.same_as.is_(None),
+            # Of a batch with a sample only that is fed, and it has been.
+            select(Batch.sample).where(Batch.id == batch_id).scalar_subquery().is_(None),
+        )
         if connection.execute(fresh.limit(1)).first():
             moments.append(clock)
         for column, status in ((Row.lease_until, "running"), (Row.queued_at, "queued")):
