@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from celery.exceptions import Retry
 
-from rowfleet import cells, prices
+from rowfleet import cells, fate, prices
 from rowfleet.ledger.transitions import Outcome, Spent
-from worker import fate
 from worker.analyzers import AnalysisError, Analyzer, Misconfigured, Question, Usage
 from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused
 

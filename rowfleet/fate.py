@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Transient
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
-from worker.analyzers import AnalysisError, Answer, Misconfigured, Transient
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.
