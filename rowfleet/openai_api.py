@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from rowfleet.analysis import Misconfigured, Permanent, Question, Transient, Usage
+from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
 from rowfleet.cells import Cell, plain
 from rowfleet.recipe import Recipe
 
@@ -163,8 +165,23 @@ def of_status(
     error: openai.APIStatusError, used: Usage, model: str
 ) -> Transient | Permanent | Misconfigured:
     """Return what an HTTP error status means for the row or its batch."""
-    said = short(error)
-    match error.status_code:
+    after = retry_after(error.response.headers)
+    return of_code(error.status_code, error.code, short(error), used, model, after)
+
+
+def of_code(
+    status: int,
+    code: str | None,
+    said: str,
+    used: Usage,
+    model: str,
+    after: float | None = None,
+) -> Transient | Permanent | Misconfigured:
+    """Return what an error means by its HTTP status and the API's own ``code``.
+
+    ``after`` is the seconds it asks to wait.
+    """
+    match status:
         case 401:
             return Misconfigured("OPENAI_API_KEY was rejected by the API (401): " + said, used)
         case 403:
@@ -173,14 +190,13 @@ def of_status(
             return Misconfigured(
                 f"the API has no model {model!r} or no such path (404): {said}", used
             )
-        case 429 if error.code == "insufficient_quota":
+        case 429 if code == "insufficient_quota":
             return Misconfigured("the API key's quota is used up (429): " + said, used)
         case 408 | 409 | 429:
             pass
-        case status if status < 500:
+        case _ if status < 500:
             return Permanent(f"the API refused the request ({status}): {said}", used)
-    reason = f"the API answered {error.status_code}: {said}"
-    return Transient(reason, used, retry_after(error.response.headers))
+    return Transient(f"the API answered {status}: {said}", used, after)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -201,6 +217,99 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+#: How the error of a row begins whose answer the Batch API gave and that did not fit the schema.
+INVALID = "the answer was not valid"
+
+#: A recipe's `api` → what the Batch API calls it.
+ENDPOINTS = {"chat_completions": "/v1/chat/completions", "responses": "/v1/responses"}
+
+
+def batch_line(question: Question) -> bytes:
+    """Return the line of a Batch API file that asks ``question``.
+
+    https://platform.openai.com/docs/guides/batch
+    """
+    make = responses_request if question.recipe.api == "responses" else chat_request
+    request = {
+        "custom_id": f"row-{question.row_number}",
+        "method": "POST",
+        "url": ENDPOINTS[question.recipe.api],
+        "body": make(question, messages(question)),
+    }
+    return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """A line of a Batch API output or error file."""
+
+    row_number: int
+    status: int | None
+    body: Any
+    #: The API's code and message for a request that was not made.
+    code: str | None = None
+    message: str | None = None
+
+    @property
+    def was_not_made(self) -> bool:
+        """Whether the batch was cancelled before the request's turn."""
+        return self.code == "batch_cancelled"
+
+    def answer(self, recipe: Recipe, model: str) -> Answer:
+        """Return the answer. Raises Transient, Permanent or Misconfigured if it is none.
+
+        An answer that does not fit the schema is a Transient whose sentence begins with INVALID.
+        """
+        if self.status is None:
+            raise Transient(f"not answered by the Batch API ({self.code}): {self.message}")
+        body = self.body if isinstance(self.body, dict) else {}
+        if self.status != HTTPStatus.OK:
+            error = body.get("error")
+            error = error if isinstance(error, dict) else {}
+            said = _one_line(error.get("message") or self.body)
+            raise of_code(self.status, error.get("code"), said, Usage(), model)
+        try:
+            text, usage = _of_body(body, recipe.api)
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise Transient(f"the API's reply could not be read: {short(error)}") from None
+        output, problem = parse(text, recipe)
+        if output is None:
+            raise Transient(f"{INVALID}: {problem}", usage)
+        return Answer(output, usage)
+
+
+def read_batch_line(line: bytes) -> BatchResult | None:
+    """Return what a line of an output or error file says; None if that is not of a row."""
+    try:
+        said = json.loads(line)
+        number = int(said["custom_id"].removeprefix("row-"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    response, error = said.get("response") or {}, said.get("error") or {}
+    return BatchResult(
+        number,
+        response.get("status_code"),
+        response.get("body"),
+        error.get("code"),
+        _one_line(error.get("message") or ""),
+    )
+
+
+def _of_body(body: dict[str, Any], api: str) -> tuple[str, Usage]:
+    # Read as leniently as the SDK reads an answer of its own.
+    if api == "responses":
+        from openai.types.responses import Response
+
+        return of_response(Response.construct(**body), Usage())
+    from openai.types.chat import ChatCompletion
+
+    return of_completion(ChatCompletion.construct(**body), Usage())
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:EXCERPT]
 
 
 def short(error: BaseException) -> str:

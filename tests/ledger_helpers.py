@@ -31,6 +31,7 @@ def make_batch(
     identities: list[str | None] | None = None,
     recipe: Recipe = ECHO,
     urgent: bool = False,
+    tier: str = "workers",
 ) -> str:
     """Record a running batch of ``rows`` rows of one column, `Name`."""
     assert recipe.model is not None
@@ -52,6 +53,7 @@ def make_batch(
         analyzer=recipe.analyzer,
         queue=queue,
         urgent=urgent,
+        tier=tier,
     )
     with engine.begin() as connection:
         assert transitions.create_batch(connection, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery.exceptions import Retry
@@ -94,18 +94,10 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
         recipe=assignment.batch.recipe,
         model=record.model,
         row_number=row.key[1],
-        cells=_sent(record.columns, row.cells),
+        cells=cells.sent(record.columns, row.cells),
         duplicate_of=assignment.duplicate_of,
         time_limit=time_limit,
     )
-
-
-def _sent(columns: Mapping[str, int], encoded: object) -> dict[str, cells.Cell]:
-    assert isinstance(encoded, list)
-    return {
-        name: cells.decode(encoded[index]) if index < len(encoded) else None
-        for name, index in columns.items()
-    }
 
 
 def _spent(usage: Usage, batch: BatchInfo) -> Spent:
