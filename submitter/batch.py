@@ -57,6 +57,8 @@ class Submission:
     batch_id: str
     #: Whether its rows go before those of other batches.
     urgent: bool = False
+    #: Who runs the rows: one of the ledger's TIERS; None: who did before, else the workers.
+    tier: str | None = None
 
     @property
     def content_hash(self) -> str:
@@ -72,6 +74,7 @@ def prepare(
     queue: str,
     batch_id: str | None,
     urgent: bool = False,
+    tier: str | None = None,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
@@ -82,7 +85,7 @@ def prepare(
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id, urgent)
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent, tier)
 
 
 def check_id(batch_id: str) -> None:
@@ -99,12 +102,12 @@ def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecord | None:
-    """Record the batch and its rows, and feed the queue meanwhile.
+def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> BatchRecord | None:
+    """Record the batch and its rows, and feed the queue meanwhile if ``feeder`` is given.
 
     Return None for a new batch, the one found for one submitted before, which goes on: a
     submitter that died in the middle resumes behind the last row it recorded. Raises InputError
-    if the id belongs to other content, or to a cancelled batch.
+    if the id belongs to other content, to a batch of another tier, or to a cancelled batch.
     """
     with engine.begin() as connection:
         new = transitions.create_batch(connection, _new_batch(submission))
@@ -117,8 +120,10 @@ def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecor
     return found
 
 
-def _feed(feeder: Feeder, batch_id: str) -> None:
+def _feed(feeder: Feeder | None, batch_id: str) -> None:
     """Feed what there is; if a service is away, the next step or a worker feeds it."""
+    if feeder is None:
+        return
     try:
         feeder.feed(only=batch_id)
     except (ServiceError, DBAPIError) as error:
@@ -135,11 +140,17 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
         )
-    transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
+    if submission.tier not in (None, found.tier):
+        raise InputError(
+            f"--tier {submission.tier}: batch {found.id} was submitted with --tier {found.tier}, "
+            "which can't be changed; to run its sheet anew, choose another --batch-id"
+        )
+    if found.tier == "workers":
+        transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
     transitions.reopen(connection, found.id)
 
 
-def _record_rows(engine: Engine, feeder: Feeder, submission: Submission) -> None:
+def _record_rows(engine: Engine, feeder: Feeder | None, submission: Submission) -> None:
     batch_id = submission.batch_id
     with reading(engine) as connection:
         last = queries.last_recorded(connection, batch_id)
@@ -194,6 +205,7 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
         analyzer=recipe.analyzer,
         queue=submission.queue,
         urgent=submission.urgent,
+        tier=submission.tier or "workers",
     )
 
 
@@ -215,7 +227,9 @@ class _Identity:
         ).hexdigest()
 
 
-def estimate(sheet: Sheet, rows: Range, recipe: Recipe, sample: int = 200) -> Estimate:
+def estimate(
+    sheet: Sheet, rows: Range, recipe: Recipe, sample: int = 200, *, tier: str | None = None
+) -> Estimate:
     """Count the rows, and estimate tokens and dollars from the first ``sample`` of them."""
     from rowfleet import prices
 
@@ -237,7 +251,8 @@ def estimate(sheet: Sheet, rows: Range, recipe: Recipe, sample: int = 200) -> Es
         recipe.model,
         prompt_tokens=prompt,
         completion_tokens=completion,
-        service_tier=recipe.options.service_tier,
+        service_tier=None if tier == "batch" else recipe.options.service_tier,
+        processing=tier if tier == "batch" else None,
     )
     return Estimate(total, prompt, completion, cost)
 

@@ -27,12 +27,13 @@ from rowfleet.cells import decode
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger import queries, transitions
+from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
-from submitter import batch, cluster_commands, export, storage, watch
+from submitter import batch, batch_tier, cluster_commands, export, storage, watch
 from submitter.command import HELP_OPTIONS, Command
 from submitter.sheet import Sheet, open_sheet
 from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
@@ -278,6 +279,11 @@ def _as_json(progress: Progress) -> dict[str, object]:
 )
 @_asked
 @click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
+@click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
 @_json
@@ -292,6 +298,7 @@ def submit(
     batch_id: str | None,
     export_to: storage.Location | None,
     urgent: bool,
+    tier: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -306,25 +313,38 @@ def submit(
         _check_export(export_to, source)
     settings = _settings()
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    if tier == "batch":
+        batch_tier.check(recipe)
+        if not dry_run:
+            batch_tier.api_key(settings)
     rows = batch.Range(start_row, num_rows)
     with _opened(source, sheet, recipe) as opened:
         opened.count(start_row, num_rows)
         submission = batch.prepare(
-            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, urgent=urgent
+            opened,
+            rows,
+            recipe,
+            queue=batch_tier.QUEUE if tier == "batch" else settings.queue,
+            batch_id=batch_id,
+            urgent=urgent,
+            tier=tier,
         )
         if dry_run:
-            _show_estimate(opened, rows, recipe, as_json=as_json)
+            _show_estimate(opened, rows, recipe, tier=tier, as_json=as_json)
             return 0
         if configuration.load().database_url is None:
             raise InputError(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
                 "the ledger the workers use too"
             )
-        Queue(settings).check()
+        if tier != "batch":
+            Queue(settings).check()
         engine = _ledger(settings, create=True)
-        feeder = _feeder(engine, settings)
+        feeder = None if tier == "batch" else _feeder(engine, settings)
         found = batch.record(engine, feeder, submission)
     _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
+    if tier == "batch" or (found is not None and found.tier == "batch"):
+        return _follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
         return 0
     with watch.display(_err if as_json else _out, quiet=as_json) as show:
@@ -332,8 +352,37 @@ def submit(
     return _conclude(engine, progress, export_to, as_json=as_json)
 
 
-def _show_estimate(opened: Sheet, rows: batch.Range, recipe: Recipe, *, as_json: bool) -> None:
-    estimate = batch.estimate(opened, rows, recipe)
+def _follow(
+    engine: Engine,
+    settings: Settings,
+    batch_id: str,
+    export_to: storage.Location | None,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Bring a batch through the Batch API: to its end with ``wait``, else as far as is possible."""
+    with watch.display(_err if as_json else _out, quiet=as_json or not wait) as show:
+        progress = batch_tier.follow(
+            engine, settings, batch_id, wait=wait, show=show, say=_say_quietly(as_json)
+        )
+    if wait or progress.status == "stopped":
+        return _conclude(engine, progress, export_to, as_json=as_json)
+    return 0
+
+
+def _say_quietly(as_json: bool) -> Callable[[str], None]:
+    def say(sentence: str) -> None:
+        if not as_json:
+            _err.print(_escaped(sentence), highlight=False, soft_wrap=True)
+
+    return say
+
+
+def _show_estimate(
+    opened: Sheet, rows: batch.Range, recipe: Recipe, *, tier: str | None, as_json: bool
+) -> None:
+    estimate = batch.estimate(opened, rows, recipe, tier=tier)
     if as_json:
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
         _print_json({"dry_run": True, **facts, **dataclasses.asdict(estimate)})
@@ -471,7 +520,9 @@ def local(
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(source, sheet, recipe))
         opened.count(start_row, num_rows)
-        submission = batch.prepare(opened, rows, recipe, queue=settings.queue, batch_id=batch_id)
+        submission = batch.prepare(
+            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, tier="workers"
+        )
         engine = _ledger(settings, create=True)
         redelivery = None
         if settings.redis_url is None:
@@ -608,6 +659,44 @@ def export_(batch_id: str, out: storage.Location) -> None:
 
 
 @cli.command(
+    example="rowfleet collect master-refunds-3f9a2c81d04e\n"
+    "rowfleet collect master-refunds-3f9a2c81d04e --wait --export results.xlsx"
+)
+@_batch
+@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
+@click.option(
+    "--export",
+    "export_to",
+    type=storage.parse,
+    metavar="OUT.xlsx",
+    help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
+)
+@_json
+def collect(batch_id: str, wait: bool, export_to: storage.Location | None, as_json: bool) -> int:
+    """Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.
+
+    Needs no sheet, and no submitter that waits.
+    """
+    if export_to and not wait:
+        raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
+    if export_to:
+        _check_export(export_to)
+    settings = _settings()
+    engine = _ledger(settings)
+    with ledgers.reading(engine) as connection:
+        if queries.get_batch(connection, batch_id).tier != "batch":
+            raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
+    code = _follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
+    if not wait:
+        current = watch.read_progress(engine, batch_id)
+        if as_json:
+            _print_json(_as_json(current))
+        else:
+            _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+@cli.command(
     example="rowfleet retry master-refunds-3f9a2c81d04e\n"
     "rowfleet retry master-refunds-3f9a2c81d04e --row 17 --row 42"
 )
@@ -635,19 +724,28 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         _print_json({"batch_id": batch_id, "rows": again})
         return
     _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
+    if batch_record.tier == "batch":
+        _out.print(f"send them with: rowfleet collect {batch_id} --wait", highlight=False)
 
 
 @cli.command(example="rowfleet cancel master-refunds-3f9a2c81d04e")
 @_batch
 @_json
 def cancel(batch_id: str, as_json: bool) -> None:
-    """Cancel a batch: queued rows are dropped without a call, running ones finish."""
-    engine = _ledger(_settings())
+    """Cancel a batch: queued rows are dropped without a call, running ones finish.
+
+    Remote batches of --tier batch are cancelled, too.
+    """
+    settings = _settings()
+    engine = _ledger(settings)
     with engine.begin() as connection:
-        queries.get_batch(connection, batch_id)
+        record = queries.get_batch(connection, batch_id)
         cancelled = transitions.cancel(connection, batch_id, by=_this_process())
-    if not cancelled:
+        left = bool(remote.parts(connection, batch_id))
+    if not cancelled and not (record.status == "cancelled" and left):
         raise InputError(f"batch {batch_id} has ended already")
+    if left:
+        batch_tier.cancel(engine, settings, batch_id)
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))
@@ -663,7 +761,12 @@ def repair(batch_id: str, as_json: bool) -> None:
     settings = _settings()
     engine = _ledger(settings)
     with ledgers.reading(engine) as connection:
-        queue = queries.get_batch(connection, batch_id).queue
+        record = queries.get_batch(connection, batch_id)
+    if record.tier == "batch":
+        raise InputError(
+            f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
+        )
+    queue = record.queue
     feeder = _feeder(engine, settings.model_copy(update={"queue": queue}))
     back = feeder.repair(only=batch_id)
     feeder.feed(only=batch_id)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rowfleet import recipe as recipes
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.ledger.models import TIERS
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch
 from submitter.command import Command
@@ -98,6 +99,11 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--batch-id", metavar="ID", help="Name the batch; default: an id from its content.")
 @click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
+@click.option(
     "--service-account", metavar="NAME", help="Run as this account, for workload identity."
 )
 @click.option(
@@ -124,6 +130,7 @@ def launch_(
     model: str | None,
     analyzer: str | None,
     batch_id: str | None,
+    tier: str | None,
     service_account: str | None,
     secrets: Sequence[str],
     urgent: bool,
@@ -163,6 +170,7 @@ def launch_(
         analyzer=analyzer,
         batch_id=batch_id,
         urgent=urgent,
+        tier=tier,
     )
     text = asked.text if asked else None
     digest = launch.command_hash(arguments, text, release, service_account, list(secrets))

@@ -138,6 +138,7 @@ def arguments(
     analyzer: str | None = None,
     batch_id: str | None = None,
     urgent: bool = False,
+    tier: str | None = None,
 ) -> list[str]:
     """Return what the pod's `rowfleet` is told."""
     options = {
@@ -149,6 +150,7 @@ def arguments(
         "--model": model,
         "--analyzer": analyzer,
         "--batch-id": batch_id,
+        "--tier": tier,
     }
     # `=`, so that a value that starts with a dash is none of our options.
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
