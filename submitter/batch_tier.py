@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 QUEUE: Final = "openai-batch"
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, *, urgent: bool) -> None:
     """Raise InputError unless the recipe's rows can go through the Batch API."""
+    if urgent:
+        raise InputError("--urgent: workers take such rows first, the Batch API knows no order")
     if recipe.analyzer != "openai":
         raise InputError(
             f"--tier batch: the analyzer {recipe.analyzer} computes its rows; the Batch API is "

@@ -314,7 +314,7 @@ def submit(
     settings = _settings()
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     if tier == "batch":
-        batch_tier.check(recipe)
+        batch_tier.check(recipe, urgent=urgent)
         if not dry_run:
             batch_tier.api_key(settings)
     rows = batch.Range(start_row, num_rows)

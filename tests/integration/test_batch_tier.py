@@ -25,7 +25,7 @@ from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter import remote
+from submitter import cli, remote
 from submitter.batch_api import BatchAPI
 from submitter.remote import Follower, Limits
 from tests.ledger_helpers import ECHO, make_batch, statuses
@@ -464,6 +464,7 @@ def test_cancel_cancels_what_is_with_the_api(
 
 MISTAKES = (
     ((*SUBMIT, "--analyzer", "rules"), "--tier batch: the analyzer rules"),
+    ((*SUBMIT, "--urgent"), "--urgent"),
     (("collect", "w"), "no batch 'w'"),
     (("collect", "b", "--export", "out.xlsx"), "--export needs --wait"),
     (("repair", "b"), "rowfleet collect b"),
@@ -472,14 +473,27 @@ MISTAKES = (
 
 
 def test_mistakes_get_their_sentences(
-    rowfleet: Run, tmp_path: Path, env: dict[str, str], redis_url: str
+    tmp_path: Path,
+    env: dict[str, str],
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     invoices(tmp_path / "in.xlsx", 3)
-    env["REDIS_URL"] = redis_url
-    assert rowfleet(*SUBMIT, "--wait", env=env).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**env, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["rowfleet", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0), " ".join(capsys.readouterr().err.split())
+
+    assert run(*SUBMIT, "--wait")[0] == 0
     for words, names in MISTAKES:
-        said = rowfleet(*words, env=env)
-        assert (said.returncode, names in said.stderr) == (2, True), (words, said.stderr)
+        code, said = run(*words)
+        assert (code, names in said) == (2, True), (words, said)
 
 
 def test_a_missing_key_is_said_before_anything_is_recorded(
