@@ -82,7 +82,7 @@ def test_its_arguments_are_those_of_submit_and_its_variables_the_charts(name: st
     assert secrets == {
         "REDIS_PASSWORD": {"name": "rowfleet-redis", "key": "redis-password"},
         "PGPASSWORD": {"name": "rowfleet-postgresql", "key": "postgres-password"},
-        "OPENAI_API_KEY": {"name": "openai", "key": "OPENAI_API_KEY"},
+        "OPENAI_API_KEY": {"name": "openai", "key": "OPENAI_API_KEY", "optional": True},
     }
 
 

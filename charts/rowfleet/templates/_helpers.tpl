@@ -322,6 +322,7 @@ env:
   {{- include "rowfleet.serviceSecrets" . | nindent 2 }}
   {{- if $asksModel }}
   {{- include "rowfleet.openaiKey" . | nindent 2 }}
+        optional: true
   - {name: ROWFLEET_MAX_RETRIES, value: {{ int .Values.worker.maxRetries | quote }}}
   - {name: ROWFLEET_RETRY_DELAY, value: {{ .Values.worker.retryDelay | quote }}}
   {{- end }}
