@@ -6,6 +6,7 @@ error cells) becomes an object with one key, so that `export` can give back a da
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import isfinite
@@ -76,3 +77,11 @@ def plain(cell: Cell) -> bool | int | float | str | None:
             return cell.code
         case _:
             return cell
+
+
+def sent(columns: Mapping[str, int], encoded: Sequence[Any]) -> dict[str, Cell]:
+    """Return a row's cells by the names they are sent under; ``columns``: name → index."""
+    return {
+        name: decode(encoded[index]) if index < len(encoded) else None
+        for name, index in columns.items()
+    }

@@ -34,12 +34,14 @@ def dollars(
     cache_write_tokens: int = 0,
     service_tier: str | None = None,
     price: Price | None = None,
+    processing: str | None = None,
 ) -> float | None:
     """Return what one call's tokens cost in USD, None if the price is not known.
 
     ``prompt_tokens`` includes cached and cache-writing ones, ``completion_tokens`` includes
     reasoning, as in the API's own `usage`. A ``price`` is taken as it is, whatever the tier. From
     the table, a tier other than the standard one is known only where the table names it.
+    ``processing`` is `batch` for what goes through the Batch API.
     """
     if price is not None:
         cached = min(cached_tokens, prompt_tokens)
@@ -59,7 +61,8 @@ def dollars(
         output_tokens=completion_tokens,
     )
     standard = service_tier in STANDARD_TIERS
-    context = None if standard or service_tier is None else {"service_tier": service_tier}
+    facts = {"service_tier": None if standard else service_tier, "processing": processing}
+    context = {name: fact for name, fact in facts.items() if fact} or None
     try:
         found = calc_price(usage, model, provider_id="openai", price_context=context)
     except (LookupError, ValueError):  # no such model; or a usage that contradicts itself

@@ -66,6 +66,11 @@ class Settings(BaseModel):
     soft_time_limit: float = Field(default=540, gt=0, le=86_400)
     #: Seconds after which a row that did not even react to that is given up.
     time_limit: float = Field(default=600, gt=0, le=86_400)
+    #: Seconds between looks at remote batches (`--tier batch`), at first; up to six times as long.
+    batch_poll: float = Field(default=10, ge=0.05, le=3600)
+    #: Most requests in one file for the Batch API, and most megabytes (of 1,000,000 bytes).
+    batch_file_rows: int = Field(default=50_000, ge=1, le=50_000)
+    batch_file_mb: float = Field(default=200, gt=0, le=200)
     #: The queue's high-water mark, in rows.
     window: int = Field(default=10_000, ge=1, le=1_000_000)
     queue: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")] = "rowfleet"

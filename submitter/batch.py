@@ -73,6 +73,8 @@ class Submission:
     #: Whether its rows go before those of other batches.
     urgent: bool = False
     terms: Terms = Terms()
+    #: Who runs the rows: one of the ledger's TIERS; None: who did before, else the workers.
+    tier: str | None = None
 
     @property
     def content_hash(self) -> str:
@@ -89,6 +91,7 @@ def prepare(
     batch_id: str | None,
     urgent: bool = False,
     terms: Terms = Terms(),
+    tier: str | None = None,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
@@ -99,7 +102,7 @@ def prepare(
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms)
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms, tier)
 
 
 def check_id(batch_id: str) -> None:
@@ -116,13 +119,13 @@ def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecord | None:
-    """Record the batch and its rows, and feed the queue meanwhile.
+def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> BatchRecord | None:
+    """Record the batch and its rows, and feed the queue meanwhile if ``feeder`` is given.
 
     Return None for a new batch, the one found for one submitted before, which goes on: a
     submitter that died in the middle resumes behind the last row it recorded. Raises InputError
-    if the id belongs to other content, to a cancelled batch, or to one whose rows were recorded
-    without `dedupe` where that is asked for.
+    if the id belongs to other content, to a batch of another tier, to a cancelled batch, or to one
+    whose rows were recorded without `dedupe` where that is asked for.
     """
     with engine.begin() as connection:
         new = transitions.create_batch(connection, _new_batch(submission))
@@ -135,8 +138,10 @@ def record(engine: Engine, feeder: Feeder, submission: Submission) -> BatchRecor
     return found
 
 
-def _feed(feeder: Feeder, batch_id: str) -> None:
+def _feed(feeder: Feeder | None, batch_id: str) -> None:
     """Feed what there is; if a service is away, the next step or a worker feeds it."""
+    if feeder is None:
+        return
     try:
         feeder.feed(only=batch_id)
     except (ServiceError, DBAPIError) as error:
@@ -163,11 +168,17 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         transitions.end_sample(connection, found.id)
     if terms.max_cost is not None and terms.max_cost != found.max_cost:
         transitions.set_budget(connection, found.id, terms.max_cost)
-    transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
+    if submission.tier not in (None, found.tier):
+        raise InputError(
+            f"--tier {submission.tier}: batch {found.id} was submitted with --tier {found.tier}, "
+            "which can't be changed; to run its sheet anew, choose another --batch-id"
+        )
+    if found.tier == "workers":
+        transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
     transitions.reopen(connection, found.id)
 
 
-def _record_rows(engine: Engine, feeder: Feeder, submission: Submission) -> None:
+def _record_rows(engine: Engine, feeder: Feeder | None, submission: Submission) -> None:
     batch_id = submission.batch_id
     with reading(engine) as connection:
         last = queries.last_recorded(connection, batch_id)
@@ -234,6 +245,7 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
         max_cost=terms.max_cost,
         sample=sample,
         dedupe=terms.dedupe,
+        tier=submission.tier or "workers",
     )
 
 

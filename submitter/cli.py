@@ -28,12 +28,13 @@ from rowfleet.cells import decode
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger import queries, transitions
+from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
-from submitter import batch, bill, cluster_commands, export, sample, storage, watch
+from submitter import batch, batch_tier, bill, cluster_commands, export, sample, storage, watch
 from submitter.command import HELP_OPTIONS, Command
 from submitter.estimate import Estimate, estimate
 from submitter.sample import MOST_SAMPLED
@@ -341,6 +342,11 @@ def _as_json(progress: Progress) -> dict[str, object]:
 @_asked
 @_terms
 @click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
+@click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
 @_json
@@ -358,6 +364,7 @@ def submit(
     sample_size: int | None,
     dedupe: bool,
     urgent: bool,
+    tier: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -375,6 +382,10 @@ def submit(
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
     wait = wait or sample_size is not None
+    if tier == "batch":
+        batch_tier.check(recipe, urgent=urgent, terms=terms)
+        if not dry_run:
+            batch_tier.api_key(settings)
     rows = batch.Range(start_row, num_rows)
     with _opened(source, sheet, recipe) as opened:
         opened.count(start_row, num_rows)
@@ -382,10 +393,11 @@ def submit(
             opened,
             rows,
             recipe,
-            queue=settings.queue,
+            queue=batch_tier.QUEUE if tier == "batch" else settings.queue,
             batch_id=batch_id,
             urgent=urgent,
             terms=terms,
+            tier=tier,
         )
         if dry_run:
             about = estimate(
@@ -395,6 +407,7 @@ def submit(
                 recipe,
                 price=terms.price,
                 history=_history(settings, recipe),
+                tier=tier,
             )
             _show_estimate(opened, rows, recipe, about, as_json=as_json)
             return 0
@@ -403,16 +416,46 @@ def submit(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
                 "the ledger the workers use too"
             )
-        Queue(settings).check()
+        if tier != "batch":
+            Queue(settings).check()
         engine = _ledger(settings, create=True)
-        feeder = _feeder(engine, settings)
+        feeder = None if tier == "batch" else _feeder(engine, settings)
         found = batch.record(engine, feeder, submission)
     _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
+    if tier == "batch" or (found is not None and found.tier == "batch"):
+        return _follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
         return 0
     with watch.display(_err if as_json else _out, quiet=as_json) as show:
         progress = watch.until_ended(engine, submission.batch_id, show=show, feeder=feeder)
     return _conclude(engine, progress, export_to, as_json=as_json)
+
+
+def _follow(
+    engine: Engine,
+    settings: Settings,
+    batch_id: str,
+    export_to: storage.Location | None,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Bring a batch through the Batch API: to its end with ``wait``, else as far as is possible."""
+    with watch.display(_err if as_json else _out, quiet=as_json or not wait) as show:
+        progress = batch_tier.follow(
+            engine, settings, batch_id, wait=wait, show=show, say=_say_quietly(as_json)
+        )
+    if wait or progress.status == "stopped":
+        return _conclude(engine, progress, export_to, as_json=as_json)
+    return 0
+
+
+def _say_quietly(as_json: bool) -> Callable[[str], None]:
+    def say(sentence: str) -> None:
+        if not as_json:
+            _err.print(_escaped(sentence), highlight=False, soft_wrap=True)
+
+    return say
 
 
 def _show_estimate(
@@ -604,7 +647,13 @@ def local(
         opened = stack.enter_context(_opened(source, sheet, recipe))
         opened.count(start_row, num_rows)
         submission = batch.prepare(
-            opened, rows, recipe, queue=settings.queue, batch_id=batch_id, terms=terms
+            opened,
+            rows,
+            recipe,
+            queue=settings.queue,
+            batch_id=batch_id,
+            terms=terms,
+            tier="workers",
         )
         engine = _ledger(settings, create=True)
         redelivery = None
@@ -742,6 +791,44 @@ def export_(batch_id: str, out: storage.Location) -> None:
 
 
 @cli.command(
+    example="rowfleet collect master-refunds-3f9a2c81d04e\n"
+    "rowfleet collect master-refunds-3f9a2c81d04e --wait --export results.xlsx"
+)
+@_batch
+@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
+@click.option(
+    "--export",
+    "export_to",
+    type=storage.parse,
+    metavar="OUT.xlsx",
+    help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
+)
+@_json
+def collect(batch_id: str, wait: bool, export_to: storage.Location | None, as_json: bool) -> int:
+    """Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.
+
+    Needs no sheet, and no submitter that waits.
+    """
+    if export_to and not wait:
+        raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
+    if export_to:
+        _check_export(export_to)
+    settings = _settings()
+    engine = _ledger(settings)
+    with ledgers.reading(engine) as connection:
+        if queries.get_batch(connection, batch_id).tier != "batch":
+            raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
+    code = _follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
+    if not wait:
+        current = watch.read_progress(engine, batch_id)
+        if as_json:
+            _print_json(_as_json(current))
+        else:
+            _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+@cli.command(
     example="rowfleet retry master-refunds-3f9a2c81d04e\n"
     "rowfleet retry master-refunds-3f9a2c81d04e --row 17 --row 42"
 )
@@ -771,6 +858,8 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         _print_json({"batch_id": batch_id, "rows": again})
         return
     _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
+    if batch_record.tier == "batch":
+        _out.print(f"send them with: rowfleet collect {batch_id} --wait", highlight=False)
 
 
 def _stopped(record: queries.BatchRecord) -> str:
@@ -805,6 +894,10 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
             raise InputError(_stopped(record))
         if record.status in ("finished", "cancelled"):
             raise InputError(f"batch {batch_id} has ended already: it is {record.status}")
+        if record.tier == "batch":
+            raise InputError(
+                f"batch {batch_id} goes through the Batch API: rowfleet collect {batch_id} --wait"
+            )
         if max_cost is not None and record.analyzer == "openai":
             price = None if record.price is None else prices.Price.model_validate(record.price)
             _check_price(Recipe.model_validate({**record.recipe, "model": record.model}), price)
@@ -832,13 +925,20 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
 @_batch
 @_json
 def cancel(batch_id: str, as_json: bool) -> None:
-    """Cancel a batch: queued rows are dropped without a call, running ones finish."""
-    engine = _ledger(_settings())
+    """Cancel a batch: queued rows are dropped without a call, running ones finish.
+
+    Remote batches of --tier batch are cancelled, too.
+    """
+    settings = _settings()
+    engine = _ledger(settings)
     with engine.begin() as connection:
-        queries.get_batch(connection, batch_id)
+        record = queries.get_batch(connection, batch_id)
         cancelled = transitions.cancel(connection, batch_id, by=_this_process())
-    if not cancelled:
+        left = bool(remote.parts(connection, batch_id))
+    if not cancelled and not (record.status == "cancelled" and left):
         raise InputError(f"batch {batch_id} has ended already")
+    if left:
+        batch_tier.cancel(engine, settings, batch_id)
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))
@@ -854,7 +954,12 @@ def repair(batch_id: str, as_json: bool) -> None:
     settings = _settings()
     engine = _ledger(settings)
     with ledgers.reading(engine) as connection:
-        queue = queries.get_batch(connection, batch_id).queue
+        record = queries.get_batch(connection, batch_id)
+    if record.tier == "batch":
+        raise InputError(
+            f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
+        )
+    queue = record.queue
     feeder = _feeder(engine, settings.model_copy(update={"queue": queue}))
     back = feeder.repair(only=batch_id)
     feeder.feed(only=batch_id)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rowfleet import recipe as recipes
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.ledger.models import TIERS
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch
 from submitter.command import Command
@@ -117,6 +118,11 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Ask once about rows whose sent cells are the same, and give all the answer.",
 )
 @click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
+@click.option(
     "--service-account", metavar="NAME", help="Run as this account, for workload identity."
 )
 @click.option(
@@ -146,6 +152,7 @@ def launch_(
     max_cost: float | None,
     sample_size: int | None,
     dedupe: bool,
+    tier: str | None,
     service_account: str | None,
     secrets: Sequence[str],
     urgent: bool,
@@ -188,6 +195,7 @@ def launch_(
         max_cost=max_cost,
         sample_size=sample_size,
         dedupe=dedupe,
+        tier=tier,
     )
     text = asked.text if asked else None
     digest = launch.command_hash(arguments, text, release, service_account, list(secrets))

@@ -79,8 +79,9 @@ def estimate(
     *,
     price: Price | None = None,
     history: History | None = None,
+    tier: str | None = None,
 ) -> Estimate:
-    """Return what the range of rows would take.
+    """Return what the range of rows would take, by the workers or another ``tier``.
 
     ``history`` is what earlier batches of the same recipe and model took, if there were any.
     """
@@ -101,7 +102,12 @@ def estimate(
     completion = _completion(recipe, recipe.model, history)
     cached = _cached(fixed, prompt.middle, history)
     cost = partial(
-        _cost, recipe.model, total, service_tier=recipe.options.service_tier, price=price
+        _cost,
+        recipe.model,
+        total,
+        service_tier=None if tier == "batch" else recipe.options.service_tier,
+        processing="batch" if tier == "batch" else None,
+        price=price,
     )
     return Estimate(
         rows=total,
@@ -158,6 +164,7 @@ def _cost(
     completion: float,
     *,
     service_tier: str | None,
+    processing: str | None,
     price: Price | None,
 ) -> float | None:
     # Of one row, times the rows: a long prompt may have another price than many short ones.
@@ -167,6 +174,7 @@ def _cost(
         cached_tokens=min(round(cached), round(prompt)),
         completion_tokens=round(completion),
         service_tier=service_tier,
+        processing=processing,
         price=price,
     )
     return None if one is None else one * total

@@ -141,6 +141,7 @@ def arguments(
     max_cost: float | None = None,
     sample_size: int | None = None,
     dedupe: bool = False,
+    tier: str | None = None,
 ) -> list[str]:
     """Return what the pod's `rowfleet` is told."""
     options = {
@@ -154,6 +155,7 @@ def arguments(
         "--batch-id": batch_id,
         "--max-cost": max_cost,
         "--sample": sample_size,
+        "--tier": tier,
     }
     # `=`, so that a value that starts with a dash is none of our options.
     given = [f"{name}={value}" for name, value in options.items() if value is not None]

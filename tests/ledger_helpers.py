@@ -35,6 +35,7 @@ def make_batch(
     recipe: Recipe = ECHO,
     sent: Sequence[str] | None = None,
     urgent: bool = False,
+    tier: str = "workers",
     **terms: Any,
 ) -> str:
     """Record a running batch of ``rows`` rows of one column, `Name`.
@@ -60,6 +61,7 @@ def make_batch(
         analyzer=recipe.analyzer,
         queue=queue,
         urgent=urgent,
+        tier=tier,
         dedupe=sent is not None,
         **terms,
     )

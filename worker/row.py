@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery.exceptions import Retry
 
-from rowfleet import cells, prices
+from rowfleet import cells, fate, prices
 from rowfleet.ledger.transitions import Outcome, Spent
-from worker import fate
 from worker.analyzers import AnalysisError, Analyzer, Misconfigured, Question, Usage
 from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused
 
@@ -95,18 +94,10 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
         recipe=assignment.batch.recipe,
         model=record.model,
         row_number=row.key[1],
-        cells=_sent(record.columns, row.cells),
+        cells=cells.sent(record.columns, row.cells),
         duplicate_of=assignment.duplicate_of,
         time_limit=time_limit,
     )
-
-
-def _sent(columns: Mapping[str, int], encoded: object) -> dict[str, cells.Cell]:
-    assert isinstance(encoded, list)
-    return {
-        name: cells.decode(encoded[index]) if index < len(encoded) else None
-        for name, index in columns.items()
-    }
 
 
 def _spent(usage: Usage, batch: BatchInfo) -> Spent:

@@ -40,6 +40,9 @@ BATCH_STATUSES = (
     "budget_exhausted",
 )
 
+#: Who runs a batch's rows.
+TIERS = ("workers", "batch")
+
 #: PostgreSQL's `json`, not `jsonb`: it keeps key order, and takes the NUL that a cell may hold.
 Json = JSON(none_as_null=True)
 #: Dollars, to a ten-thousandth of a cent: a row's share of a cheap model's price is below a cent.
@@ -102,6 +105,11 @@ class Batch(Base):
     sample: Mapped[list[int] | None] = mapped_column(Json)
     #: Whether rows that are sent the same are answered once.
     dedupe: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    #: Who runs its rows: the fleet's workers, or the API's own Batch API.
+    tier: Mapped[str] = mapped_column(String(16), server_default="workers")
+    #: The process that follows its remote batches, and until when unless it says so again.
+    follower: Mapped[str | None] = mapped_column(String(40))
+    followed_until: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 _LIVE = text("status IN ('queued', 'running')")
@@ -193,6 +201,34 @@ class Row(Base):
     cost_usd: Mapped[float | None] = mapped_column(Dollars)
     #: Seconds from claim to end of the last attempt.
     latency: Mapped[float | None] = mapped_column(Float)
+
+
+class RemoteBatch(Base):
+    """A file of rows that the API's Batch API runs. Its rows have its token as their claim."""
+
+    __tablename__ = "remote_batches"
+
+    batch_id: Mapped[str] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Counted from 1; retries go into parts of their own.
+    part: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    #: Random; sent along as metadata, so that a remote batch is found whose id was not recorded.
+    token: Mapped[str] = mapped_column(String(40), unique=True)
+    #: How many rows it holds, and the first and last of their numbers.
+    row_count: Mapped[int] = mapped_column(Integer, server_default="0")
+    first_row: Mapped[int | None] = mapped_column(Integer)
+    last_row: Mapped[int | None] = mapped_column(Integer)
+    #: The API's names for the uploaded file and for the batch; None: not there yet.
+    input_file_id: Mapped[str | None] = mapped_column(Text)
+    remote_id: Mapped[str | None] = mapped_column(Text)
+    #: What the API last said of it.
+    remote_status: Mapped[str | None] = mapped_column(String(32))
+    #: When the API was last asked to make it. Set and without a remote id: it may be there.
+    asked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    created_at: Mapped[datetime] = mapped_column(Timestamp)
+    #: When all its rows had been settled or given back.
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class Tally(Base):

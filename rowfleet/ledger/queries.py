@@ -42,6 +42,7 @@ class BatchRecord:
     max_cost: float | None
     sample: Sequence[int] | None
     dedupe: bool
+    tier: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,17 @@ class LiveBatch:
 
 
 def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
-    """Return the batches that ``queue`` should be fed with, the oldest first."""
+    """Return the batches that ``queue`` should be fed with, the oldest first.
+
+    Those that go through the Batch API are not among them: no worker runs their rows.
+    """
     rows = connection.execute(
         select(Batch.id, Batch.urgent)
-        .where(Batch.queue == queue, Batch.status.in_(("loading", "running")))
+        .where(
+            Batch.queue == queue,
+            Batch.status.in_(("loading", "running")),
+            Batch.tier == "workers",
+        )
         .order_by(Batch.created_at, Batch.id)
     )
     return [LiveBatch(*row) for row in rows]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from zlib import crc32
 
 from sqlalchemy import (
+    CTE,
     Connection,
     Text,
     and_,
@@ -85,6 +86,7 @@ class NewBatch:
     #: The rows to run at first, until somebody lets the rest go on.
     sample: Sequence[int] | None = None
     dedupe: bool = False
+    tier: str = "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,25 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
         limit = min(limit, money.admits() - live) if money is not None else limit
         if limit <= 0:
             return []
-    due = (
+    due = _due(batch_id, limit, sample)
+    fed = connection.execute(
+        update(Row)
+        .where(
+            Row.batch_id == batch_id,
+            Row.number.in_(select(due.c.number)),
+            Row.status == "pending",
+            exists().where(
+                Batch.id == batch_id, Batch.status.in_(_ACTIVE), Batch.tier == "workers"
+            ),
+        )
+        .values(status="queued", queued_at=now(), due_at=None)
+        .returning(Row.number)
+    )
+    return sorted(fed.scalars())
+
+
+def _due(batch_id: str, limit: int, sample: Sequence[int] | None = None) -> CTE:
+    return (
         select(Row.number)
         .where(
             Row.batch_id == batch_id,
@@ -248,7 +268,18 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
         # A bare subquery PostgreSQL may run once per row, each time with other rows locked.
         .cte("due")
     )
-    fed = connection.execute(
+
+
+def take(
+    connection: Connection, batch_id: str, limit: int, *, claim: str, worker: str
+) -> list[tuple[int, Sequence[Any]]]:
+    """Move up to ``limit`` due rows, lowest numbers first, from pending to running at ``worker``.
+
+    Without a lease: no worker can take them over, only who knows ``claim`` settles them or gives
+    them back. Return their numbers and encoded cells in order.
+    """
+    due = _due(batch_id, limit)
+    taken = connection.execute(
         update(Row)
         .where(
             Row.batch_id == batch_id,
@@ -256,10 +287,82 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
             Row.status == "pending",
             exists().where(Batch.id == batch_id, Batch.status.in_(_ACTIVE)),
         )
-        .values(status="queued", queued_at=now(), due_at=None)
-        .returning(Row.number)
+        .values(
+            status="running",
+            attempts=Row.attempts + 1,
+            claim=claim,
+            worker=worker,
+            started_at=now(),
+            lease_until=None,
+            due_at=None,
+        )
+        .returning(Row.number, Row.cells)
     )
-    return sorted(fed.scalars())
+    return sorted((row.number, row.cells) for row in taken)
+
+
+def held(
+    connection: Connection, batch_id: str, numbers: Sequence[int], *, claim: str
+) -> dict[int, tuple[Claimed, str | None]]:
+    """Return those of the rows that ``claim`` runs, each with what its last attempt ended with."""
+    found: dict[int, tuple[Claimed, str | None]] = {}
+    for part in _parts(numbers):
+        for row in connection.execute(
+            select(Row.number, Row.attempts, Row.retries, Row.error).where(
+                Row.batch_id == batch_id,
+                Row.number.in_(part),
+                Row.status == "running",
+                Row.claim == claim,
+            )
+        ):
+            key = (batch_id, row.number)
+            found[row.number] = (Claimed(key, (), None, row.attempts, row.retries), row.error)
+    return found
+
+
+def held_numbers(connection: Connection, batch_id: str, limit: int, *, claim: str) -> list[int]:
+    """Return the numbers of up to ``limit`` rows that ``claim`` runs, in order."""
+    rows = connection.execute(
+        select(Row.number)
+        .where(Row.batch_id == batch_id, Row.status == "running", Row.claim == claim)
+        .order_by(Row.number)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def give_back(
+    connection: Connection, batch_id: str, numbers: Sequence[int] | None = None, *, claim: str
+) -> int:
+    """Move rows that ``claim`` has and nobody has begun (all, or those numbered) to pending.
+
+    The attempt does not count. In a cancelled batch they end as cancelled. Return how many.
+    """
+    cancelled = exists().where(Batch.id == batch_id, Batch.status == "cancelled")
+    which = [Row.batch_id == batch_id, Row.status == "running", Row.claim == claim]
+    if numbers is not None:
+        which.append(Row.number.in_(numbers))
+    # Holds the batch, so that it can't be cancelled while its rows move.
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(total=Batch.total))
+    moved = connection.execute(
+        update(Row)
+        .where(*which)
+        .values(
+            status=case((cancelled, "cancelled"), else_="pending"),
+            finished_at=case((cancelled, now()), else_=None),
+            attempts=Row.attempts - 1,
+            claim=None,
+        )
+        .returning(Row.status)
+    ).scalars()
+    ended = 0
+    count = 0
+    for status in moved:
+        count += 1
+        ended += status == "cancelled"
+    if ended:
+        _tally(connection, claim, {batch_id: {"cancelled": ended}})
+    return count
 
 
 def put_back(connection: Connection, batch_id: str, numbers: Iterable[int]) -> int:

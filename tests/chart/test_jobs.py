@@ -26,7 +26,8 @@ from tests.chart.test_pod_security import shortcomings, violations
 
 #: What the files tell the user to make, or that another of them makes.
 MADE: dict[Reference, dict[str, str]] = {
-    ("Secret", "rowfleet-storage"): {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    ("Secret", "rowfleet-storage"): {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+    ("Secret", "openai"): {"OPENAI_API_KEY": "sk"},
 }
 SUBMITTING = [file for file in jobs.FILES if of_kind(jobs.load(file), "Job")]
 

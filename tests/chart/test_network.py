@@ -147,6 +147,14 @@ def test_workers_reach_the_model_and_the_cluster_s_api(manifests: list[Manifest]
     assert not allowed(manifests, "Egress", worker, {}, 25, namespace={"any": "where"})
 
 
+def test_submitters_reach_the_model_for_the_batch_tier(manifests: list[Manifest], case: Case):
+    submitter = _labels(manifests)["submitter"]
+    base = case.values.get("openai", {}).get("baseUrl", "")
+    for port in {443} | ({8000} if ":8000" in base else set()):
+        assert allowed(manifests, "Egress", submitter, {}, port, namespace={"any": "where"}), port
+    assert not allowed(manifests, "Egress", submitter, {}, 25, namespace={"any": "where"})
+
+
 def test_external_services_are_reached_on_the_port_of_their_url():
     manifests = rendered("everything external")
     for name in ("worker", "submitter", "flower", "test"):

@@ -236,7 +236,7 @@ def test_settings_take_the_environment_of_each_of_our_containers(
                 assert loaded.broker_url(), pod.name
                 if pod.component != "flower":
                     assert loaded.database_url, pod.name
-                if pod.component == "worker":
+                if pod.component in ("worker", "submitter"):  # of these, for --tier batch
                     assert loaded.openai_api_key, pod.name
                     assert loaded.default_analyzer() == "openai"
                 else:
@@ -284,6 +284,16 @@ def test_passwords_given_are_the_ones_that_are_kept():
     assert worker["PGPASSWORD"] == values["postgresql"]["password"]
     assert worker["OPENAI_API_KEY"] == values["openai"]["apiKey"]
     assert flower["FLOWER_BASIC_AUTH"] == "auditor:" + values["flower"]["password"]
+
+
+def test_submitters_try_as_often_as_workers_do(manifests: list[Manifest], case: Case):
+    known = case.known(manifests)
+    worker, submitter = (
+        configuration.load(environment(component(manifests, name), name, known))
+        for name in ("worker", "submitter")
+    )
+    assert submitter.max_retries == worker.max_retries
+    assert submitter.retry_delay == worker.retry_delay
 
 
 def test_recipes_reach_submitters_as_they_were_given():

@@ -87,6 +87,16 @@ class Config:
     usage: dict[str, int] = field(default_factory=dict)
     #: Keep each request's whole body in the call log.
     keep_bodies: bool = False
+    #: The Batch API: seconds a batch takes, and its limits; most requests in all that run, beyond
+    #: which a batch fails with `token_limit_exceeded`. A row that meets `hang` expires.
+    batch_seconds: float = 0.0
+    batch_requests: int = 50_000
+    batch_bytes: int = 200_000_000
+    batch_waiting: int | None = None
+    #: Kinds that the next requests of the Batch API meet, one each, in order, by what they do:
+    #: `upload`, `create`, `list`, `retrieve`, `cancel`, `content`. `drop` does it, and does not say
+    #: so; the others are refusals.
+    outages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = tuple(Fault(**f) if isinstance(f, dict) else f for f in self.faults)

@@ -68,6 +68,11 @@ class Standin:
         summary["rows"] = {int(row): calls for row, calls in summary["rows"].items()}
         return summary
 
+    def batches(self) -> list[dict[str, Any]]:
+        """Return all batches as the API describes them, in the order they were made."""
+        batches: list[dict[str, Any]] = self._request("GET", "batches")
+        return batches
+
     def configure(self, **changes: Any) -> None:
         """Change settings from now on; calls in flight keep the old ones. Raises ValueError."""
         self._request("POST", "config", changes)

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.standin import wire
+from tests.standin.batches import Batches
 from tests.standin.calls import Call, CallLog
 from tests.standin.config import IMMEDIATE, Config, Fault
 from tests.standin.fabricate import Unfabricable, fabricate
@@ -36,11 +37,13 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         self.log = CallLog()
+        self.batches = Batches(lambda: self.config, self._answer_in_batch)
         self.configure(config)
 
     def configure(self, config: Config) -> None:
         """Go on with ``config``. Buckets start full again."""
         self.config = config
+        self.batches.reset_outages()
         now = asyncio.get_running_loop().time()
         limits = {"requests": config.requests_per_minute, "tokens": config.tokens_per_minute}
         self._buckets = {
@@ -57,6 +60,13 @@ class Server:
                 web.post("/v1/chat/completions", self._calls_of("chat")),
                 web.post("/v1/responses", self._calls_of("responses")),
                 web.get("/v1/models", self._models),
+                web.post("/v1/files", self._upload),
+                web.get("/v1/files/{id}/content", self._content),
+                web.post("/v1/batches", self._create_batch),
+                web.get("/v1/batches", self._list_batches),
+                web.get("/v1/batches/{id}", self._retrieve_batch),
+                web.post("/v1/batches/{id}/cancel", self._cancel_batch),
+                web.get("/_standin/batches", self._get_batches),
                 web.get("/_standin/config", self._get_config),
                 web.post("/_standin/config", self._post_config),
                 web.get("/_standin/calls", self._get_calls),
@@ -149,6 +159,89 @@ class Server:
             for name in self.config.models or ("gpt-5-mini",)
         ]
         return web.json_response({"object": "list", "data": models})
+
+    # --- the Batch API
+
+    def _answer_in_batch(self, api: str, body: Any) -> tuple[int, dict[str, Any]] | None:
+        """Answer one request of a batch's file, as if it came alone; None: it never would be."""
+        call = self.log.arrived("batch")
+        try:
+            ask = wire.read(api, body)
+            self.log.identified(call, ask.row, ask.key)
+            fault = self.config.fault_for(ask.key, ask.row, call.attempt)
+            call.outcome = fault.kind if fault else "ok"
+            if call.outcome == "hang":
+                return None
+            out = _failure(fault) or self._reply(ask, _text(ask), fault, call)
+            call.status, call.delivered = out.status, True
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            call.outcome, call.status = "bad_request", 400
+            return 400, wire.error(str(error), "invalid_request_error", None)
+        else:
+            return out.status, out.body
+        finally:
+            self.log.ended(call)
+
+    async def _batch_api(
+        self, request: web.Request, what: str, do: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> web.StreamResponse:
+        refused = self._unauthorized(request)
+        kind = self.batches.outage(what)
+        if refused is None and kind != "drop":
+            refused = _failure(Fault(kind, retry_after=0.1)) if kind else None
+        if refused:
+            return web.json_response(refused.body, status=refused.status, headers=refused.headers)
+        try:
+            body = await do()
+        except (ValueError, TypeError, AttributeError) as error:
+            text = wire.error(str(error), "invalid_request_error", None)
+            return web.json_response(text, status=400)
+        except KeyError as error:
+            text = wire.error(f"No such object: {error}", "invalid_request_error", None)
+            return web.json_response(text, status=404)
+        if kind == "drop" and request.transport:
+            request.transport.close()
+        return web.json_response(body)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        return await self._batch_api(request, "upload", lambda: self.batches.upload(request))
+
+    async def _create_batch(self, request: web.Request) -> web.StreamResponse:
+        async def create() -> dict[str, Any]:
+            return self.batches.create(await request.json())
+
+        return await self._batch_api(request, "create", create)
+
+    async def _list_batches(self, request: web.Request) -> web.StreamResponse:
+        async def page() -> dict[str, Any]:
+            limit = int(request.query.get("limit", 20))
+            return self.batches.list(limit, request.query.get("after"))
+
+        return await self._batch_api(request, "list", page)
+
+    async def _retrieve_batch(self, request: web.Request) -> web.StreamResponse:
+        async def retrieve() -> dict[str, Any]:
+            return self.batches.batches[request.match_info["id"]].as_json()
+
+        return await self._batch_api(request, "retrieve", retrieve)
+
+    async def _cancel_batch(self, request: web.Request) -> web.StreamResponse:
+        async def cancel() -> dict[str, Any]:
+            batch = self.batches.batches[request.match_info["id"]]
+            self.batches.cancel(batch)
+            return batch.as_json()
+
+        return await self._batch_api(request, "cancel", cancel)
+
+    async def _content(self, request: web.Request) -> web.StreamResponse:
+        file = self.batches.files.get(request.match_info["id"])
+        if file is None or self.batches.outage("content"):
+            text = wire.error("No such File object", "invalid_request_error", None)
+            return web.json_response(text, status=404 if file is None else 500)
+        return web.FileResponse(file.path)
+
+    async def _get_batches(self, _: web.Request) -> web.Response:
+        return web.json_response([b.as_json() for b in self.batches.batches.values()])
 
     async def _get_config(self, _: web.Request) -> web.Response:
         return web.json_response(self.config.as_json())

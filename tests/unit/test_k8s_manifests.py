@@ -76,10 +76,13 @@ def test_its_arguments_are_those_of_submit_and_its_variables_the_charts(name: st
     assert said["wait"]
     assert said["export_to"]
     assert {"configMapRef": {"name": "rowfleet-env"}} in container["envFrom"]
-    secrets = {v["name"]: v["valueFrom"]["secretKeyRef"] for v in container["env"]}
+    secrets = {
+        v["name"]: v["valueFrom"]["secretKeyRef"] for v in container["env"] if "valueFrom" in v
+    }
     assert secrets == {
         "REDIS_PASSWORD": {"name": "rowfleet-redis", "key": "redis-password"},
         "PGPASSWORD": {"name": "rowfleet-postgresql", "key": "postgres-password"},
+        "OPENAI_API_KEY": {"name": "openai", "key": "OPENAI_API_KEY", "optional": True},
     }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from rowfleet.cells import CellError
+from rowfleet.openai_api import as_data, retry_after
 from rowfleet.recipe import Recipe
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
 from worker.analyzers import Misconfigured, Permanent, Question, Transient
-from worker.analyzers.openai import OpenAIAnalyzer, as_data, retry_after
+from worker.analyzers.openai import OpenAIAnalyzer
 
 
 @pytest.fixture(scope="module")

@@ -284,8 +284,31 @@ authenticationRef:
 {{- end }}
 {{- end }}
 
-{{/* The container of a submitter pod, without its args. */}}
+{{/* The model's API key, as a container's variable. */}}
+{{- define "rowfleet.openaiKey" -}}
+- name: OPENAI_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "rowfleet.openaiSecret" . }}
+      key: {{ ternary .Values.openai.existingSecretKey "OPENAI_API_KEY" (not (empty .Values.openai.existingSecret)) }}
+{{- end }}
+
+{{/* Ports of the model's API and of what else a pod may reach; takes the root and a list of ports. */}}
+{{- define "rowfleet.egressOutside" -}}
+{{- $ports := index . 1 }}
+{{- with include "rowfleet.openaiPort" (index . 0) }}
+{{- $ports = append $ports (int .) }}
+{{- end }}
+- ports:
+    {{- range uniq $ports }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
+
+{{/* The container of a submitter pod, without its args; takes `root`, and whether it asks the model. */}}
 {{- define "rowfleet.submitterContainer" -}}
+{{- $asksModel := .asksModel -}}
+{{- with .root -}}
 name: submitter
 image: {{ include "rowfleet.image" (list . .Values.submitter.image) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -297,6 +320,12 @@ envFrom:
   {{- end }}
 env:
   {{- include "rowfleet.serviceSecrets" . | nindent 2 }}
+  {{- if $asksModel }}
+  {{- include "rowfleet.openaiKey" . | nindent 2 }}
+        optional: true
+  - {name: ROWFLEET_MAX_RETRIES, value: {{ int .Values.worker.maxRetries | quote }}}
+  - {name: ROWFLEET_RETRY_DELAY, value: {{ .Values.worker.retryDelay | quote }}}
+  {{- end }}
   {{- with .Values.submitter.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -309,6 +338,7 @@ volumeMounts:
   - {name: recipes, mountPath: /etc/rowfleet/recipes, readOnly: true}
   {{- end }}
   {{- include "rowfleet.redisCaMount" . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "rowfleet.submitterVolumes" -}}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 
+from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Transient
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
-from worker.analyzers import AnalysisError, Answer, Misconfigured, Transient
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.
 JITTER = 0.1
 
 
-def of_answer(row: Claimed, answer: Answer, spent: Spent, latency: float) -> Outcome:
+def of_answer(row: Claimed, answer: Answer, spent: Spent, latency: float | None) -> Outcome:
     """Return the outcome of an attempt that was answered. ``latency`` is in seconds."""
     return Outcome(
         row.key, row.attempts, "done", output=answer.output, spent=spent, latency=latency
@@ -23,7 +23,7 @@ def of_failure(
     row: Claimed,
     error: AnalysisError,
     spent: Spent,
-    latency: float,
+    latency: float | None,
     *,
     max_retries: int,
     retry_delay: float,

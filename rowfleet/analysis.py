@@ -1,0 +1,91 @@
+"""A question about one row, its answer, and the ways it can fail.
+
+What is raised decides the row's fate: `Transient` is tried again later, `Permanent` fails the row,
+`Misconfigured` stops the whole batch with its sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rowfleet.cells import Cell
+from rowfleet.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a row's calls used, as the API counts it; ``calls`` are requests it answered.
+
+    Cached and cache-writing tokens are part of the prompt's, reasoning tokens of the completion's.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    #: The tier that the last answer was made on; None where the API does not say.
+    service_tier: str | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            other.service_tier or self.service_tier,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row, and what is asked about it."""
+
+    recipe: Recipe
+    model: str
+    row_number: int
+    #: The row's sent cells by the recipe's column names, in the recipe's order.
+    cells: Mapping[str, Cell]
+    #: Numbers of earlier rows of the batch with the same identity columns, in order.
+    duplicate_of: Sequence[int] = ()
+    #: Seconds the answer may take altogether.
+    time_limit: float = 540.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The output, valid against the recipe's schema, and what it used."""
+
+    output: dict[str, Any]
+    usage: Usage = field(default_factory=Usage)
+
+
+class AnalysisError(Exception):
+    """A row's question got no usable answer. ``usage`` is what was paid all the same."""
+
+    def __init__(self, reason: str, usage: Usage | None = None) -> None:
+        super().__init__(reason)
+        self.usage = usage or Usage()
+
+
+class Transient(AnalysisError):
+    """Worth another try. ``retry_after`` is the seconds the API asked for, if it did."""
+
+    def __init__(
+        self, reason: str, usage: Usage | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason, usage)
+        self.retry_after = retry_after
+
+
+class Permanent(AnalysisError):
+    """The same question would fail the same way again."""
+
+
+class Misconfigured(AnalysisError):
+    """No row of the batch can succeed until a person mends something (a key, a model's name)."""

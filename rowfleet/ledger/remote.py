@@ -1,0 +1,199 @@
+"""The record of remote batches: parts of a batch, each a file of rows with the Batch API.
+
+    open ──upload──▶ uploaded ──ask──▶ asked for ──created──▶ runs at the API ──end──▶ ended
+
+One process at a time follows a batch (`follow`). What the API is asked to make is written down
+before it is asked, and what it made after: a part that was asked for and has no remote id may be
+there, and is looked for by its token before it is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import delete as sql_delete
+
+from rowfleet.ledger import transitions
+from rowfleet.ledger.clock import in_seconds, now
+from rowfleet.ledger.models import Batch, RemoteBatch, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A remote batch as it is recorded."""
+
+    batch_id: str
+    part: int
+    token: str
+    row_count: int
+    input_file_id: str | None
+    remote_id: str | None
+    remote_status: str | None
+    asked_at: datetime | None
+    created_at: datetime
+
+
+_PART = [getattr(RemoteBatch, name) for name in Part.__slots__]
+
+
+def follow(connection: Connection, batch_id: str, *, follower: str, lease: float) -> bool:
+    """Let the process ``follower`` follow the batch for ``lease`` seconds from now.
+
+    Return False if another follows it. The same process says so again before that is over.
+    """
+    held = connection.execute(
+        update(Batch)
+        .where(
+            Batch.id == batch_id,
+            or_(
+                Batch.follower.is_(None),
+                Batch.follower == follower,
+                Batch.followed_until < now(),
+            ),
+        )
+        .values(follower=follower, followed_until=in_seconds(lease))
+    )
+    return held.rowcount == 1
+
+
+def unfollow(connection: Connection, batch_id: str, *, follower: str) -> None:
+    """Let another process follow the batch at once."""
+    connection.execute(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.follower == follower)
+        .values(follower=None, followed_until=None)
+    )
+
+
+def parts(connection: Connection, batch_id: str) -> list[Part]:
+    """Return the batch's parts that have not ended, in order."""
+    rows = connection.execute(
+        select(*_PART)
+        .where(RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None))
+        .order_by(RemoteBatch.part)
+    )
+    return [Part(*row) for row in rows]
+
+
+def get_part(connection: Connection, token: str) -> Part:
+    """Return the part with that token, which must be there."""
+    return Part(*connection.execute(select(*_PART).where(RemoteBatch.token == token)).one())
+
+
+def open_part(connection: Connection, batch_id: str, *, token: str, follower: str) -> bool:
+    """Record a new part, still without rows. Return False if ``follower`` follows no longer."""
+    # The update holds the batch: two processes can't take the same number.
+    if not connection.execute(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.follower == follower)
+        .values(follower=follower)
+    ).rowcount:
+        return False
+    last = connection.execute(
+        select(func.max(RemoteBatch.part)).where(RemoteBatch.batch_id == batch_id)
+    ).scalar_one()
+    connection.execute(
+        insert(RemoteBatch).values(
+            batch_id=batch_id, part=(last or 0) + 1, token=token, created_at=now()
+        )
+    )
+    return True
+
+
+def drop_part(connection: Connection, batch_id: str, token: str) -> None:
+    """Forget a part that the API was never asked for, or has refused; its rows wait again."""
+    dropped = connection.execute(
+        sql_delete(RemoteBatch).where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None))
+    )
+    if dropped.rowcount:
+        transitions.give_back(connection, batch_id, claim=token)
+
+
+def take(
+    connection: Connection, batch_id: str, limit: int, *, token: str, worker: str
+) -> list[tuple[int, Sequence[Any]]]:
+    """Move up to ``limit`` due rows into the part, as `transitions.take`; none if it is gone."""
+    # Holds the part, so that it can't be dropped between this and the rows.
+    held = connection.execute(
+        update(RemoteBatch).where(RemoteBatch.token == token).values(token=token)
+    )
+    if not held.rowcount:
+        return []
+    return transitions.take(connection, batch_id, limit, claim=token, worker=worker)
+
+
+def uploaded(
+    connection: Connection, token: str, *, file_id: str, rows: int, first: int, last: int
+) -> None:
+    """Record that the part's file is with the API: its id, how many rows it has and which."""
+    _set(connection, token, input_file_id=file_id, row_count=rows, first_row=first, last_row=last)
+
+
+def ask(connection: Connection, token: str, *, follower: str, again_after: float) -> bool:
+    """Record that the API is about to be asked to make the part. Return whether it may be.
+
+    It may by the batch's follower, unless it was asked less than ``again_after`` seconds ago and
+    has not been seen to make it: what was asked then may still arrive.
+    """
+    asked = connection.execute(
+        update(RemoteBatch)
+        .where(
+            RemoteBatch.token == token,
+            RemoteBatch.remote_id.is_(None),
+            or_(RemoteBatch.asked_at.is_(None), RemoteBatch.asked_at < in_seconds(-again_after)),
+            exists().where(and_(Batch.id == RemoteBatch.batch_id, Batch.follower == follower)),
+        )
+        .values(asked_at=now())
+    )
+    return asked.rowcount == 1
+
+
+def asked_within(connection: Connection, token: str, seconds: float) -> bool:
+    """Tell whether the API was asked for the part less than ``seconds`` ago."""
+    return (
+        connection.execute(
+            select(RemoteBatch.part).where(
+                RemoteBatch.token == token, RemoteBatch.asked_at >= in_seconds(-seconds)
+            )
+        ).first()
+        is not None
+    )
+
+
+def refused(connection: Connection, token: str) -> None:
+    """Record that the API has not made what it was asked for."""
+    _set(connection, token, asked_at=None)
+
+
+def created(connection: Connection, token: str, *, remote_id: str, status: str) -> None:
+    """Record what the API made."""
+    _set(connection, token, remote_id=remote_id, remote_status=status)
+
+
+def seen(connection: Connection, token: str, status: str) -> None:
+    """Record what the API says of the part."""
+    _set(connection, token, remote_status=status)
+
+
+def end(connection: Connection, token: str) -> None:
+    """Record that none of the part's rows is left."""
+    _set(connection, token, finished_at=now())
+
+
+def _set(connection: Connection, token: str, **values: object) -> None:
+    connection.execute(update(RemoteBatch).where(RemoteBatch.token == token).values(**values))
+
+
+def waiting(connection: Connection, batch_id: str) -> tuple[int, int]:
+    """Return how many pending rows are due, and how many are not due yet."""
+    due = or_(Row.due_at.is_(None), Row.due_at <= now())
+    counts = connection.execute(
+        select(func.count().filter(due), func.count().filter(~due)).where(
+            Row.batch_id == batch_id, Row.status == "pending"
+        )
+    ).one()
+    return int(counts[0]), int(counts[1])

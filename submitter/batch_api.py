@@ -1,0 +1,169 @@
+"""OpenAI's Batch API: files of requests go up, remote batches run them, files of answers come down.
+
+https://platform.openai.com/docs/guides/batch. What a request or an answer means is in
+`rowfleet.openai_api`; errors are `rowfleet.analysis`' Transient (worth another try), Permanent and
+Misconfigured (neither is, before somebody mends something).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import httpx2
+import openai
+
+from rowfleet import openai_api as wire
+from rowfleet.analysis import Misconfigured, Transient, Usage
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+#: Seconds to wait for a connection; for the next bytes of an answer; and for what a file takes.
+CONNECT_TIMEOUT, TIMEOUT, FILE_TIMEOUT = 10.0, 60.0, 600.0
+
+#: Name of the metadata that a part's token is kept under, and of those that people read.
+TOKEN, BATCH, PART = "rowfleet_token", "rowfleet_batch", "rowfleet_part"
+
+#: Remote batches looked at in one request; the API's most.
+PAGE = 100
+
+#: Seconds by which the API's clock and the ledger's may differ when a remote batch is looked for.
+CLOCK_SLACK = 3600.0
+
+#: Bytes of a file read at a time.
+CHUNK = 1 << 16
+
+
+class Unanswered(Transient):
+    """The request may have been carried out or not: its answer did not arrive."""
+
+
+class Gone(Misconfigured):
+    """The API knows no such batch or file, under this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A remote batch as the API describes it."""
+
+    id: str
+    status: str
+    output_file_id: str | None
+    error_file_id: str | None
+    #: Requests that are answered, and that failed.
+    completed: int
+    failed: int
+    #: Code and message of what is wrong with the whole batch.
+    problems: tuple[tuple[str, str], ...]
+
+
+class BatchAPI:
+    """A client for one key. Its calls block; retries are the caller's."""
+
+    def __init__(self, api_key: str, base_url: str | None, *, model: str) -> None:
+        """``base_url`` of None is OpenAI's own; ``model`` is named in errors."""
+        self._model = model
+        self._client = openai.OpenAI(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+        )
+        self._files = self._client.with_options(
+            timeout=httpx2.Timeout(FILE_TIMEOUT, connect=CONNECT_TIMEOUT)
+        )
+
+    def upload(self, name: str, content: IO[bytes]) -> str:
+        """Send a file of requests, in pieces, from its beginning. Return the API's id for it."""
+        content.seek(0)
+        with self._errors():
+            return self._files.files.create(file=(name, content), purpose="batch").id
+
+    def create(
+        self, file_id: str, endpoint: str, *, batch_id: str, part: int, token: str
+    ) -> Remote:
+        """Make a remote batch. Raises Unanswered if it may have been made nevertheless."""
+        with self._errors():
+            made = self._client.batches.create(
+                input_file_id=file_id,
+                endpoint=endpoint,  # type: ignore[arg-type]
+                completion_window="24h",
+                metadata={TOKEN: token, BATCH: batch_id, PART: str(part)},
+            )
+            return _remote(made)
+
+    def find(self, token: str, since: float) -> Remote | None:
+        """Return the remote batch with that token, made at Unix time ``since`` or later."""
+        with self._errors():
+            for batch in self._client.batches.list(limit=PAGE):  # the newest first
+                if (batch.metadata or {}).get(TOKEN) == token:
+                    return _remote(batch)
+                if batch.created_at < since - CLOCK_SLACK:
+                    break
+        return None
+
+    def retrieve(self, remote_id: str) -> Remote:
+        """Return how a remote batch is. Raises Gone if there is none."""
+        with self._errors(gone=f"the API knows no batch {remote_id} under this key"):
+            return _remote(self._client.batches.retrieve(remote_id))
+
+    def cancel(self, remote_id: str) -> None:
+        """Cancel a remote batch; what it has answered so far stays, and is paid for."""
+        with self._errors(gone=f"the API knows no batch {remote_id} under this key"):
+            try:
+                self._client.batches.cancel(remote_id)
+            except openai.ConflictError:
+                pass  # it has ended already
+            except openai.BadRequestError:
+                pass  # the same, as some say it
+
+    def download(self, file_id: str, to: IO[bytes]) -> None:
+        """Write a file's content, in pieces."""
+        gone = f"the API has no file {file_id} any more"
+        with (
+            self._errors(gone=gone),
+            self._files.files.with_streaming_response.content(file_id) as response,
+        ):
+            for piece in response.iter_bytes(CHUNK):
+                to.write(piece)
+
+    @contextmanager
+    def _errors(self, *, gone: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except openai.NotFoundError as error:
+            if gone:
+                raise Gone(f"{gone} (404): {wire.short(error)}") from None
+            raise Misconfigured(
+                f"the API has no Batch API at this address (404): {wire.short(error)}"
+            ) from None
+        except openai.APIStatusError as error:
+            failure = wire.of_status(error, Usage(), self._model)
+            if isinstance(failure, Transient) and error.status_code != 429:
+                raise Unanswered(str(failure), retry_after=failure.retry_after) from None
+            raise failure from None
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            cause = error.__cause__ or error
+            said = f"the connection to the API failed: {wire.short(cause)}"
+            if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)):
+                raise Transient(said) from None
+            raise Unanswered(said) from None
+        except openai.APIResponseValidationError as error:
+            raise Unanswered(f"the API's reply could not be read: {wire.short(error)}") from None
+
+
+def _remote(batch: Batch) -> Remote:
+    counts = batch.request_counts
+    found = (batch.errors.data if batch.errors else None) or ()
+    return Remote(
+        batch.id,
+        batch.status,
+        batch.output_file_id,
+        batch.error_file_id,
+        counts.completed if counts else 0,
+        counts.failed if counts else 0,
+        tuple((error.code or "", " ".join((error.message or "").split())) for error in found),
+    )

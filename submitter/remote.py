@@ -1,0 +1,596 @@
+"""Following a batch through the Batch API: files up, remote batches watched, answers settled.
+
+The ledger says how far each part is (`rowfleet.ledger.remote`), so that whoever follows next goes
+on from there. Nothing here is remembered that a crash may not forget.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import IO, Any, Final, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet import cells, fate, prices
+from rowfleet import openai_api as wire
+from rowfleet.analysis import (
+    AnalysisError,
+    Misconfigured,
+    Permanent,
+    Question,
+    Transient,
+    Usage,
+)
+from rowfleet.errors import InputError, ServiceError
+from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.queries import BatchRecord, Progress
+from rowfleet.ledger.remote import Part
+from rowfleet.ledger.transitions import Claimed, Outcome, Spent
+from rowfleet.recipe import Recipe
+from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
+
+log = logging.getLogger(__name__)
+
+#: What the ledger shows as the worker of a row that is with the Batch API.
+WORKER: Final = "batch-api"
+
+#: Rows taken from the ledger, and answers settled, in one transaction.
+TAKE_CHUNK, SETTLE_GROUP = 1_000, 500
+
+#: Looks at remote batches are spaced out by this factor, up to this multiple of the first pause.
+BACK_OFF, LONGEST = 1.5, 6.0
+
+#: The least seconds that a follower's claim on a batch lasts; else three looks' time.
+LEAST_LEASE = 2.0
+
+#: Seconds between looks at the ledger, to show how far the batch is.
+SHOW_INTERVAL = 1.0
+
+#: Failures in a row after which those who don't wait give up.
+PATIENCE = 5
+
+#: States in which a remote batch changes no more.
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+#: The API's word for more tokens waiting than the key may have; fewer at a time may be taken.
+TOO_MUCH_WAITS = "token_limit_exceeded"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a file may be, in rows and bytes; when to look, in seconds; how often to try."""
+
+    file_rows: int
+    file_bytes: int
+    poll: float
+    max_retries: int
+    retry_delay: float
+
+
+class _Stop(Exception):
+    """The process ends; the ledger has all that is needed to go on."""
+
+
+class Follower:
+    """Brings one batch through the Batch API. One process at a time does."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        api: BatchAPI,
+        batch_id: str,
+        limits: Limits,
+        *,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        """``say`` is told in a sentence when a remote batch is made or has ended."""
+        self.batch_id = batch_id
+        self.lease = max(LEAST_LEASE, 3 * limits.poll)
+        self._engine = engine
+        self._api = api
+        self._limits = limits
+        self._say = say
+        self._id = uuid.uuid4().hex
+        self._stopping = threading.Event()
+        self._file_rows = limits.file_rows
+        self._too_much_waits = False
+        self._moved = False
+        with reading(engine) as connection:
+            record = queries.get_batch(connection, batch_id)
+        recipe = Recipe.model_validate(record.recipe)
+        # A tier of the ordinary API; the Batch API is one of its own.
+        options = recipe.options.model_copy(update={"service_tier": None})
+        self._recipe = recipe.model_copy(update={"options": options})
+        self._model = record.model
+        self._price = None if record.price is None else prices.Price.model_validate(record.price)
+        self._columns = record.columns
+
+    # --- whose turn it is
+
+    def hold(self) -> bool:
+        """Claim the batch, or go on claiming it, for a lease. False: another process follows it."""
+        with self._engine.begin() as connection:
+            return remote.follow(connection, self.batch_id, follower=self._id, lease=self.lease)
+
+    def release(self) -> None:
+        """Let others follow the batch at once."""
+        with suppress(DBAPIError), self._engine.begin() as connection:
+            remote.unfollow(connection, self.batch_id, follower=self._id)
+
+    def stop(self) -> None:
+        """Let `run` end at the next step."""
+        self._stopping.set()
+
+    # --- the work
+
+    def run(self, *, wait: bool) -> None:
+        """Follow the batch to its end, or with ``wait`` False until all rows are with the API.
+
+        What is away is waited for; that is said once. Without ``wait`` a ServiceError is raised
+        after a while instead.
+        """
+        with suppress(_Stop):
+            pause, failures = self._limits.poll, 0
+            while True:
+                failure = self._try_round()
+                if failure is None and self._may_leave(wait=wait):
+                    return
+                moved, delay = failure is None and self._moved, pause
+                if failure is not None:
+                    failures += 1
+                    if failures == 1:
+                        log.warning("%s; waiting, no row is lost", failure)
+                    if failures >= PATIENCE and not wait:
+                        raise ServiceError(f"{failure}; the same again goes on")
+                    delay = max(pause, getattr(failure, "retry_after", None) or 0)
+                else:
+                    failures = 0
+                pause = self._limits.poll if moved else self._slower(pause)
+                if self._stopping.wait(delay):
+                    return
+
+    def _slower(self, pause: float) -> float:
+        return min(pause * BACK_OFF, self._limits.poll * LONGEST)
+
+    def _try_round(self) -> Exception | None:
+        """Do all that can be done now; return what was in the way, if it may pass."""
+        try:
+            self._moved = self._round()
+        except Transient as error:
+            return error
+        except (Misconfigured, Permanent) as error:
+            self._stop_batch(str(error))
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+            return unreachable(self._engine, error)
+        except OSError as error:
+            raise ServiceError(
+                f"a file of rows can't be written to {tempfile.gettempdir()}: {error.strerror}"
+            ) from None
+        return None
+
+    def _round(self) -> bool:
+        moved = False
+        for part in self._parts():
+            self._go_on()
+            moved |= self._take_up(part) if part.remote_id is None else self._look(part)
+        while self._may_assemble():
+            self._go_on()
+            if not self._assemble():
+                break
+            moved = True
+        with self._engine.begin() as connection:
+            transitions.finish_batch(connection, self.batch_id)
+        return moved
+
+    def _may_leave(self, *, wait: bool) -> bool:
+        status = self._record().status
+        parts = self._parts()
+        if status in ("stopped", "finished") or (status == "cancelled" and not parts):
+            return True
+        return not wait and all(part.remote_id for part in parts) and not self._may_assemble()
+
+    def cancel_remote(self) -> None:
+        """Cancel the remote batches of a batch that is cancelled. Raises as `BatchAPI` does."""
+        for part in self._parts():
+            if part.remote_id is not None:
+                with suppress(Gone):
+                    self._api.cancel(part.remote_id)
+
+    # --- files up
+
+    def _may_assemble(self) -> bool:
+        if self._record().status != "running":
+            return False
+        with reading(self._engine) as connection:
+            due, later = remote.waiting(connection, self.batch_id)
+        if self._too_much_waits and self._parts():
+            return False
+        # Retries are gathered, so that they don't trickle away in a file each.
+        return bool(due) and (not later or due >= self._file_rows)
+
+    def _assemble(self) -> bool:
+        """Send the next file of rows. Return False if there was nothing to send."""
+        token = uuid.uuid4().hex
+        with self._engine.begin() as connection:
+            if not remote.open_part(connection, self.batch_id, token=token, follower=self._id):
+                return False
+            part = remote.get_part(connection, token)
+        with tempfile.TemporaryFile(prefix="rowfleet-") as file:
+            numbers = self._write(file, token)
+            if numbers is None:
+                self._give_up(part)
+                return False
+            count, first, last = numbers
+            try:
+                file_id = self._api.upload(f"{self.batch_id}-{part.part}.jsonl", file)
+            except AnalysisError:
+                self._give_up(part)
+                raise
+        self._go_on()
+        with self._engine.begin() as connection:
+            remote.uploaded(connection, token, file_id=file_id, rows=count, first=first, last=last)
+        return self._create(replace(part, input_file_id=file_id, row_count=count))
+
+    def _write(self, file: IO[bytes], token: str) -> tuple[int, int, int] | None:
+        """Take rows until ``file`` is full. Return how many, the first and the last."""
+        size = 0
+        written: list[int] = []
+        while (left := self._file_rows - len(written)) > 0:
+            self._go_on()
+            with self._engine.begin() as connection:
+                rows = remote.take(
+                    connection, self.batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
+                )
+            for at, (number, encoded) in enumerate(rows):
+                line = wire.batch_line(self._question(number, encoded))
+                if written and size + len(line) > self._limits.file_bytes:
+                    over = [row[0] for row in rows[at:]]
+                    with self._engine.begin() as connection:
+                        transitions.give_back(connection, self.batch_id, over, claim=token)
+                    return len(written), written[0], written[-1]
+                file.write(line)
+                size += len(line)
+                written.append(number)
+            if not rows:
+                break
+        return (len(written), written[0], written[-1]) if written else None
+
+    def _question(self, number: int, encoded: Sequence[Any]) -> Question:
+        return Question(
+            recipe=self._recipe,
+            model=self._model,
+            row_number=number,
+            cells=cells.sent(self._columns, encoded),
+        )
+
+    def _take_up(self, part: Part) -> bool:
+        """Go on with a part that has no remote batch that is known of."""
+        if part.input_file_id is None:  # its file went with the process that wrote it
+            self._give_up(part)
+            return True
+        return self._create(part)
+
+    def _create(self, part: Part) -> bool:
+        """Ask for the part's remote batch, unless it is found to be there. Return whether it is."""
+        assert part.input_file_id is not None
+        made = None
+        if part.asked_at is not None:
+            made = self._api.find(part.token, part.asked_at.timestamp())
+        if made is None and self._record().status != "running":
+            with reading(self._engine) as connection:
+                if remote.asked_within(connection, part.token, self.lease):
+                    return False  # it may still appear
+            self._give_up(part)
+            return True
+        if made is None:
+            with self._engine.begin() as connection:
+                if not remote.ask(
+                    connection, part.token, follower=self._id, again_after=self.lease
+                ):
+                    return False
+            self._go_on()
+            made = self._ask(part)
+        with self._engine.begin() as connection:
+            remote.created(connection, part.token, remote_id=made.id, status=made.status)
+        self._say(f"part {part.part}: {part.row_count:,} rows are with the API as {made.id}")
+        return True
+
+    def _ask(self, part: Part) -> Remote:
+        assert part.input_file_id is not None
+        try:
+            return self._api.create(
+                part.input_file_id,
+                wire.ENDPOINTS[self._recipe.api],
+                batch_id=self.batch_id,
+                part=part.part,
+                token=part.token,
+            )
+        except Unanswered:
+            raise
+        except Transient:
+            with self._engine.begin() as connection:
+                remote.refused(connection, part.token)
+            raise
+        except AnalysisError:
+            self._give_up(part)
+            raise
+
+    def _give_up(self, part: Part) -> None:
+        """Forget a part that the API has not got; its rows wait again."""
+        with self._engine.begin() as connection:
+            remote.drop_part(connection, self.batch_id, part.token)
+
+    # --- answers down
+
+    def _look(self, part: Part) -> bool:
+        """See how a remote batch is, and settle its rows if it has ended."""
+        assert part.remote_id is not None
+        cancelled = self._record().status == "cancelled"
+        try:
+            seen = self._api.retrieve(part.remote_id)
+        except Gone:
+            if not cancelled:
+                raise
+            seen = Remote(part.remote_id, "cancelled", None, None, 0, 0, ())
+        if seen.status != part.remote_status:
+            with self._engine.begin() as connection:
+                remote.seen(connection, part.token, seen.status)
+        if seen.status in ENDED:
+            self._collect(part, seen)
+            return True
+        if cancelled and seen.status != "cancelling":
+            self._api.cancel(part.remote_id)
+        return seen.status != part.remote_status
+
+    def _collect(self, part: Part, seen: Remote) -> None:
+        reasons: list[str] = []
+        for file_id in (seen.output_file_id, seen.error_file_id):
+            if file_id:
+                reasons += self._settle_file(part, file_id)
+        with self._engine.begin() as connection:
+            cancelled = queries.get_batch(connection, self.batch_id).status == "cancelled"
+        match seen.status:
+            case "failed":
+                self._give_all_back(part)
+                reasons += self._why_failed(part, seen)
+            case "cancelled":
+                self._give_all_back(part)
+                if not cancelled:
+                    reasons.append(f"its remote batch {seen.id} was cancelled at the API")
+            case "expired":
+                self._settle_rest(part, "not answered within 24 hours by the Batch API")
+            case _:
+                self._settle_rest(part, "the Batch API's files have no answer for this row")
+        with self._engine.begin() as connection:
+            remote.end(connection, part.token)
+        self._too_much_waits = self._too_much_waits and seen.status == "failed"
+        self._say(
+            f"part {part.part}: {seen.status}, "
+            f"{seen.completed:,} of {part.row_count:,} rows are answered"
+        )
+        if reasons:
+            self._stop_batch(reasons[0])
+
+    def _settle_file(self, part: Part, file_id: str) -> list[str]:
+        """Settle the rows in a file of answers or errors. Return why the batch must stop, if so."""
+        reasons: list[str] = []
+        with tempfile.TemporaryFile(prefix="rowfleet-") as file:
+            try:
+                self._api.download(file_id, file)
+            except Gone:
+                if self._record().status != "cancelled":
+                    raise
+                return reasons
+            file.seek(0)
+            for lines in _grouped(file, SETTLE_GROUP):
+                self._go_on()
+                said = [wire.read_batch_line(line) for line in lines]
+                results = {one.row_number: one for one in said if one and not one.was_not_made}
+                with self._engine.begin() as connection:
+                    rows = transitions.held(
+                        connection, self.batch_id, list(results), claim=part.token
+                    )
+                    outcomes = [
+                        self._outcome(row, before, results[number], reasons)
+                        for number, (row, before) in rows.items()
+                    ]
+                    transitions.settle(connection, outcomes, holder=part.token)
+        return reasons
+
+    def _outcome(
+        self, row: Claimed, before: str | None, result: wire.BatchResult, reasons: list[str]
+    ) -> Outcome:
+        try:
+            answer = result.answer(self._recipe, self._model)
+        except AnalysisError as error:
+            if isinstance(error, Misconfigured):
+                reasons.append(str(error))
+            return self._failure(row, _second_of_its_kind(error, before))
+        return fate.of_answer(row, answer, self._spent(answer.usage), None)
+
+    def _failure(self, row: Claimed, error: AnalysisError) -> Outcome:
+        return fate.of_failure(
+            row,
+            error,
+            self._spent(error.usage),
+            None,
+            max_retries=self._limits.max_retries,
+            retry_delay=self._limits.retry_delay,
+        )
+
+    def _settle_rest(self, part: Part, reason: str) -> None:
+        """Let rows that got no answer be tried again, as after any transient error."""
+        while True:
+            self._go_on()
+            with self._engine.begin() as connection:
+                numbers = transitions.held_numbers(
+                    connection, self.batch_id, SETTLE_GROUP, claim=part.token
+                )
+                rows = transitions.held(connection, self.batch_id, numbers, claim=part.token)
+                outcomes = [self._failure(row, Transient(reason)) for row, _ in rows.values()]
+                transitions.settle(connection, outcomes, holder=part.token)
+            if not numbers:
+                return
+
+    def _give_all_back(self, part: Part) -> None:
+        with self._engine.begin() as connection:
+            transitions.give_back(connection, self.batch_id, claim=part.token)
+
+    def _why_failed(self, part: Part, seen: Remote) -> list[str]:
+        """Return why the batch must stop after the API refused a whole file, if it must."""
+        code, message = next(iter(seen.problems), ("", "it does not say why"))
+        if code != TOO_MUCH_WAITS:
+            return [f"the API refused the file of part {part.part}: {message} ({code or seen.id})"]
+        if len(self._parts()) > 1:  # one more than this one: wait for its end
+            self._too_much_waits = True
+            return []
+        if part.row_count <= 1:
+            return [f"the API takes not even one row at a time: {message}"]
+        self._file_rows = max(1, part.row_count // 2)
+        log.warning("%s; sending %d rows at a time", message, self._file_rows)
+        return []
+
+    def _spent(self, usage: Usage) -> Spent:
+        if not usage.calls:
+            return Spent()
+        cost = prices.dollars(
+            self._model,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            completion_tokens=usage.completion_tokens,
+            processing="batch",
+            price=self._price,
+        )
+        return Spent(
+            calls=usage.calls,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost_usd=cost,
+        )
+
+    # --- odds and ends
+
+    def _record(self) -> BatchRecord:
+        with reading(self._engine) as connection:
+            return queries.get_batch(connection, self.batch_id)
+
+    def _parts(self) -> list[Part]:
+        with reading(self._engine) as connection:
+            return remote.parts(connection, self.batch_id)
+
+    def _stop_batch(self, reason: str) -> None:
+        with self._engine.begin() as connection:
+            stopped = transitions.stop(connection, self.batch_id, reason)
+        if not stopped and self._record().status == "cancelled":
+            raise InputError(
+                f"batch {self.batch_id} is cancelled, its remote batches not: {reason}"
+            )
+
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise _Stop
+
+
+def follow(
+    engine: Engine,
+    follower: Follower,
+    *,
+    wait: bool,
+    show: Callable[[Progress], None],
+) -> Progress:
+    """Follow the batch and show how far it is; return that at the end, or as soon as may be.
+
+    If another process follows it, wait for that one, or with ``wait`` False leave it to it.
+    """
+    if not _held(follower, engine):
+        log.warning(
+            "another process follows batch %s, or did until just now; waiting", follower.batch_id
+        )
+        give_up = time.monotonic() + follower.lease + 2 * SHOW_INTERVAL
+        while not _held(follower, engine):
+            if not wait and time.monotonic() > give_up:
+                return _progress(engine, follower.batch_id)
+            time.sleep(SHOW_INTERVAL)
+    done: Future[None] = Future()
+    thread = threading.Thread(target=_into, args=(done, follower, wait), daemon=True)
+    thread.start()
+    try:
+        _accompany(engine, follower, done, show)
+    finally:
+        follower.stop()
+        thread.join(timeout=2)
+        # Else a request may be on its way: nobody should look for what it makes before it arrives.
+        if not thread.is_alive():
+            follower.release()
+    done.result()
+    progress = _progress(engine, follower.batch_id)
+    show(progress)
+    return progress
+
+
+def _into(done: Future[None], follower: Follower, wait: bool) -> None:
+    try:
+        follower.run(wait=wait)
+    except BaseException as error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
+def _accompany(
+    engine: Engine, follower: Follower, done: Future[None], show: Callable[[Progress], None]
+) -> None:
+    """Renew the claim and show progress until the follower is done; what is away comes back."""
+    while not wait_for([done], timeout=min(SHOW_INTERVAL, follower.lease / 4)).done:
+        try:
+            if not follower.hold():
+                raise ServiceError(f"another process has taken over batch {follower.batch_id}")
+            show(_progress(engine, follower.batch_id))
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+
+
+def _held(follower: Follower, engine: Engine) -> bool:
+    try:
+        return follower.hold()
+    except DBAPIError as error:
+        raise unreachable(engine, error) from None
+
+
+def _progress(engine: Engine, batch_id: str) -> Progress:
+    with reading(engine) as connection:
+        return queries.progress(connection, batch_id)
+
+
+def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisError:
+    """Return ``error``, final if it is the second answer in a row that is not valid."""
+    said = str(error)
+    if said.startswith(wire.INVALID) and (before or "").startswith(wire.INVALID):
+        return Permanent(said.replace(wire.INVALID, f"{wire.INVALID}, twice", 1), error.usage)
+    return error
+
+
+def _grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
