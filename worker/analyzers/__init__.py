@@ -1,8 +1,8 @@
 """Analyzers answer the question about one row. `openai` asks a model, `rules` computes.
 
 An analyzer is an object with `name` and `answer(question) -> Answer`. What it raises decides
-the row's fate: `Transient` is tried again later, `Permanent` fails the row, `Misconfigured` stops
-the whole batch with its sentence.
+the row's fate: `Transient` is tried again later, `Postponed` too but without that counting,
+`Permanent` fails the row, `Misconfigured` stops the whole batch with its sentence.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from rowfleet.cells import Cell
 from rowfleet.recipe import Recipe
+from worker.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Question:
     duplicate_of: Sequence[int] = ()
     #: Seconds the answer may take altogether.
     time_limit: float = 540.0
+    #: Stands still while the question waits for its turn at the API.
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,14 @@ class Transient(AnalysisError):
     ) -> None:
         super().__init__(reason, usage)
         self.retry_after = retry_after
+
+
+class Postponed(AnalysisError):
+    """Not the row's fault, and no try: it goes on in ``delay`` seconds, here or elsewhere."""
+
+    def __init__(self, reason: str, usage: Usage | None = None, delay: float = 0) -> None:
+        super().__init__(reason, usage)
+        self.delay = delay
 
 
 class Permanent(AnalysisError):

@@ -13,16 +13,26 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
 
 from rowfleet.cells import Cell, plain
+from rowfleet.queue import LONGEST_WAIT
 from rowfleet.recipe import Recipe
-from worker.analyzers import Answer, Misconfigured, Permanent, Question, Transient, Usage
+from worker.analyzers import (
+    Answer,
+    Misconfigured,
+    Permanent,
+    Postponed,
+    Question,
+    Transient,
+    Usage,
+)
+from worker.analyzers.allowance import retry_after
+from worker.limiter import Limiter, Turn
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -33,6 +43,9 @@ CONNECT_TIMEOUT = 10.0
 
 #: Times a row is asked again, at once, when its answer is not valid.
 RE_ASKS = 1
+
+#: Times a row waits and asks again, in its slot, after a 429; then it goes back to the ledger.
+REFUSALS = 5
 
 #: Characters of an invalid answer shown to a person, and back to the model.
 EXCERPT = 200
@@ -50,10 +63,16 @@ class OpenAIAnalyzer:
 
     name = "openai"
 
-    def __init__(self, api_key: str | None, base_url: str | None = None) -> None:
-        """``base_url`` of None is OpenAI's own."""
+    def __init__(
+        self,
+        api_key: str | None,
+        base_url: str | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        """``base_url`` of None is OpenAI's own. Without ``limiter`` it heeds no one's limits."""
         self._api_key = api_key
         self._base_url = base_url
+        self._limiter = limiter or Limiter()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: openai.AsyncOpenAI | None = None
@@ -88,45 +107,122 @@ class OpenAIAnalyzer:
     async def _answer(self, question: Question) -> Answer:
         used = Usage()
         messages = _messages(question)
-        deadline = time.monotonic() + question.time_limit
-        try:
-            async with asyncio.timeout(question.time_limit):
-                for asked in range(RE_ASKS + 1):
-                    text, usage = await self._ask(question, messages, deadline, used)
-                    used += usage
-                    output, problem = _parse(text, question.recipe)
-                    if output is not None:
-                        return Answer(output, used)
-                    if asked < RE_ASKS:
-                        messages = [*messages, *_re_ask(text, problem)]
-        except TimeoutError:
-            raise Transient(f"no answer within {question.time_limit:g} s", used) from None
+        wait = _Patience()
+        for asked in range(RE_ASKS + 1):
+            text, usage = await self._ask(question, messages, used, wait)
+            used += usage
+            output, problem = _parse(text, question.recipe)
+            if output is not None:
+                return Answer(output, used)
+            if asked < RE_ASKS:
+                messages = [*messages, *_re_ask(text, problem)]
         raise Permanent(f"the answer was not valid, twice: {problem}", used)
 
     async def _ask(
-        self, question: Question, messages: list[Any], deadline: float, used: Usage
+        self, question: Question, messages: list[Any], used: Usage, wait: _Patience
     ) -> tuple[str, Usage]:
-        assert self._client is not None
-        timeout = httpx2.Timeout(max(0.1, deadline - time.monotonic()), connect=CONNECT_TIMEOUT)
+        """Ask once, when it is the question's turn; a 429 takes it back to the line."""
+        request = _request(question, messages)
+        refusals = 0
+        while True:
+            turn = await self._turn(question, request, used, wait, again=refusals > 0)
+            try:
+                return await self._call(question, request, turn, used)
+            except openai.RateLimitError as error:
+                failure = _of_status(error, used, question.model)
+                if not isinstance(failure, Transient):
+                    raise failure from None
+                refusals += 1
+                pause = self._limiter.refused(turn, error.response.headers)
+                if refusals > REFUSALS or pause > wait.left():
+                    raise Postponed(str(failure), used, pause) from None
+
+    async def _turn(
+        self,
+        question: Question,
+        request: dict[str, Any],
+        used: Usage,
+        wait: _Patience,
+        *,
+        again: bool,
+    ) -> Turn:
+        options = question.recipe.options
+        began = time.monotonic()
+        question.clock.pause()
         try:
-            if question.recipe.api == "responses":
-                response = await self._client.responses.create(
-                    **_responses_request(question, messages), timeout=timeout
-                )
-                return _of_response(response, used)
-            completion = await self._client.chat.completions.create(
-                **_chat_request(question, messages), timeout=timeout
+            return await self._limiter.turn(
+                question.model,
+                _size(request),
+                options.max_completion_tokens,
+                longest=wait.left(),
+                again=again,
+                is_called_off=lambda: question.clock.is_called_off,
             )
-            return _of_completion(completion, used)
+        except Postponed as postponed:
+            raise Postponed(str(postponed), used, postponed.delay) from None
+        finally:
+            question.clock.resume()
+            wait.spent += time.monotonic() - began
+
+    async def _call(
+        self, question: Question, request: dict[str, Any], turn: Turn, used: Usage
+    ) -> tuple[str, Usage]:
+        began = time.monotonic()
+        left = max(0.1, question.time_limit - question.clock.seconds())
+        try:
+            async with asyncio.timeout(left):
+                headers, reply = await self._send(question.recipe.api, request, left)
+        except openai.RateLimitError:
+            raise
         except openai.APIStatusError as error:
             raise _of_status(error, used, question.model) from None
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, TimeoutError):
             raise Transient(f"no answer within {question.time_limit:g} s", used) from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             raise Transient(f"the connection failed: {_short(cause)}", used) from None
         except (openai.APIResponseValidationError, ValueError) as error:
             raise Transient(f"the API's reply could not be read: {_short(error)}", used) from None
+        if question.recipe.api == "responses":
+            usage = _usage_of_response(reply)
+            self._limiter.answered(turn, usage, time.monotonic() - began, headers)
+            return _text_of_response(reply, used + usage), usage
+        usage = _usage_of_completion(reply)
+        self._limiter.answered(turn, usage, time.monotonic() - began, headers)
+        return _text_of_completion(reply, used + usage), usage
+
+    async def _send(self, api: str, request: dict[str, Any], seconds: float) -> tuple[Any, Any]:
+        """Return the headers and the parsed body of the answer."""
+        assert self._client is not None
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT)
+        create = (
+            self._client.responses.with_raw_response.create
+            if api == "responses"
+            else self._client.chat.completions.with_raw_response.create
+        )
+        raw = await create(**request, timeout=timeout)
+        return raw.headers, raw.parse()
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long a row waits in its slot, all its turns together."""
+
+    spent: float = 0.0
+
+    def left(self) -> float:
+        return max(0.0, LONGEST_WAIT - self.spent)
+
+
+def _request(question: Question, messages: list[Any]) -> dict[str, Any]:
+    if question.recipe.api == "responses":
+        return _responses_request(question, messages)
+    return _chat_request(question, messages)
+
+
+def _size(request: dict[str, Any]) -> int:
+    """Return the bytes of what the API counts the tokens of, and a little more."""
+    return len(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _messages(question: Question) -> list[dict[str, str]]:
@@ -202,54 +298,60 @@ def _parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     return (output, "") if problem is None else (None, problem)
 
 
-def _of_completion(completion: ChatCompletion, used: Usage) -> tuple[str, Usage]:
-    usage = Usage(calls=1, service_tier=completion.service_tier)
-    if completion.usage:
-        prompt = completion.usage.prompt_tokens_details
-        details = completion.usage.completion_tokens_details
-        usage = Usage(
-            calls=1,
-            prompt_tokens=completion.usage.prompt_tokens or 0,
-            cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
-            completion_tokens=completion.usage.completion_tokens or 0,
-            reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
-            cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
-            service_tier=completion.service_tier,
-        )
+def _usage_of_completion(completion: ChatCompletion) -> Usage:
+    if not completion.usage:
+        return Usage(calls=1, service_tier=completion.service_tier)
+    prompt = completion.usage.prompt_tokens_details
+    details = completion.usage.completion_tokens_details
+    return Usage(
+        calls=1,
+        prompt_tokens=completion.usage.prompt_tokens or 0,
+        cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
+        completion_tokens=completion.usage.completion_tokens or 0,
+        reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
+        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
+        service_tier=completion.service_tier,
+    )
+
+
+def _text_of_completion(completion: ChatCompletion, used: Usage) -> str:
     if not completion.choices:
-        return "", usage
+        return ""
     choice = completion.choices[0]
     if choice.message.refusal:
-        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used + usage)
+        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used)
     if choice.finish_reason == "content_filter":
-        raise Permanent("the answer was withheld by the content filter", used + usage)
+        raise Permanent("the answer was withheld by the content filter", used)
     if choice.finish_reason == "length":
-        raise Permanent(_CUT_OFF, used + usage)
-    return choice.message.content or "", usage
+        raise Permanent(_CUT_OFF, used)
+    return choice.message.content or ""
 
 
-def _of_response(response: Response, used: Usage) -> tuple[str, Usage]:
-    usage = Usage(calls=1, service_tier=response.service_tier)
-    if response.usage:
-        usage = Usage(
-            calls=1,
-            prompt_tokens=response.usage.input_tokens or 0,
-            cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
-            completion_tokens=response.usage.output_tokens or 0,
-            reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
-            cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
-            or 0,
-            service_tier=response.service_tier,
-        )
+def _usage_of_response(response: Response) -> Usage:
+    if not response.usage:
+        return Usage(calls=1, service_tier=response.service_tier)
+    return Usage(
+        calls=1,
+        prompt_tokens=response.usage.input_tokens or 0,
+        cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
+        completion_tokens=response.usage.output_tokens or 0,
+        reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
+        cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
+        or 0,
+        service_tier=response.service_tier,
+    )
+
+
+def _text_of_response(response: Response, used: Usage) -> str:
     if response.status == "incomplete" and response.incomplete_details:
         if response.incomplete_details.reason == "content_filter":
-            raise Permanent("the answer was withheld by the content filter", used + usage)
-        raise Permanent(_CUT_OFF, used + usage)
+            raise Permanent("the answer was withheld by the content filter", used)
+        raise Permanent(_CUT_OFF, used)
     for item in response.output:
         for part in item.content if item.type == "message" else ():
             if part.type == "refusal":
-                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used + usage)
-    return response.output_text, usage
+                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used)
+    return response.output_text
 
 
 _CUT_OFF = "the answer was cut off; raise max_completion_tokens in the recipe's options"
@@ -271,32 +373,14 @@ def _of_status(
             )
         case 429 if error.code == "insufficient_quota":
             return Misconfigured("the API key's quota is used up (429): " + said, used)
+        case 429 if "too large" in said:  # for the limit of a whole minute: no waiting helps
+            return Permanent(f"the API refused the request (429): {said}", used)
         case 408 | 409 | 429:
             pass
         case status if status < 500:
             return Permanent(f"the API refused the request ({status}): {said}", used)
     reason = f"the API answered {error.status_code}: {said}"
     return Transient(reason, used, retry_after(error.response.headers))
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After` (or `retry-after-ms`) asks for, None without one.
-
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        pass
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _short(error: BaseException) -> str:
