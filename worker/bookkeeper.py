@@ -256,9 +256,10 @@ class Bookkeeper:
 
     def _call_off(self, connection: Connection) -> None:
         """Let rows of batches that have ended go, if they still wait for their turn."""
-        live = queries.active_of(connection, {batch_id for batch_id, _ in self._running})
+        batch_ids = {batch_id for batch_id, _ in self._running}
+        over = queries.called_off(connection, batch_ids) if batch_ids else set()
         for (batch_id, _), (_, clock) in self._running.items():
-            if batch_id not in live:
+            if batch_id in over:
                 clock.is_called_off = True
 
     def _postpone_last_tries(self, connection: Connection, claimed: dict[Key, Claimed]) -> set[Key]:

@@ -190,10 +190,13 @@ def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: flo
     return (min(known) - clock).total_seconds() if known else None
 
 
-def active_of(connection: Connection, batch_ids: Collection[str]) -> set[str]:
-    """Return those of the batches whose rows are to be run."""
+def called_off(connection: Connection, batch_ids: Collection[str]) -> set[str]:
+    """Return those of the batches whose rows need not begin any more.
+
+    Rows of a batch whose budget is spent are none: what was claimed is paid for.
+    """
     rows = connection.execute(
-        select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("loading", "running")))
+        select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("stopped", "cancelled")))
     )
     return set(rows.scalars())
 

@@ -130,7 +130,8 @@ class OpenAIAnalyzer:
                 return await self._call(question, request, turn, used)
             except openai.RateLimitError as error:
                 failure = _of_status(error, used, question.model)
-                if not isinstance(failure, Transient):
+                # The flex tier has nothing free for this call; a limit of ours is not what is hit.
+                if not isinstance(failure, Transient) or error.code == "resource_unavailable":
                     raise failure from None
                 refusals += 1
                 pause = self._limiter.refused(turn, error.response.headers)
