@@ -1,7 +1,7 @@
 """A question about one row, its answer, and the ways it can fail.
 
-What is raised decides the row's fate: `Transient` is tried again later, `Permanent` fails the row,
-`Misconfigured` stops the whole batch with its sentence.
+What is raised decides the row's fate: `Transient` is tried again later, `Postponed` too but without
+that counting, `Permanent` fails the row, `Misconfigured` stops the whole batch with its sentence.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from rowfleet.cells import Cell
 from rowfleet.recipe import Recipe
+from rowfleet.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Question:
     duplicate_of: Sequence[int] = ()
     #: Seconds the answer may take altogether.
     time_limit: float = 540.0
+    #: Stands still while the question waits for its turn at the API.
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,14 @@ class Transient(AnalysisError):
     ) -> None:
         super().__init__(reason, usage)
         self.retry_after = retry_after
+
+
+class Postponed(AnalysisError):
+    """Not the row's fault, and no try: it goes on in ``delay`` seconds, here or elsewhere."""
+
+    def __init__(self, reason: str, usage: Usage | None = None, delay: float = 0) -> None:
+        super().__init__(reason, usage)
+        self.delay = delay
 
 
 class Permanent(AnalysisError):

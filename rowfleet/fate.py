@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Transient
+from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
@@ -31,9 +31,20 @@ def of_failure(
     """Return the outcome of an attempt that was not answered.
 
     A transient error is tried again ``max_retries`` times, after the seconds the API asked for or
-    else ``retry_delay``. A misconfigured batch gets its row back without that counting.
+    else ``retry_delay``. A misconfigured batch gets its row back without that counting, and so
+    does one whose row only waited.
     """
     reason = str(error)
+    if isinstance(error, Postponed):
+        return Outcome(
+            row.key,
+            row.attempts,
+            "pending",
+            delay=error.delay,
+            counts=False,
+            begun=spent.calls > 0,
+            spent=spent,
+        )
     if isinstance(error, Misconfigured):
         return Outcome(
             row.key,

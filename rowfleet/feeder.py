@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import reading
+from rowfleet.limits import Cap
 from rowfleet.queue import INSERT_MOST, Queue
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,24 @@ FEED_CHUNK = 1_000
 class Feeder:
     """Keeps one queue fed from the ledger. One per process."""
 
-    def __init__(self, engine: Engine, queue: Queue, *, window: int, redelivery: float) -> None:
-        """``redelivery``: seconds until a dead worker's message is delivered again."""
+    def __init__(
+        self,
+        engine: Engine,
+        queue: Queue,
+        *,
+        window: int,
+        redelivery: float,
+        cap: Cap | None = None,
+    ) -> None:
+        """``redelivery``: seconds until a dead worker's message is delivered again.
+
+        ``cap`` is renewed before each feeding: pods are started for what is on the queue.
+        """
         self._engine = engine
         self._queue = queue
         self._window = window
         self._redelivery = redelivery
+        self._cap = cap
         self._id = uuid.uuid4().hex
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
 
@@ -87,6 +100,8 @@ class Feeder:
 
         Urgent batches have a list and a window of their own.
         """
+        if self._cap is not None:
+            self._cap.write()
         with reading(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
         fed = 0

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from rowfleet.allowance import retry_after
 from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
 from rowfleet.cells import Cell, plain
 from rowfleet.recipe import Recipe
@@ -111,56 +110,64 @@ def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     return (output, "") if problem is None else (None, problem)
 
 
-def of_completion(completion: ChatCompletion, used: Usage) -> tuple[str, Usage]:
-    """Return the answer's text and usage. Raises Permanent, ``used`` added, if there is none."""
-    usage = Usage(calls=1, service_tier=completion.service_tier)
-    if completion.usage:
-        prompt = completion.usage.prompt_tokens_details
-        details = completion.usage.completion_tokens_details
-        usage = Usage(
-            calls=1,
-            prompt_tokens=completion.usage.prompt_tokens or 0,
-            cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
-            completion_tokens=completion.usage.completion_tokens or 0,
-            reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
-            cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
-            service_tier=completion.service_tier,
-        )
+def usage_of_completion(completion: ChatCompletion) -> Usage:
+    """Return what a completion used."""
+    if not completion.usage:
+        return Usage(calls=1, service_tier=completion.service_tier)
+    prompt = completion.usage.prompt_tokens_details
+    details = completion.usage.completion_tokens_details
+    return Usage(
+        calls=1,
+        prompt_tokens=completion.usage.prompt_tokens or 0,
+        cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
+        completion_tokens=completion.usage.completion_tokens or 0,
+        reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
+        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
+        service_tier=completion.service_tier,
+    )
+
+
+def text_of_completion(completion: ChatCompletion, used: Usage) -> str:
+    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
     if not completion.choices:
-        return "", usage
+        return ""
     choice = completion.choices[0]
     if choice.message.refusal:
-        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used + usage)
+        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used)
     if choice.finish_reason == "content_filter":
-        raise Permanent("the answer was withheld by the content filter", used + usage)
+        raise Permanent("the answer was withheld by the content filter", used)
     if choice.finish_reason == "length":
-        raise Permanent(_CUT_OFF, used + usage)
-    return choice.message.content or "", usage
+        raise Permanent(_CUT_OFF, used)
+    return choice.message.content or ""
 
 
-def of_response(response: Response, used: Usage) -> tuple[str, Usage]:
-    """Return the answer's text and usage. Raises Permanent, ``used`` added, if there is none."""
-    usage = Usage(calls=1, service_tier=response.service_tier)
-    if response.usage:
-        usage = Usage(
-            calls=1,
-            prompt_tokens=response.usage.input_tokens or 0,
-            cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
-            completion_tokens=response.usage.output_tokens or 0,
-            reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
-            cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
-            or 0,
-            service_tier=response.service_tier,
-        )
+def usage_of_response(response: Response) -> Usage:
+    """Return what a response used."""
+    if not response.usage:
+        return Usage(calls=1, service_tier=response.service_tier)
+    return Usage(
+        calls=1,
+        prompt_tokens=response.usage.input_tokens or 0,
+        cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
+        completion_tokens=response.usage.output_tokens or 0,
+        reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
+        cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
+        or 0,
+        service_tier=response.service_tier,
+    )
+
+
+def text_of_response(response: Response, used: Usage) -> str:
+    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
     if response.status == "incomplete" and response.incomplete_details:
         if response.incomplete_details.reason == "content_filter":
-            raise Permanent("the answer was withheld by the content filter", used + usage)
-        raise Permanent(_CUT_OFF, used + usage)
+            raise Permanent("the answer was withheld by the content filter", used)
+        raise Permanent(_CUT_OFF, used)
     for item in response.output:
         for part in item.content if item.type == "message" else ():
             if part.type == "refusal":
-                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used + usage)
-    return response.output_text, usage
+                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used)
+    return response.output_text
 
 
 _CUT_OFF = "the answer was cut off; raise max_completion_tokens in the recipe's options"
@@ -197,31 +204,13 @@ def of_code(
             )
         case 429 if code == "insufficient_quota":
             return Misconfigured("the API key's quota is used up (429): " + said, used)
+        case 429 if "too large" in said:  # for the limit of a whole minute: no waiting helps
+            return Permanent(f"the API refused the request (429): {said}", used)
         case 408 | 409 | 429:
             pass
         case _ if status < 500:
             return Permanent(f"the API refused the request ({status}): {said}", used)
     return Transient(f"the API answered {status}: {said}", used, after)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After` (or `retry-after-ms`) asks for, None without one.
-
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        pass
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 #: How the error of a row begins whose answer the Batch API gave and that did not fit the schema.
@@ -307,10 +296,14 @@ def _of_body(body: dict[str, Any], api: str) -> tuple[str, Usage]:
     if api == "responses":
         from openai.types.responses import Response
 
-        return of_response(Response.construct(**body), Usage())
+        response = Response.construct(**body)
+        usage = usage_of_response(response)
+        return text_of_response(response, usage), usage
     from openai.types.chat import ChatCompletion
 
-    return of_completion(ChatCompletion.construct(**body), Usage())
+    completion = ChatCompletion.construct(**body)
+    usage = usage_of_completion(completion)
+    return text_of_completion(completion, usage), usage
 
 
 def _one_line(text: object) -> str:

@@ -38,8 +38,14 @@ PUSH_CHUNK = 1_000
 #: Most messages that go between others at once: one command, some ten milliseconds of Redis' time.
 INSERT_MOST = 10_000
 
+#: Behind the queue's name: the list whose length caps the fleet, and the hash of its models' lanes.
+CAP, LANES = ".cap", ".lanes"
+
 #: Seconds to wait for Redis to answer a connect or a command.
 SOCKET_TIMEOUT = 10
+
+#: Seconds that a row may wait in a slot for its turn at the API; then it goes back to the ledger.
+LONGEST_WAIT = 300
 
 #: Seconds between looks for messages whose worker fell silent.
 RESTORE_INTERVAL = 5
@@ -78,8 +84,9 @@ def celery_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         # The row's fate is in the ledger; Celery's limits end a prefork child that is stuck.
-        task_time_limit=settings.time_limit,
-        task_soft_time_limit=settings.soft_time_limit,
+        # They know nothing of waiting for a turn, which is not to use a row's time up.
+        task_time_limit=settings.time_limit + LONGEST_WAIT,
+        task_soft_time_limit=settings.soft_time_limit + LONGEST_WAIT,
         worker_concurrency=settings.concurrency(),
         worker_pool=settings.pool,
         worker_max_tasks_per_child=100,
@@ -236,6 +243,30 @@ class Queue:
                 if seconds > 0:
                     pipe.rpush(asleep, 1)
                     pipe.pexpire(asleep, math.ceil(seconds * 1000))
+            pipe.execute()
+
+    def lane(self, model: str) -> dict[str, float]:
+        """Return what is known of the limits of ``model``, as `limits.lua` names it."""
+        with self._reported():
+            name = cast("bytes | None", self._redis.hget(self._key(LANES), model))
+            known = cast("dict[bytes, bytes]", self._redis.hgetall(name)) if name else {}
+        return {field.decode(): float(value) for field, value in known.items()}
+
+    def set_cap(self, size: int | None, seconds: int) -> None:
+        """Let the autoscaler run pods for ``size`` calls at most, for ``seconds``; None lifts that.
+
+        The list's length is the cap: KEDA's Redis scaler reads nothing but sizes.
+        """
+        key = self._key(CAP)
+        with self._reported():
+            if size is not None and self._redis.llen(key) == size:
+                self._redis.expire(key, seconds)
+                return
+            pipe: Any = self._redis.pipeline(transaction=True)  # never seen half made
+            pipe.delete(key)
+            if size is not None:
+                pipe.rpush(key, *[b""] * size)
+                pipe.expire(key, seconds)
             pipe.execute()
 
     @contextmanager

@@ -58,6 +58,10 @@ class Settings(BaseModel):
     #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
     slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     pool: Pool = "threads"
+    #: Limits of the API for each model, over the whole fleet; None goes by what the API says of
+    #: itself, 0 is no limit.
+    requests_per_minute: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    tokens_per_minute: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     #: How often a row is tried again after a transient error.
     max_retries: int = Field(default=3, ge=0, le=100)
     #: Seconds between tries, unless the API asks for another time with Retry-After.

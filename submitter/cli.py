@@ -31,6 +31,7 @@ from rowfleet.ledger import engine as ledgers
 from rowfleet.ledger import queries, remote, transitions
 from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
+from rowfleet.limits import Cap, PerMinute
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
@@ -286,7 +287,8 @@ def _feeder(engine: Engine, settings: Settings, *, redelivery: float | None = No
     queue.check()
     if redelivery is None:
         redelivery = settings.visibility_timeout
-    return Feeder(engine, queue, window=settings.window, redelivery=redelivery)
+    cap = Cap(engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute))
+    return Feeder(engine, queue, window=settings.window, redelivery=redelivery, cap=cap)
 
 
 def _check_export(out: storage.Location, source: storage.Location | None = None) -> None:

@@ -30,6 +30,7 @@ from rowfleet.ledger.queries import BatchRecord
 from rowfleet.ledger.transitions import Claimed, Key, Outcome
 from rowfleet.prices import Price
 from rowfleet.recipe import Recipe
+from rowfleet.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Assignment:
     row: Claimed
     batch: BatchInfo
     duplicate_of: Sequence[int]
+    #: What its time limit is measured by; whoever runs the row stops it while that waits.
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Bookkeeper:
         self._is_ending = is_ending
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._batches: dict[str, BatchInfo] = {}
-        self._running: dict[Key, tuple[int, float]] = {}
+        self._running: dict[Key, tuple[int, Stopwatch]] = {}
         self._stuck: set[Key] = set()
         self._last_try: Key | None = None
         self._reached_at = time.monotonic()
@@ -219,6 +222,7 @@ class Bookkeeper:
             transitions.renew(
                 connection, list(self._running), holder=self.holder, lease=self._lease
             )
+            self._call_off(connection)
         outcomes = [r.what for r in group if r.kind == "settle"] + overdue
         settled = transitions.settle(connection, outcomes, holder=self.holder)
         for request in group:
@@ -249,6 +253,14 @@ class Bookkeeper:
                 case _:
                     results.append(None)
         return results
+
+    def _call_off(self, connection: Connection) -> None:
+        """Let rows of batches that have ended go, if they still wait for their turn."""
+        batch_ids = {batch_id for batch_id, _ in self._running}
+        over = queries.called_off(connection, batch_ids) if batch_ids else set()
+        for (batch_id, _), (_, clock) in self._running.items():
+            if batch_id in over:
+                clock.is_called_off = True
 
     def _postpone_last_tries(self, connection: Connection, claimed: dict[Key, Claimed]) -> set[Key]:
         """Take all rows out of ``claimed`` that have one try left, but for one in this process.
@@ -285,7 +297,7 @@ class Bookkeeper:
             self._renew_at = now + self._lease / 4
         for request, result in zip(group, results, strict=True):
             if isinstance(result, Assignment):
-                self._running[result.row.key] = (result.row.attempts, now)
+                self._running[result.row.key] = (result.row.attempts, result.clock)
                 if result.row.has_one_try_left:
                     self._last_try = result.row.key
             elif request.kind == "settle":
@@ -295,17 +307,16 @@ class Bookkeeper:
             request.future.set_result(result)
 
     def _overdue(self) -> list[Outcome]:
-        now = time.monotonic()
         return [
             Outcome(
                 key,
                 attempts,
                 "failed",  # tried again, it would cost one worker after the other its slot
                 error=f"over the hard time limit of {self._time_limit:g} s",
-                latency=now - started,
+                latency=seconds,
             )
-            for key, (attempts, started) in self._running.items()
-            if now - started > self._time_limit
+            for key, (attempts, clock) in self._running.items()
+            if (seconds := clock.seconds()) > self._time_limit
         ]
 
     def _lose_slots(self, overdue: list[Outcome]) -> None:

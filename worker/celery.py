@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import SecurityWarning
 from celery.signals import celeryd_init, worker_process_init
@@ -21,16 +21,21 @@ from celery.worker import state
 
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError
+from rowfleet.limits import PerMinute
 from rowfleet.queue import TASK_NAME, celery_app
 from worker import ledger
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
 from worker.deletion_cost import DeletionCost
+from worker.ending import Ending, is_ending
 from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat
 from worker.keeper import Keeper
 from worker.row import Limits, RowFailed, run_row
 from worker.schema import Schema
+
+if TYPE_CHECKING:
+    from worker.limiter import Limiter
 
 #: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
 #: is delivered again, its claim has run out.
@@ -64,7 +69,7 @@ if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.conf.worker_consumer = "worker.consumer:Consumer"
 app.steps["consumer"].add(VisibilityHeartbeat)
-app.steps["worker"].update((Schema, Keeper, Health, DeletionCost))
+app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
 app.set_default()
 
 _limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
@@ -130,8 +135,25 @@ def _make_analyzer(name: str) -> Analyzer:
         return RulesAnalyzer()
     from worker.analyzers.openai import OpenAIAnalyzer
 
-    key = settings.openai_api_key
-    return OpenAIAnalyzer(key.get_secret_value() if key else None, settings.openai_base_url)
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    return OpenAIAnalyzer(key, settings.openai_base_url, _limiter(key))
+
+
+def _limiter(api_key: str | None) -> Limiter:
+    from worker.limiter import Lanes, Limiter
+
+    url = settings.broker_url()
+    assert url is not None  # or there would be no app
+    given = PerMinute(settings.requests_per_minute, settings.tokens_per_minute)
+    lanes = Lanes(
+        url,
+        prefix=settings.key_prefix,
+        queue=settings.queue,
+        api_key=api_key or "",
+        base_url=settings.openai_base_url,
+        limits=given,
+    )
+    return Limiter(lanes, given, is_ending)
 
 
 @app.task(name=TASK_NAME, throws=(RowFailed,))

@@ -19,7 +19,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from rowfleet.errors import ServiceError
-from rowfleet.queue import Queue
+from rowfleet.queue import LONGEST_WAIT, Queue
 from rowfleet.settings import Settings
 from worker.heartbeat import LONGEST_INTERVAL, VisibilityHeartbeat
 
@@ -45,7 +45,7 @@ class Health(bootsteps.StartStopStep):
         self._settings: Settings = worker.app.rowfleet_settings
         self._silence = SILENCE
         if worker.pool_cls.__module__ == "celery.concurrency.solo":  # runs rows in that very loop
-            self._silence += self._settings.time_limit
+            self._silence += self._settings.time_limit + LONGEST_WAIT
         self._excused = time.monotonic()  # it has not had time to connect yet
 
     def start(self, _worker: Any) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from rowfleet.errors import ServiceError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger.engine import unreachable
+from rowfleet.limits import Cap, PerMinute
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from worker import ledger
@@ -54,11 +55,15 @@ class Keeper(bootsteps.StartStopStep):
     def _run(self) -> None:
         settings = self._settings
         engine = ledger.engine(settings)
+        queue = Queue(settings)
         self._feeder = feeder = Feeder(
             engine,
-            Queue(settings),
+            queue,
             window=settings.window,
             redelivery=settings.visibility_timeout,
+            cap=Cap(
+                engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute)
+            ),
         )
         away = False
         while not self._stop.wait(INTERVAL):

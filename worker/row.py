@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,8 +46,7 @@ def run_row(
     if isinstance(assignment, Refused):
         log.info("row %d of %s not run: %s", row_number, batch_id, assignment.why)
         return assignment.why
-    started = time.monotonic()
-    row = assignment.row
+    row, clock = assignment.row, assignment.clock
     try:
         answer = analyzer(assignment.batch.record.analyzer).answer(
             _question(assignment, limits.soft_time_limit)
@@ -58,7 +56,7 @@ def run_row(
             row,
             error,
             _spent(error.usage, assignment.batch),
-            time.monotonic() - started,
+            clock.seconds(),
             max_retries=limits.max_retries,
             retry_delay=limits.retry_delay,
         )
@@ -67,7 +65,7 @@ def run_row(
             log.error("batch %s stopped: %s", batch_id, error)
     else:
         outcome = fate.of_answer(
-            row, answer, _spent(answer.usage, assignment.batch), time.monotonic() - started
+            row, answer, _spent(answer.usage, assignment.batch), clock.seconds()
         )
     if not books.settle(outcome):
         log.warning(
@@ -84,7 +82,9 @@ def _reported(outcome: Outcome) -> str:
         raise RowFailed(outcome.error)
     if outcome.status == "pending" and outcome.counts:
         raise Retry(outcome.error, when=outcome.delay)
-    return "batch stopped" if outcome.status == "pending" else "done"
+    if outcome.status == "pending":
+        return "batch stopped" if outcome.error else "given back"
+    return "done"
 
 
 def _question(assignment: Assignment, time_limit: float) -> Question:
@@ -97,6 +97,7 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
         cells=cells.sent(record.columns, row.cells),
         duplicate_of=assignment.duplicate_of,
         time_limit=time_limit,
+        clock=assignment.clock,
     )
 
 

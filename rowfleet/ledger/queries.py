@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -203,6 +203,27 @@ def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: flo
             moments.append(None if first is None else first + timedelta(seconds=grace))
     known = [moment for moment in moments if moment is not None]
     return (min(known) - clock).total_seconds() if known else None
+
+
+def called_off(connection: Connection, batch_ids: Collection[str]) -> set[str]:
+    """Return those of the batches whose rows need not begin any more.
+
+    Rows of a batch whose budget is spent are none: what was claimed is paid for.
+    """
+    rows = connection.execute(
+        select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("stopped", "cancelled")))
+    )
+    return set(rows.scalars())
+
+
+def live_models(connection: Connection, queue: str) -> list[tuple[str, str]]:
+    """Return the analyzers and models that the live batches of ``queue`` ask."""
+    rows = connection.execute(
+        select(Batch.analyzer, Batch.model)
+        .where(Batch.queue == queue, Batch.status.in_(("loading", "running")))
+        .distinct()
+    )
+    return [(row.analyzer, row.model) for row in rows]
 
 
 def last_recorded(connection: Connection, batch_id: str) -> int | None:

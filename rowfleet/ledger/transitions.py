@@ -125,7 +125,8 @@ class Outcome:
 
     ``status`` is where the row goes: ``done`` with ``output``, ``failed`` with ``error``, or
     ``pending`` to be tried again ``delay`` seconds from now. ``counts`` tells whether a try again
-    counts as a retry; a row given back because its batch stopped does not.
+    counts as a retry; a row given back because its batch stopped does not. One that was not even
+    ``begun`` has had no attempt.
     """
 
     key: Key
@@ -135,6 +136,7 @@ class Outcome:
     error: str | None = None
     delay: float = 0
     counts: bool = True
+    begun: bool = True
     spent: Spent = field(default_factory=Spent)
     latency: float | None = None
 
@@ -596,6 +598,7 @@ def _settle_one(connection: Connection, outcome: Outcome, holder: str) -> str | 
             "finished_at": case((cancelled, now()), else_=None),
             "due_at": in_seconds(outcome.delay) if outcome.delay else None,
             "retries": Row.retries + (1 if outcome.counts else 0),
+            "attempts": Row.attempts - (0 if outcome.begun else 1),
         }
         where = and_(still_ours, Row.status == "running")
     else:

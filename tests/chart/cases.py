@@ -81,6 +81,8 @@ EVERYTHING: Values = {
         "apiKey": f"sk-{SENTINEL}-openai",
         "baseUrl": "http://vllm.models.svc:8000/v1",
         "model": "gpt-5",
+        "requestsPerMinute": 30_000,
+        "tokensPerMinute": 150_000_000,
     },
     "recipes": {
         "files": {

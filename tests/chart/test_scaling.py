@@ -6,12 +6,13 @@ Names are not repeated here: the queue module says where it keeps what.
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from redis import ConnectionPool
 
 from rowfleet import settings as configuration
-from rowfleet.queue import celery_app
+from rowfleet.queue import CAP, celery_app
 from rowfleet.settings import Settings
 from tests.chart.cases import CASES, Case, rendered
 from tests.chart.helm import Manifest
@@ -51,7 +52,36 @@ def test_triggers_look_where_the_queue_keeps_things(scaler: Manifest, worker_set
         "inflight": prefix + conf.broker_transport_options["unacked_key"],
         "waiting": f"{prefix}{then.name}.waiting",
         "asleep": f"{prefix}{then.name}.asleep",
+        "cap": prefix + then.name + CAP,
     }
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counted"),
+    [
+        ({"inflight": 30}, 30),  # the lists are empty while the last rows run
+        ({"queued": 10_000, "urgent": 5, "inflight": 1_000}, 11_005),
+        (
+            {"queued": 10_000, "inflight": 1_000, "cap": 88},
+            88,
+        ),  # who could only wait is not started
+        ({"queued": 3, "urgent": 1, "inflight": 3, "cap": 88}, 7),
+        ({"cap": 88}, 0),  # and to zero, whatever the limit
+        ({"waiting": 1, "asleep": 1, "cap": 88}, 0),
+        ({"waiting": 1, "cap": 88}, 1),
+    ],
+)
+def test_formula_counts_what_pods_are_for(scaler: Manifest, sizes: dict[str, int], counted: int):
+    formula = scaler["spec"]["advanced"]["scalingModifiers"]["formula"]
+    names = [trigger["name"] for trigger in scaler["spec"]["triggers"]]
+    known = {**dict.fromkeys(names, 0), **sizes, "min": min, "max": max}
+    assert eval(_as_python(formula), {"__builtins__": {}}, known) == counted
+
+
+def _as_python(formula: str) -> str:
+    """Return a formula of KEDA's, whose `a ? b : c` and `&&` Python writes otherwise."""
+    choice = r"([^,()?]+)\?([^,():]+):([^,()]+)"
+    return re.sub(choice, r"((\2) if (\1) else (\3))", formula.replace("&&", " and "))
 
 
 def test_keda_asks_the_broker_that_the_workers_use(

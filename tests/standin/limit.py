@@ -1,4 +1,8 @@
-"""The enforced rate limit: token buckets that fill evenly, as the API's own do."""
+"""The enforced rate limit: token buckets that fill evenly, as the API's own do.
+
+The API tells what is left of a minute's worth, and enforces its limits over shorter times. So a
+bucket here holds some seconds' worth, and its headers speak of the whole minute.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,11 @@ class Bucket:
 
     def headers(self, what: str) -> dict[str, str]:
         """Return the three x-ratelimit headers for ``what`` (`requests` or `tokens`)."""
+        used = self._capacity - self._level
         return {
             f"x-ratelimit-limit-{what}": str(round(self.per_minute)),
-            f"x-ratelimit-remaining-{what}": str(max(0, int(self._level))),
-            f"x-ratelimit-reset-{what}": duration((self._capacity - self._level) / self._rate),
+            f"x-ratelimit-remaining-{what}": str(max(0, int(self.per_minute - used))),
+            f"x-ratelimit-reset-{what}": duration(used / self._rate),
         }
 
 

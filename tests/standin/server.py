@@ -119,10 +119,10 @@ class Server:
             return _unknown_model(ask, call)
         usage = wire.usage_of(ask, wire.Reply(text), config.usage)
         spent = ask.prompt_tokens + (ask.most_tokens or usage.completion_tokens)
-        wait = self._wait(spent)
-        if wait:
+        refused = self._over_limit(ask.model, {"requests": 1, "tokens": spent})
+        if refused:
             call.outcome = "over_limit"
-            return _too_many(wait)
+            return refused
         fault = config.fault_for(ask.key, ask.row, call.attempt)
         if fault:
             call.outcome = fault.kind
@@ -130,17 +130,19 @@ class Server:
             await asyncio.sleep(config.latency_for(ask.key, call.attempt))
         return _failure(fault) or self._reply(ask, text, fault, call)
 
-    def _wait(self, tokens: int) -> float:
-        """Return the seconds the limits make this request wait; at 0 it has been let through."""
+    def _over_limit(self, model: str, amounts: dict[str, int]) -> Outgoing | None:
+        """Return the refusal of a request that takes ``amounts``, None if it is let through."""
         now = asyncio.get_running_loop().time()
-        amounts = {"requests": 1, "tokens": tokens}
-        wait = max(
-            (bucket.wait(amounts[what], now) for what, bucket in self._buckets.items()), default=0.0
-        )
-        if not wait:
-            for what, bucket in self._buckets.items():
-                bucket.take(amounts[what])
-        return wait
+        waits = {what: bucket.wait(amounts[what], now) for what, bucket in self._buckets.items()}
+        for what, bucket in self._buckets.items():
+            if amounts[what] > bucket.per_minute:
+                return _too_large(model, what, bucket.per_minute, amounts[what])
+        worst = max(waits, key=lambda what: waits[what], default=None)
+        if worst is not None and waits[worst] > 0:
+            return _too_many(waits[worst], worst, model)
+        for what, bucket in self._buckets.items():
+            bucket.take(amounts[what])
+        return None
 
     def _reply(self, ask: wire.Ask, text: str, fault: Fault | None, call: Call) -> Outgoing:
         kind = fault.kind if fault else "ok"
@@ -330,15 +332,27 @@ def _failure(fault: Fault | None) -> Outgoing | None:
     return None
 
 
-def _too_many(wait: float) -> Outgoing:
-    text = f"Rate limit reached. Please try again in {duration(wait)}."
+def _too_many(wait: float, what: str = "requests", model: str = "the model") -> Outgoing:
+    short = {"requests": "RPM", "tokens": "TPM"}[what]
+    text = (
+        f"Rate limit reached for {model} on {what} per min ({short}). "
+        f"Please try again in {duration(wait)}."
+    )
     headers = {
         "Retry-After": f"{wait:.3f}".rstrip("0").rstrip("."),
         "retry-after-ms": str(max(1, round(wait * 1000))),
-        "x-ratelimit-remaining-requests": "0",
-        "x-ratelimit-reset-requests": duration(wait),
+        f"x-ratelimit-remaining-{what}": "0",
+        f"x-ratelimit-reset-{what}": duration(wait),
     }
-    return Outgoing(429, wire.error(text, "requests", "rate_limit_exceeded"), headers)
+    return Outgoing(429, wire.error(text, what, "rate_limit_exceeded"), headers)
+
+
+def _too_large(model: str, what: str, limit: float, amount: int) -> Outgoing:
+    text = (
+        f"Request too large for {model} on {what} per min: Limit {limit:.0f}, Requested {amount}. "
+        "The input or output tokens must be reduced in order to run successfully."
+    )
+    return Outgoing(429, wire.error(text, what, "rate_limit_exceeded"))
 
 
 def _unknown_model(ask: wire.Ask, call: Call) -> Outgoing:

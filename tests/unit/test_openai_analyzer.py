@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from rowfleet.cells import CellError
-from rowfleet.openai_api import as_data, retry_after
+from rowfleet.openai_api import as_data
 from rowfleet.recipe import Recipe
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
-from worker.analyzers import Misconfigured, Permanent, Question, Transient
-from worker.analyzers.openai import OpenAIAnalyzer
+from worker.analyzers import Misconfigured, Permanent, Postponed, Question, Transient
+from worker.analyzers.openai import REFUSALS, OpenAIAnalyzer
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def running() -> Iterator[Standin]:
 
 @pytest.fixture
 def standin(running: Standin) -> Standin:
-    running.configure(faults=[], api_key=None, models=None, latency=0)
+    running.configure(faults=[], api_key=None, models=None, latency=0, tokens_per_minute=None)
     running.clear()
     return running
 
@@ -147,7 +147,6 @@ def test_an_invalid_answer_is_asked_for_once_more(
         ("refusal", Permanent, "the model refused"),
         ("length", Permanent, "raise max_completion_tokens"),
         ("content_filter", Permanent, "content filter"),
-        ("rate_limit", Transient, "answered 429"),
         ("server_error", Transient, "answered 500"),
         ("unavailable", Transient, "answered 503"),
         ("drop", Transient, "connection failed"),
@@ -161,8 +160,41 @@ def test_each_failure_has_its_fate(
     with pytest.raises(error, match=says) as caught:
         analyzer.answer(question(recipe=with_options(api=api)))
     assert standin.summary()["calls"] == 1
-    if kind in ("rate_limit", "unavailable"):
+    if kind == "unavailable":
         assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize("api", ["chat_completions", "responses"])
+def test_a_429_is_waited_for_and_asked_again_in_the_same_slot(
+    analyzer: OpenAIAnalyzer, standin: Standin, api: str
+) -> None:
+    standin.configure(faults=[{"kind": "rate_limit", "attempts": 2, "retry_after": 0.3}])
+    asked = question(recipe=with_options(api=api), time_limit=0.5)  # the waiting is none of it
+    assert analyzer.answer(asked).usage.calls == 1
+    times = [call.time for call in standin.calls()]
+    assert len(times) == 3
+    assert all(later - earlier >= 0.3 for earlier, later in pairwise(times))
+
+
+def test_a_429_without_end_gives_the_row_back_uncounted(
+    analyzer: OpenAIAnalyzer, standin: Standin
+) -> None:
+    standin.configure(faults=[{"kind": "rate_limit", "retry_after": 0.05}])
+    with pytest.raises(Postponed, match="answered 429"):
+        analyzer.answer(question())
+    assert standin.summary()["calls"] == REFUSALS + 1
+    standin.configure(faults=[{"kind": "rate_limit", "retry_after": 3600}])
+    with pytest.raises(Postponed) as caught:
+        analyzer.answer(question(row_number=13))
+    assert caught.value.delay == 3600
+
+
+def test_a_request_too_large_for_any_minute_fails(
+    analyzer: OpenAIAnalyzer, standin: Standin
+) -> None:
+    standin.configure(tokens_per_minute=10)
+    with pytest.raises(Permanent, match="Request too large for gpt-5-mini"):
+        analyzer.answer(question())
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip"])
@@ -212,12 +244,3 @@ def test_cells_are_given_as_a_model_reads_them() -> None:
         "Blank": None,
         "Text": "café ☕ ?",
     }
-
-
-def test_retry_after_is_read_in_all_its_forms() -> None:
-    assert retry_after({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
-    assert retry_after({"retry-after": "20"}) == 20
-    assert retry_after({"retry-after": "soon"}) is None
-    assert retry_after({}) is None
-    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
-    assert 90 < (retry_after({"retry-after": later}) or 0) <= 100

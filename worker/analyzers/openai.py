@@ -8,16 +8,20 @@ minute can't hold a slot.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import openai
 
 from rowfleet import openai_api as wire
-from worker.analyzers import Answer, Misconfigured, Permanent, Question, Transient, Usage
+from rowfleet.queue import LONGEST_WAIT
+from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
+from worker.limiter import Limiter, Turn
 
 #: Seconds to wait for a connection; after that the endpoint counts as unreachable.
 CONNECT_TIMEOUT = 10.0
@@ -25,16 +29,25 @@ CONNECT_TIMEOUT = 10.0
 #: Times a row is asked again, at once, when its answer is not valid.
 RE_ASKS = 1
 
+#: Times a row waits and asks again, in its slot, after a 429; then it goes back to the ledger.
+REFUSALS = 5
+
 
 class OpenAIAnalyzer:
     """Asks a model. Thread-safe; connects on first use, so that it may be made before a fork."""
 
     name = "openai"
 
-    def __init__(self, api_key: str | None, base_url: str | None = None) -> None:
-        """``base_url`` of None is OpenAI's own."""
+    def __init__(
+        self,
+        api_key: str | None,
+        base_url: str | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        """``base_url`` of None is OpenAI's own. Without ``limiter`` it heeds no one's limits."""
         self._api_key = api_key
         self._base_url = base_url
+        self._limiter = limiter or Limiter()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: openai.AsyncOpenAI | None = None
@@ -69,39 +82,77 @@ class OpenAIAnalyzer:
     async def _answer(self, question: Question) -> Answer:
         used = Usage()
         messages = wire.messages(question)
-        deadline = time.monotonic() + question.time_limit
-        try:
-            async with asyncio.timeout(question.time_limit):
-                for asked in range(RE_ASKS + 1):
-                    text, usage = await self._ask(question, messages, deadline, used)
-                    used += usage
-                    output, problem = wire.parse(text, question.recipe)
-                    if output is not None:
-                        return Answer(output, used)
-                    if asked < RE_ASKS:
-                        messages = [*messages, *wire.re_ask(text, problem)]
-        except TimeoutError:
-            raise Transient(f"no answer within {question.time_limit:g} s", used) from None
+        wait = _Patience()
+        for asked in range(RE_ASKS + 1):
+            text, usage = await self._ask(question, messages, used, wait)
+            used += usage
+            output, problem = wire.parse(text, question.recipe)
+            if output is not None:
+                return Answer(output, used)
+            if asked < RE_ASKS:
+                messages = [*messages, *wire.re_ask(text, problem)]
         raise Permanent(f"the answer was not valid, twice: {problem}", used)
 
     async def _ask(
-        self, question: Question, messages: list[Any], deadline: float, used: Usage
+        self, question: Question, messages: list[Any], used: Usage, wait: _Patience
     ) -> tuple[str, Usage]:
-        assert self._client is not None
-        timeout = httpx2.Timeout(max(0.1, deadline - time.monotonic()), connect=CONNECT_TIMEOUT)
+        """Ask once, when it is the question's turn; a 429 takes it back to the line."""
+        request = _request(question, messages)
+        refusals = 0
+        while True:
+            turn = await self._turn(question, request, used, wait, again=refusals > 0)
+            try:
+                return await self._call(question, request, turn, used)
+            except openai.RateLimitError as error:
+                failure = wire.of_status(error, used, question.model)
+                # The flex tier has nothing free for this call; a limit of ours is not what is hit.
+                if not isinstance(failure, Transient) or error.code == "resource_unavailable":
+                    raise failure from None
+                refusals += 1
+                pause = self._limiter.refused(turn, error.response.headers)
+                if refusals > REFUSALS or pause > wait.left():
+                    raise Postponed(str(failure), used, pause) from None
+
+    async def _turn(
+        self,
+        question: Question,
+        request: dict[str, Any],
+        used: Usage,
+        wait: _Patience,
+        *,
+        again: bool,
+    ) -> Turn:
+        options = question.recipe.options
+        began = time.monotonic()
+        question.clock.pause()
         try:
-            if question.recipe.api == "responses":
-                response = await self._client.responses.create(
-                    **wire.responses_request(question, messages), timeout=timeout
-                )
-                return wire.of_response(response, used)
-            completion = await self._client.chat.completions.create(
-                **wire.chat_request(question, messages), timeout=timeout
+            return await self._limiter.turn(
+                question.model,
+                _size(request),
+                options.max_completion_tokens,
+                longest=wait.left(),
+                again=again,
+                is_called_off=lambda: question.clock.is_called_off,
             )
-            return wire.of_completion(completion, used)
+        except Postponed as postponed:
+            raise Postponed(str(postponed), used, postponed.delay) from None
+        finally:
+            question.clock.resume()
+            wait.spent += time.monotonic() - began
+
+    async def _call(
+        self, question: Question, request: dict[str, Any], turn: Turn, used: Usage
+    ) -> tuple[str, Usage]:
+        began = time.monotonic()
+        left = max(0.1, question.time_limit - question.clock.seconds())
+        try:
+            async with asyncio.timeout(left):
+                headers, reply = await self._send(question.recipe.api, request, left)
+        except openai.RateLimitError:
+            raise
         except openai.APIStatusError as error:
             raise wire.of_status(error, used, question.model) from None
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, TimeoutError):
             raise Transient(f"no answer within {question.time_limit:g} s", used) from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
@@ -110,3 +161,43 @@ class OpenAIAnalyzer:
             raise Transient(
                 f"the API's reply could not be read: {wire.short(error)}", used
             ) from None
+        if question.recipe.api == "responses":
+            usage = wire.usage_of_response(reply)
+            self._limiter.answered(turn, usage, time.monotonic() - began, headers)
+            return wire.text_of_response(reply, used + usage), usage
+        usage = wire.usage_of_completion(reply)
+        self._limiter.answered(turn, usage, time.monotonic() - began, headers)
+        return wire.text_of_completion(reply, used + usage), usage
+
+    async def _send(self, api: str, request: dict[str, Any], seconds: float) -> tuple[Any, Any]:
+        """Return the headers and the parsed body of the answer."""
+        assert self._client is not None
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT)
+        create = (
+            self._client.responses.with_raw_response.create
+            if api == "responses"
+            else self._client.chat.completions.with_raw_response.create
+        )
+        raw = await create(**request, timeout=timeout)
+        return raw.headers, raw.parse()
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long a row waits in its slot, all its turns together."""
+
+    spent: float = 0.0
+
+    def left(self) -> float:
+        return max(0.0, LONGEST_WAIT - self.spent)
+
+
+def _request(question: Question, messages: list[Any]) -> dict[str, Any]:
+    if question.recipe.api == "responses":
+        return wire.responses_request(question, messages)
+    return wire.chat_request(question, messages)
+
+
+def _size(request: dict[str, Any]) -> int:
+    """Return the bytes of what the API counts the tokens of, and a little more."""
+    return len(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"))

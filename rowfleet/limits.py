@@ -1,0 +1,211 @@
+"""What the API lets the whole fleet do: a lane per model and key, shared through Redis.
+
+A lane's arithmetic is `limits.lua`, one atomic call each time: GCRA for requests and tokens
+together, so that calls go evenly and not in bursts. `Cap` tells the autoscaler how many calls a
+lane can have in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import reading
+from rowfleet.queue import Queue
+
+#: What a lane does, in Redis' own time.
+SCRIPT = (Path(__file__).parent / "limits.lua").read_text("utf-8")
+
+#: Seconds ahead for which calls are granted: processes ask a few times a second, and each finds
+#: the next calls still to be had. What is granted and then not used is lost.
+HORIZON = 2.0
+
+#: Seconds of a call where none has been seen yet; a guess that keeps a new fleet in proportion.
+UNKNOWN_LATENCY = 10.0
+#: Pods beyond what the limit lets through: latency varies, and a slot is busy between calls, too.
+MARGIN = 1.1
+#: Most elements of the list that the autoscaler reads the size of: more calls than any fleet has.
+LARGEST_CAP = 20_000
+#: Seconds between renewals of the cap, and seconds without one after which there is none.
+CAP_INTERVAL, CAP_TTL = 2.0, 60
+
+
+@dataclass(frozen=True, slots=True)
+class PerMinute:
+    """Limits a minute for each model: None goes by what the API says, 0 is none."""
+
+    requests: float | None = None
+    tokens: float | None = None
+
+
+def lane_name(prefix: str, model: str, api_key: str, base_url: str | None) -> str:
+    """Return the Redis key of the lane of ``model``. The API key can't be told from it."""
+    whose = hashlib.blake2b(f"{base_url or ''}\0{api_key}".encode(), digest_size=6).hexdigest()
+    return f"{prefix}rowfleet.limit.{whose}.{model}"
+
+
+def calls_in_flight(
+    *, requests: float | None, tokens: float | None, seconds: float | None, per_call: float | None
+) -> int | None:
+    """Return how many calls at once use the limits up, and a margin; None without a limit.
+
+    ``requests`` and ``tokens`` are a minute's; a call takes ``seconds`` and uses ``per_call``
+    tokens. By Little's law what is in a system is its rate times the time spent in it.
+    """
+    rates = []
+    if requests:
+        rates.append(requests)
+    if tokens and per_call:
+        rates.append(tokens / per_call)
+    if not rates:
+        return None
+    calls = min(rates) / 60 * (seconds or UNKNOWN_LATENCY) * MARGIN
+    return max(1, math.ceil(round(calls, 6)))
+
+
+class Cap:
+    """Tells the autoscaler how many calls the limits let a queue's live batches have in flight.
+
+    KEDA's Redis scaler knows sizes and nothing else. So the cap is the length of a list,
+    `QUEUE.cap`; there is no cap where there is no list. Anybody may write it, as often as they
+    like: all come to the same.
+    """
+
+    def __init__(self, engine: Engine, queue: Queue, limits: PerMinute) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._limits = limits
+        self._next = 0.0
+
+    def write(self) -> None:
+        """Renew the cap, every two seconds at most. Raises ServiceError, and DBAPIError."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + CAP_INTERVAL
+        with reading(self._engine) as connection:
+            asked = queries.live_models(connection, self._queue.name)
+        if asked:
+            self._queue.set_cap(self._size(asked), CAP_TTL)
+
+    def _size(self, asked: Iterable[tuple[str, str]]) -> int | None:
+        total = 0
+        for analyzer, model in asked:
+            size = self._of(model) if analyzer == "openai" else None
+            if size is None:
+                return None  # who has no limit needs all pods
+            total += size
+        return min(total, LARGEST_CAP)
+
+    def _of(self, model: str) -> int | None:
+        lane = self._queue.lane(model)
+        part = min(1.0, lane.get("f", 1.0))
+        requests = _first(self._limits.requests, lane.get("gr"), lane.get("lr"))
+        tokens = _first(self._limits.tokens, lane.get("gt"), lane.get("lt"))
+        return calls_in_flight(
+            requests=requests and requests * part,
+            tokens=tokens and tokens * part,
+            seconds=lane.get("seconds"),
+            per_call=lane.get("tokens"),
+        )
+
+
+def _first(*limits: float | None) -> float | None:
+    return next((limit for limit in limits if limit is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process has seen of a lane since it last asked."""
+
+    #: Limits a minute that the API named.
+    requests: float = 0
+    tokens: float = 0
+    #: Tokens used beyond those asked for; below 0 if fewer were.
+    surplus: float = 0
+    #: Calls that were answered, their seconds, tokens and completion tokens altogether.
+    calls: int = 0
+    seconds: float = 0
+    used: float = 0
+    completion: float = 0
+    #: Seconds to pause, after a 429.
+    pause: float | None = None
+    #: Whether the API says that hardly anything is left.
+    is_low: bool = False
+
+    def __add__(self, other: Report) -> Report:
+        pauses = [p for p in (self.pause, other.pause) if p is not None]
+        return Report(
+            requests=other.requests or self.requests,
+            tokens=other.tokens or self.tokens,
+            surplus=self.surplus + other.surplus,
+            calls=self.calls + other.calls,
+            seconds=self.seconds + other.seconds,
+            used=self.used + other.used,
+            completion=self.completion + other.completion,
+            pause=max(pauses) if pauses else None,
+            is_low=self.is_low or other.is_low,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a lane answered."""
+
+    #: Seconds until each of the first calls may start.
+    starts: Sequence[float]
+    #: Seconds until there can be more; None if all were granted.
+    more_in: float | None
+    #: Seconds of pause that are left.
+    pause: float
+    #: Processes that have asked within the last minute.
+    processes: int
+    #: Requests and tokens a minute in force, 0 for no limit.
+    requests: float
+    tokens: float
+    #: Mean of an answer's tokens, None if none has been seen.
+    completion: float | None
+
+
+def arguments(
+    process: str, model: str, limits: PerMinute, report: Report, costs: Sequence[float]
+) -> list[str | float]:
+    """Return what the script takes, to report and to ask for calls of ``costs`` tokens."""
+    return [
+        process,
+        -1 if limits.requests is None else limits.requests,
+        -1 if limits.tokens is None else limits.tokens,
+        report.requests,
+        report.tokens,
+        report.surplus,
+        report.calls,
+        report.seconds,
+        report.used,
+        report.completion,
+        -1 if report.pause is None else report.pause,
+        int(report.is_low),
+        HORIZON,
+        model,
+        *costs,
+    ]
+
+
+def read(answer: Sequence[Any]) -> Granted:
+    """Return what the script's ``answer`` says."""
+    more, pause, processes, requests, tokens, completion, *starts = map(float, answer)
+    return Granted(
+        starts=starts,
+        more_in=None if more < 0 else more,
+        pause=pause,
+        processes=int(processes),
+        requests=requests,
+        tokens=tokens,
+        completion=None if completion < 0 else completion,
+    )
