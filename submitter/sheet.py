@@ -1,10 +1,12 @@
 """Read a spreadsheet's rows as a stream, after everything that could go wrong was checked.
 
 `open_sheet` does all the checking: when it has given a `Sheet`, reading the rows can't fail half
-way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `sheet_checks` with
-bare expat and once by openpyxl, whose cell conversion is used as it is; a .csv likewise by
-`sheet_csv`. With all checks, 100,000 x 15 cells take 1.2 times as long as openpyxl alone. Memory is
-the workbook's shared strings and some 85 bytes a row, which openpyxl's XML tree keeps.
+way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `sheet_checks` and
+once to read it; a .csv likewise by `sheet_csv`. Rows in the form that nearly every program writes
+go through `sheet_plain` and `sheet_values`, others through expat and openpyxl's own conversion.
+With all checks, 100,000 x 15 cells take a third of what openpyxl alone needs. Memory is the
+workbook's shared strings, kept small by `sheet_strings`, and some 85 bytes for each row that
+openpyxl converts.
 
 What a sheet must look like:
 
@@ -20,38 +22,36 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 import stat
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, iterparse
+from xml.etree.ElementTree import Element, SubElement
 
 import openpyxl
 from openpyxl.cell.read_only import ReadOnlyCell
+from openpyxl.reader.excel import ExcelReader
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import INLINE_STRING, ROW_TAG, VALUE_TAG, WorkSheetParser
-from openpyxl.xml.constants import SHEET_MAIN_NS
+from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
 from rowfleet.recipe import Recipe
-from submitter import sheet_checks, sheet_csv
+from submitter import sheet_checks, sheet_csv, sheet_plain
 from submitter.sheet_checks import letter
 from submitter.sheet_header import HEADER_SEARCH_ROWS, Header, choose_header
+from submitter.sheet_strings import SharedStrings
+from submitter.sheet_values import PlainRows, unescape
 
 #: Suffixes of text files that are read as comma-separated values.
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
-
-#: Excel writes control characters as `_x000D_`, and a literal underscore before such text as
-#: `_x005F_`. Other codes it does not write, so text like `_x0041_` stays as it is.
-_ESCAPE = re.compile(r"_x(00[01][0-9A-Fa-f]|007F|005F|FFF[EF])_")
 
 #: Excel's own width of a column, in characters.
 DEFAULT_WIDTH = 8.43
@@ -221,22 +221,40 @@ def _open_workbook(
     with sheet_checks.check_package(file, name) as package, warnings.catch_warnings():
         # openpyxl warns of what it leaves out (validations, odd dates); none of it is a value.
         warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
-        worksheet = _choose_worksheet(_load(file, name), wanted, name)
-        part = _Part(package, worksheet, f"{name}, sheet {worksheet.title!r}")
+        workbook = _load(file, name)
+        worksheet = _choose_worksheet(workbook, wanted, name)
+        sheet_checks.check_other_worksheets(package, worksheet._worksheet_path, name)
+        part = _Part(package, worksheet, name, f"{name}, sheet {worksheet.title!r}")
         yield _check_worksheet(part, recipe, name, sha256)
+
+
+class _Reader(ExcelReader):
+    """openpyxl's reader of workbooks, with the table of shared strings kept small."""
+
+    shared_strings: Any
+
+    def __init__(self, file: BufferedReader) -> None:
+        super().__init__(file, read_only=True, data_only=True, keep_links=False)
+        self.shared_strings = SharedStrings()
+
+    def read_strings(self) -> None:
+        part = self.package.find(SHARED_STRINGS)  # type: ignore[no-untyped-call]  # openpyxl has no types
+        if part is not None:
+            with self.archive.open(part.PartName[1:]) as stream:
+                self.shared_strings = SharedStrings(stream)
 
 
 def _load(file: BufferedReader, name: str) -> Any:
     if not openpyxl.DEFUSEDXML:
         raise RuntimeError("defusedxml must be installed: it keeps XML entities out of openpyxl")
     try:
-        return openpyxl.load_workbook(
-            _rewound(file), read_only=True, data_only=True, keep_links=False
-        )
+        reader = _Reader(_rewound(file))
+        reader.read()
     # openpyxl raises whatever its parsing meets: KeyError, TypeError, ParseError, …
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{name}: not a readable Excel workbook: {reason}") from None
+    return reader.wb
 
 
 def _choose_worksheet(workbook: Any, wanted: str | None, name: str) -> Any:
@@ -280,45 +298,72 @@ class _Parser(WorkSheetParser):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One worksheet's XML, and the two ways through it: the checking walk and openpyxl's."""
+    """One worksheet's XML, and the two ways through it: the checking walk and the reading one."""
 
     package: zipfile.ZipFile
     worksheet: Any
+    name: str
     where: str
 
     def scan(self, below: int, rows: int) -> sheet_checks.Scan:
-        with self.package.open(self.worksheet._worksheet_path) as stream:
-            return sheet_checks.scan(
-                stream, self.worksheet._shared_strings, self.where, below=below, rows=rows
-            )
+        return sheet_checks.scan(
+            self.package,
+            self.worksheet._worksheet_path,
+            self.worksheet._shared_strings,
+            name=self.name,
+            where=self.where,
+            below=below,
+            rows=rows,
+        )
 
-    def rows(self, filled: bytearray) -> Iterator[tuple[int, list[Cell]]]:
+    def rows(
+        self, filled: bytearray, indexes: tuple[int, ...] | None = None
+    ) -> Iterator[tuple[int, list[Cell]]]:
         """Yield (sheet row from 0, cells) of the rows that ``filled`` marks.
 
-        The parser is openpyxl's own, below its public face: `iter_rows` builds an object a cell,
-        parses with defusedxml's pure Python parser (a third slower; `check_package` has refused
-        document types already), fills sparse rows up, and trusts a sheet's stated dimensions.
+        ``indexes`` picks the columns; without it all cells come, up to a row's last.
+
+        Rows in the plain form are converted here. For the others the parser is openpyxl's own,
+        below its public face: `iter_rows` builds an object a cell, parses with defusedxml's pure
+        Python parser (a third slower; `scan` has refused document types already), fills sparse rows
+        up, and trusts a sheet's stated dimensions.
         """
-        book = self.worksheet.parent
+        book, strings = self.worksheet.parent, self.worksheet._shared_strings
         last = filled.rfind(1)
-        with self.package.open(self.worksheet._worksheet_path) as stream:
-            parser = _Parser(
-                stream,
-                self.worksheet._shared_strings,
-                data_only=True,
+        parser = _Parser(
+            BytesIO(),
+            strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        plain = None
+        if indexes is not None:
+            plain = sheet_plain.rows(strings.blank)
+            converter = PlainRows(
+                indexes,
+                strings,
                 epoch=book.epoch,
-                date_formats=book._date_formats,
-                timedelta_formats=book._timedelta_formats,
+                dates=book._date_formats,
+                durations=book._timedelta_formats,
             )
-            for _, element in iterparse(stream):  # noqa: S314  # see above: checked up front
-                if element.tag != ROW_TAG:
-                    continue
-                number, cells = parser.parse_row(element)  # type: ignore[arg-type]  # the stub is too narrow
-                element.clear()
-                if filled[number - 1]:
-                    yield number - 1, _cells(cells)
-                if number > last:
-                    return  # what follows the rows is not ours, and may be odd
+        elements = sheet_plain.Elements(ROW_TAG)
+        with self.package.open(self.worksheet._worksheet_path) as stream:
+            for other, run in sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>"):
+                for element in elements.of(other):
+                    number, cells = parser.parse_row(element)  # type: ignore[arg-type]  # the stub is too narrow
+                    if filled[number - 1]:
+                        found = _cells(cells)
+                        yield number - 1, _pick(found, indexes) if indexes else found
+                    if number > last:
+                        return  # what follows the rows is not ours, and may be odd
+                if run:
+                    yield from converter.rows(run, filled)
+                    last_row = sheet_plain.last_row(run)
+                    if last_row > last:
+                        return
+                    parser.row_counter = last_row
 
     def number_format(self, style: int) -> str:
         try:
@@ -334,17 +379,11 @@ def _cells(parsed: list[dict[str, Any]]) -> list[Cell]:
         if value is not None:
             kind = cell["data_type"]
             if kind == "s":
-                if "_x" in value:
-                    value = _ESCAPE.sub(_unescape, value)
+                value = unescape(value)
             elif kind == "e":
                 value = CellError(value)
             cells[cell["column"] - 1] = value
     return cells
-
-
-def _unescape(match: re.Match[str]) -> str:
-    # PostgreSQL's text can't hold NUL; the replacement character shows that something was there.
-    return chr(int(match[1], 16)).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _check_worksheet(part: _Part, recipe: Recipe | None, name: str, sha256: str) -> Sheet:
@@ -359,8 +398,8 @@ def _check_worksheet(part: _Part, recipe: Recipe | None, name: str, sha256: str)
     def read(start: int, stop: int) -> Iterator[tuple[int, list[Cell]]]:
         wanted = found.filled[: first + stop]
         wanted[: first + start] = bytes(first + start)
-        for row, cells in part.rows(wanted):
-            yield row - first, _pick(cells, header.indexes)
+        for row, cells in part.rows(wanted, header.indexes):
+            yield row - first, cells
 
     return Sheet(
         name=name,

@@ -1,0 +1,193 @@
+"""Rows of a worksheet in the plain form that nearly every program writes, without an XML parser.
+
+A parser calls back for each of a worksheet's millions of tags, and that is most of what reading
+takes. But rows all look alike, and a regular expression runs through them in C: `split` gives runs
+of rows that are in that form exactly, and all the rest, piece by piece in order, for a parser. What
+matches is well-formed and its numbers are numbers, so little about such a row is left to go wrong:
+the order of its cells and rows, and shared strings that are not there. Anything unusual (other
+quotes, rich text, an odd entity, a comment) goes to the parser; at worst a sheet is read as slowly
+as a parser reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import IO, Any, cast
+from xml.etree.ElementTree import Element, XMLPullParser
+
+#: Bytes read at a time.
+CHUNK = 256 << 10
+#: Bytes of the part's head, before its first row or string, and of one row. Longer ones are odd.
+MAX_HEAD, MAX_ROW = 1 << 20, 512 << 10
+#: Blank shared strings that a pattern can name. A table has each text once, so there are few.
+MAX_BLANK = 100
+
+#: The part must be UTF-8 and have the usual namespace as its only default one.
+_DECLARATION = re.compile(
+    rb"(?:\xef\xbb\xbf)?"
+    rb"(?:<\?xml version=(?:'1\.0'|\"1\.0\")(?: encoding=(?:'(?i:utf-8)'|\"(?i:utf-8)\"))?"
+    rb"(?: standalone=(?:'yes'|\"yes\"))? ?\?>)?\s*(?=<[A-Za-z])"
+)
+_NAMESPACE = b' xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+#: Behind any of these `<row` may mean something else.
+_ODD = re.compile(rb"<[!?]|xmlns")
+
+#: Text as an element holds it. Its first character is no blank, so that the text isn't either:
+#: what Unicode has beyond ASCII stands here in UTF-8.
+_ENTITY = rb"&(?:amp|lt|gt|quot|apos);"
+_PART = rb"[^<>&\x00-\x1f]*+"
+_TEXT = rb"%s(?:(?:%s|[\t\n])%s)*+" % (_PART, _ENTITY, _PART)
+_FULL_TEXT = (
+    rb"(?![ \t\n<]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f"
+    rb"|\xe3\x80\x80)" + _TEXT
+)
+_ATTRIBUTE = rb' [A-Za-z][A-Za-z0-9:]*+="[^"<>&\x00-\x1f]*+"'
+_SPACE = rb'(?: xml:space="preserve")?+'
+_NUMBER = rb"-?+[0-9]{1,17}+(?:\.[0-9]{1,30}+)?+(?:[eE][-+]?+[0-9]{1,2}+)?+"
+_FORMULA = rb"(?:<f(?:%s)*+(?:/>|>%s</f>))?+" % (_ATTRIBUTE, _TEXT)
+
+SHEET_DATA = re.compile(rb"<sheetData>")
+STRING_TABLE = re.compile(rb"<sst(?:%s)*+>" % _ATTRIBUTE)
+STRINGS = re.compile(rb"(?:<si><t%s>%s</t></si>)++" % (_SPACE, _TEXT))
+STRING = re.compile(rb"<t[^>]*+>([^<]*+)")
+
+#: Of one row of a run that was split at `ROW_START`: (column's letters, attributes, value).
+CELL = re.compile(
+    rb'<c r="([A-Z]++)[0-9]++"([^>/]*+)>(?:<f[^>]*?(?:/>|>[^<]*+</f>))?+<(?:v|is><t[^>]*+)>([^<]*+)'
+)
+#: The same, blank cells too, which only have a style: (letters, attributes, formula, value).
+ANY_CELL = re.compile(
+    rb'<c r="([A-Z]++)[0-9]++"([^>/]*+)'
+    rb"(?:/>|>(<f[^>]*?(?:/>|>[^<]*+</f>))?+<(?:v|is><t[^>]*+)>([^<]*+))"
+)
+ROW_START = b'<row r="'
+SHARED_INDEX = re.compile(rb' t="s"><v>([0-9]+)')
+
+
+def rows(blank: Collection[int]) -> re.Pattern[bytes] | None:
+    """Return the pattern of a run of plain rows, None if there can be none.
+
+    ``blank`` are the shared strings without a visible character.
+    """
+    if len(blank) > MAX_BLANK:
+        return None
+    index = b"[0-9]{1,9}+"
+    if blank:
+        index = rb"(?!(?:%s)<)%s" % (b"|".join(b"%d" % each for each in sorted(blank)), index)
+    kinds = (
+        rb'(?: t="n")?+>%s<v>%s</v>' % (_FORMULA, _NUMBER),
+        rb' t="s"><v>%s</v>' % index,
+        rb' t="str">%s<v>%s</v>' % (_FORMULA, _FULL_TEXT),
+        rb' t="inlineStr"><is><t%s>%s</t></is>' % (_SPACE, _FULL_TEXT),
+        rb' t="b">%s<v>[01]</v>' % _FORMULA,
+        rb' t="e">%s<v>#[A-Z0-9/!?_]{1,20}+</v>' % _FORMULA,
+    )
+    cell = rb'<c r="[A-Z]{1,3}+\1"(?: s="[0-9]{1,5}+")?+(?:(?:%s)</c>| ?/>)' % b"|".join(kinds)
+    return re.compile(
+        rb'(?:<row r="([1-9][0-9]{0,6}+)"(?:%s)*+(?:>(?:%s)*+</row>| ?/>)\n?+)++'
+        % (_ATTRIBUTE, cell)
+    )
+
+
+def split(
+    stream: IO[bytes], opening: re.Pattern[bytes], plain: re.Pattern[bytes] | None, closing: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (other, run): XML for a parser, and behind it a run of plain elements.
+
+    Either may be empty. Without the runs the XML is still whole. ``opening`` is the tag around the
+    elements, ``plain`` the pattern of a run of them, ``closing`` the end tag of one.
+    """
+    buffer = b""
+    opened = None
+    while plain is not None and opened is None and len(buffer) < MAX_HEAD:
+        chunk = stream.read(CHUNK)
+        buffer += chunk
+        opened = opening.search(buffer)
+        if not chunk:
+            break
+    if plain is None or opened is None or not _plain_head(buffer[: opened.end()]):
+        yield buffer, b""
+        yield from _rest(stream)
+        return
+    start, at, more = 0, opened.end(), True
+    while True:
+        run = plain.match(buffer, at)
+        if run is not None:
+            if not _sound(run[0]):
+                break
+            yield buffer[start:at], run[0]
+            start = at = run.end()
+        # What follows: an odd element, part of one, or the end of them all.
+        end = buffer.find(closing, at)
+        if end >= 0 and not buffer.startswith(b"</", at):
+            end += len(closing)
+            if _ODD.search(buffer, at, end):
+                break
+            at = end
+        elif more and len(buffer) - at < MAX_ROW and not buffer.startswith(b"</", at):
+            yield buffer[start:at], b""
+            chunk = stream.read(CHUNK)
+            buffer, start, at, more = buffer[at:] + chunk, 0, 0, bool(chunk)
+        else:
+            break
+    yield buffer[start:], b""
+    yield from _rest(stream)
+
+
+def _rest(stream: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    while chunk := stream.read(CHUNK):
+        yield chunk, b""
+
+
+def _plain_head(head: bytes) -> bool:
+    declaration = _DECLARATION.match(head)
+    return (
+        declaration is not None
+        and head.count(b"xmlns=") == head.count(_NAMESPACE) == 1
+        and re.compile(rb"<[!?]").search(head, declaration.end()) is None
+    )
+
+
+def _sound(run: bytes) -> bool:
+    """Return whether the bytes are UTF-8 of what XML allows; the pattern has seen to the rest."""
+    if run.isascii():
+        return True
+    try:
+        run.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\xef\xbf\xbe" not in run and b"\xef\xbf\xbf" not in run
+
+
+class Elements:
+    """ElementTree's parser for what ``split`` gives beside the runs: elements of one tag."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._parser: XMLPullParser[Any] = XMLPullParser(("end",))
+
+    def of(self, xml: bytes) -> Iterator[Element]:
+        """Parse more XML and yield the elements that end in it; each is cleared behind."""
+        if xml:
+            self._parser.feed(xml)
+        for _, element in cast("Iterator[tuple[str, Element]]", self._parser.read_events()):
+            if element.tag == self._tag:
+                yield element
+                element.clear()
+
+
+def last_row(run: bytes) -> int:
+    """Return the number, from 1, of the last row in a run."""
+    start = run.rindex(ROW_START) + len(ROW_START)
+    return int(run[start : run.index(b'"', start)])
+
+
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
+_ANY_ENTITY = re.compile(_ENTITY.decode())
+
+
+def text(raw: bytes) -> str:
+    """Return the text that an element of a run holds."""
+    value = raw.decode()
+    return _ANY_ENTITY.sub(lambda found: _ENTITIES[found[0]], value) if "&" in value else value

@@ -1,0 +1,103 @@
+"""The values in rows of the plain form, as openpyxl would give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+from functools import lru_cache
+
+from openpyxl.utils import get_column_letter
+from openpyxl.utils.datetime import from_excel
+
+from rowfleet.cells import Cell, CellError
+from submitter import sheet_plain
+from submitter.sheet_strings import SharedStrings
+
+#: Excel writes control characters as `_x000D_`, and a literal underscore before such text as
+#: `_x005F_`. Other codes it does not write, so text like `_x0041_` stays as it is.
+_ESCAPE = re.compile(r"_x(00[01][0-9A-Fa-f]|007F|005F|FFF[EF])_")
+_ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')
+
+#: Dates and texts at hand; a sheet's repeat.
+DATES_AT_HAND, TEXTS_AT_HAND = 5_000, 10_000
+
+Convert = Callable[[bytes], Cell]
+
+
+def unescape(text: str) -> str:
+    """Return text as Excel means it, with the control characters that XML can't hold."""
+    return _ESCAPE.sub(_character, text) if "_x" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    # PostgreSQL's text can't hold NUL; the replacement character shows that something was there.
+    return chr(int(match[1], 16)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class PlainRows:
+    """Converts runs of plain rows."""
+
+    def __init__(
+        self,
+        indexes: tuple[int, ...],
+        strings: SharedStrings,
+        *,
+        epoch: datetime,
+        dates: Collection[int],
+        durations: Collection[int],
+    ) -> None:
+        """``indexes`` are the columns to take; ``dates``, ``durations`` the styles that show so."""
+        self._width = len(indexes)
+        self._places = {
+            get_column_letter(column + 1).encode(): place for place, column in enumerate(indexes)
+        }
+        self._by_attributes: dict[bytes, Convert] = {}
+        self._shared = lru_cache(TEXTS_AT_HAND)(lambda raw: unescape(strings[int(raw)]))
+        self._epoch = epoch
+        self._dates = dates
+        self._durations = durations
+
+    def rows(self, run: bytes, wanted: bytearray) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield (sheet row from 0, picked cells) of the rows in ``run`` that ``wanted`` marks."""
+        places, by_attributes, end = self._places, self._by_attributes, len(wanted)
+        for row in run.split(sheet_plain.ROW_START)[1:]:
+            number = int(row[: row.index(b'"')]) - 1
+            if number >= end:
+                return
+            if not wanted[number]:
+                continue
+            cells: list[Cell] = [None] * self._width
+            for column, attributes, raw in sheet_plain.CELL.findall(row):
+                place = places.get(column)
+                if place is not None:
+                    convert = by_attributes.get(attributes)
+                    if convert is None:
+                        convert = by_attributes[attributes] = self._converter(attributes)
+                    cells[place] = convert(raw)
+            yield number, cells
+
+    def _converter(self, attributes: bytes) -> Convert:
+        given = {name: value.decode() for name, value in _ATTRIBUTE.findall(attributes)}
+        kind, style = given.get(b"t", "n"), int(given.get(b"s", 0))
+        if kind == "s":
+            return self._shared
+        if kind == "b":
+            return lambda raw: raw == b"1"
+        if kind == "e":
+            return lambda raw: CellError(raw.decode())
+        if kind != "n":
+            return lambda raw: unescape(sheet_plain.text(raw))
+        if style not in self._dates:
+            return _number
+        return lru_cache(DATES_AT_HAND)(lambda raw: self._date(raw, style in self._durations))
+
+    def _date(self, raw: bytes, duration: bool) -> Cell:
+        try:
+            return from_excel(_number(raw), self._epoch, timedelta=duration)  # type: ignore[no-any-return]
+        except (OverflowError, ValueError):  # outside what a date can be
+            return CellError("#VALUE!")
+
+
+def _number(raw: bytes) -> int | float:
+    return float(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

@@ -1,0 +1,239 @@
+"""Rows in plain form are read beside the XML parser; nobody may see a difference."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rowfleet.errors import InputError
+from submitter import sheet_plain
+from submitter.sheet import open_sheet
+from submitter.sheet_strings import SharedStrings
+
+NS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006"
+SHARED = ["Name", "seven", "", " \u00a0", "x_x000D_y", "a &amp; b", "_x005F_x000D_", "語", "é"]
+
+# A cell is a function of its reference. `s="1"` is a date, `s="2"` a duration.
+NUMBERS = [
+    "0",
+    "-12",
+    "3.25",
+    "45658",
+    "1E-05",
+    "2e3",
+    "007",
+    ".5",
+    " 5 ",
+    "60.5",
+    "-1",
+    "1e17",
+] * 4
+NUMBERS += ["1e999", "abc"]
+TEXTS = st.lists(
+    st.sampled_from(
+        [
+            *"aZ0 .;\t\n'\"]",
+            "\xa0",
+            "\u3000",
+            "é",
+            "語",
+            "😀",
+            "_x000D_",
+            "_x0041_",
+            "x005F_",
+            "&amp;",
+            "&lt;",
+            "&gt;",
+            "&quot;",
+            "&apos;",
+            "&#10;",
+            "&#x41;",
+            "&#xA0;",
+            "\r",
+            "]]&gt;",
+        ]
+    ),
+    max_size=5,
+).map("".join)
+STYLES = st.sampled_from(["", "", ' s="0"', ' s="1"', ' s="2"', ' s="77"'])
+FORMULAS = st.sampled_from(
+    [
+        "",
+        "",
+        "<f>B1*2</f>",
+        '<f t="shared" si="0"/>',
+        "<f>A1&lt;2</f>",
+        '<f t="array" ref="A1">1</f>',
+    ]
+)
+OTHER_CELLS = """
+<c r="{}" t="b"><v>1</v></c>
+<c r="{}" t="b"><v>0</v></c>
+<c r="{}" t="e"><v>#REF!</v></c>
+<c r="{}" t="e"><v>#N/A</v></c>
+<c r="{}" t="d"><v>2026-01-02</v></c>
+<c r="{}" t="n"><v>5</v></c>
+<c r="{}" s="1"/>
+<c r="{}" s="0" />
+<c r="{}"></c>
+<c r="{}"><v/></c>
+<c r="{}" t="s"><v/></c>
+<c r="{}"><f>A1</f></c>
+<c r="{}"><f>A1</f><v></v></c>
+<c><v>9</v></c>
+<c r='{}'><v>4</v></c>
+<c t="s" r="{}"><v>1</v></c>
+<c r="{}"><v><!-- -->3</v></c>
+<c r="{}" t="str"><v><![CDATA[</row><row r="1">]]></v></c>
+""".strip().split("\n")
+CELLS = st.one_of(
+    st.builds('<c r="{{}}"{}>{}<v>{}</v></c>'.format, STYLES, FORMULAS, st.sampled_from(NUMBERS)),
+    st.builds(
+        '<c r="{{}}"{} t="s"><v>{}</v></c>'.format,
+        STYLES,
+        st.sampled_from([*range(len(SHARED))] * 9 + [len(SHARED)]),
+    ),
+    st.builds('<c r="{{}}"{} t="str">{}<v>{}</v></c>'.format, STYLES, FORMULAS, TEXTS),
+    st.builds('<c r="{{}}"{} t="inlineStr"><is><t>{}</t></is></c>'.format, STYLES, TEXTS),
+    st.builds(
+        '<c r="{{}}" t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>'.format, TEXTS
+    ),
+    st.builds('<c r="{{}}" t="inlineStr"><is><r><t>{}</t></r></is></c>'.format, TEXTS),
+    st.sampled_from(OTHER_CELLS),
+)
+ROWS = st.tuples(
+    st.sampled_from(
+        [
+            '<row r="{}">',
+            '<row r="{}" spans="1:3" ht="15.75" customHeight="1">',
+            "<row>",
+            '<row r="{}" x14ac:dyDescent="0.25">',
+            "<row r='{}'>",
+            '<row spans="1:3" r="{}">',
+        ]
+    ),
+    st.lists(CELLS, max_size=3),
+    st.sampled_from(["", "", "", "\n", "\r\n", "<!-- </row> -->", '<row r="{next}"/>']),
+)
+
+
+def write(path: Path, rows: str, strings: list[str] = SHARED) -> Path:
+    """Write the smallest workbook around row elements."""
+    relation = f'<Relationship Id="r{{}}" Type="{OFFICE}/relationships/{{}}" Target="{{}}"/>'
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts = {
+        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/'
+        'content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        + "".join(
+            f'<Override PartName="/xl/{part}.xml" ContentType="{kind}.{name}+xml"/>'
+            for part, name in (
+                ("workbook", "sheet.main"),
+                ("sheet", "worksheet"),
+                ("styles", "styles"),
+                ("strings", "sharedStrings"),
+            )
+        )
+        + "</Types>",
+        "xl/workbook.xml": f'<workbook xmlns="{NS}" xmlns:r="{OFFICE}/relationships"><sheets>'
+        '<sheet name="S" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/'
+        'package/2006/relationships">'
+        + relation.format(1, "worksheet", "sheet.xml")
+        + relation.format(2, "styles", "styles.xml")
+        + relation.format(3, "sharedStrings", "strings.xml")
+        + "</Relationships>",
+        "xl/styles.xml": f'<styleSheet xmlns="{NS}"><fonts><font/></fonts>'
+        "<fills><fill><patternFill/></fill></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs><cellXfs><xf/>"
+        '<xf numFmtId="14"/><xf numFmtId="46"/></cellXfs></styleSheet>',
+        "xl/strings.xml": f'<sst xmlns="{NS}">'
+        + "".join(f"<si><t>{string}</t></si>" for string in strings)
+        + "</sst>",
+        "xl/sheet.xml": f'<?xml version="1.0" encoding="UTF-8"?>\r\n<worksheet xmlns="{NS}" '
+        f'xmlns:x14ac="urn:x"><sheetData>{rows}</sheetData><mergeCells><mergeCell ref="A1:B1"/>'
+        "</mergeCells></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w") as package:
+        for name, content in parts.items():
+            package.writestr(name, content)
+    return path
+
+
+def test_the_smallest_workbook_is_one(tmp_path: Path) -> None:
+    xml = "".join(f'<row r="{n}"><c r="A{n}" t="s"><v>{n}</v></c></row>' for n in (1, 4))
+    assert seen(write(tmp_path / "s.xlsx", xml))[0] == [(2, [(str, "x\ry")])]
+
+
+def seen(path: Path) -> Any:
+    """Return all that a sheet gives, or the sentence with which it is refused."""
+    try:
+        with open_sheet(path) as sheet:
+            rows = [(n, [(type(c), c) for c in cells]) for n, cells in sheet.rows()]
+            return rows, sheet.header, sheet.formats, bytes(sheet.filled)
+    except InputError as error:
+        return str(error)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(rows=st.lists(ROWS, max_size=8), chunk=st.sampled_from([40, 300, 1 << 18]))
+@example(rows=[('<row r="{}">', ['<c r="{}" s="1"><v>-1</v></c>'], "")] * 3, chunk=1 << 18)
+@example(rows=[('<row r="{}">', ['<c r="{}" t="s"><v>3</v></c>'], "<!-- </row> -->")] * 3, chunk=40)
+def test_plain_rows_are_read_as_the_parser_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Any], chunk: int
+) -> None:
+    header = '<c r="B1" t="inlineStr"><is><t>B</t></is></c><c r="C1"><v>3</v></c></row>'
+    xml, number = f'<row r="1"><c r="A1" t="s"><v>0</v></c>{header}', 2
+    for start, cells, after in rows:
+        filled = "".join(
+            cell.format(f"{letter}{number}") for letter, cell in zip("ABC", cells, strict=False)
+        )
+        xml += f"{start.format(number)}{filled}</row>{after.format(next=number + 1)}"
+        number += 1 + ("next" in after)
+    path = write(tmp_path / "s.xlsx", xml)
+    with monkeypatch.context() as patch:
+        patch.setattr(sheet_plain, "CHUNK", chunk)
+        ours = seen(path)
+        patch.setattr(sheet_plain, "rows", lambda *_: None)
+        assert ours == seen(path)
+
+
+def test_an_ordinary_sheet_is_all_in_plain_form() -> None:
+    cells = '<c r="A{0}" s="1" t="s"><v>12</v></c><c r="B{0}"><f>A{0}*2</f><v>1.5</v></c>'
+    rows = "".join(
+        f'<row r="{n}" spans="1:2" x14ac:dyDescent="0.25">{cells.format(n)}</row>'
+        for n in range(1, 5000)
+    )
+    head = f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\r\n<worksheet xmlns="{NS}">'
+    xml = f"{head}<sheetData>{rows}</sheetData></worksheet>".encode()
+    pattern = sheet_plain.rows([])
+    pieces = list(sheet_plain.split(io.BytesIO(xml), sheet_plain.SHEET_DATA, pattern, b"</row>"))
+    assert b"".join(run for _, run in pieces) == rows.encode()
+    assert b"".join(other + run for other, run in pieces) == xml
+
+
+def test_shared_strings_are_like_a_list_of_them() -> None:
+    texts = [f"text {n}" for n in range(1000)] + ["", " ", "a & b", "<x>", "語", "two\nlines"]
+    escaped = [t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for t in texts]
+    xml = "".join(
+        f"<si><t>{text}</t></si>"
+        if n % 3
+        else f"<si><r><t>{text[:2]}</t></r><r><t>{text[2:]}</t></r></si>"
+        for n, text in enumerate(escaped[:1000])
+    )
+    xml += "".join(f'<si><t xml:space="preserve">{text}</t></si>' for text in escaped[1000:])
+    strings = SharedStrings(io.BytesIO(f'<sst xmlns="{NS}">{xml}</sst>'.encode()))
+    assert [strings[n] for n in range(len(strings))] == texts
+    assert strings.blank == [1000, 1001]
+    with pytest.raises(IndexError):
+        strings[len(texts)]
