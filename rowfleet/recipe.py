@@ -210,7 +210,10 @@ class Recipe(_Part):
 
 def fold(name: str) -> str:
     """Return a column name without case, spaces, dashes and underscores, for comparing."""
-    return re.sub(r"[\s_\-]+", "", name).casefold()
+    return _BETWEEN_WORDS.sub("", name).casefold()
+
+
+_BETWEEN_WORDS = re.compile(r"[\s_\-]+")
 
 
 def _columns(names: list[str]) -> str:
@@ -287,7 +290,8 @@ def check_analyzer(recipe: Recipe) -> None:
     """Raise InputError if the recipe's analyzer is `rules` and its output is not one they give."""
     if recipe.analyzer != "rules":
         return
-    unknown = [f for f in recipe.output["properties"] if f not in bundled().output["properties"]]
+    known = bundled().output["properties"]
+    unknown = [f for f in recipe.output["properties"] if f not in known]
     if unknown:
         raise InputError(
             f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which the rules analyzer "

@@ -9,14 +9,14 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import PurePath
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.cells import Cell, encode, plain
+from rowfleet.cells import Cell, encode_all, plain
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries, transitions
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 #: Seconds between tries while the ledger is away.
 PAUSE = 1.0
 
-#: Rows recorded in one transaction: large enough that commits vanish, small enough that the first
-#: rows are on the queue within a second.
-RECORD_CHUNK = 1_000
+#: Rows recorded in the first transaction, so that the queue has something at once, and in each of
+#: the next: large enough that commits vanish, small enough to hold in memory.
+FIRST_CHUNK, RECORD_CHUNK = 100, 1_000
 
 #: What a batch id may look like; it is part of task ids, object names and commands.
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -187,8 +187,10 @@ def _record_rows(engine: Engine, feeder: Feeder | None, submission: Submission) 
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = _Identity(submission.recipe, submission.sheet.columns)
     columns = submission.sheet.columns
-    while chunk := list(islice(fresh, RECORD_CHUNK)):
-        new = [(number, [encode(c) for c in cells], identity.of(cells)) for number, cells in chunk]
+    size = FIRST_CHUNK
+    while chunk := list(islice(fresh, size)):
+        size = RECORD_CHUNK
+        new = [(number, encode_all(cells), identity.of(cells)) for number, cells in chunk]
         sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
         _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new, sent=sent))
         _feed(feeder, batch_id)
@@ -255,6 +257,10 @@ def _sent(columns: Mapping[str, int], cells: Sequence[Cell]) -> str:
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
+#: Vendors and the like repeat.
+_folded = lru_cache(2_000)(fold)
+
+
 class _Identity:
     """Hashes a row's identity columns, so that duplicates can be looked up."""
 
@@ -265,7 +271,7 @@ class _Identity:
 
     def of(self, cells: Sequence[Cell]) -> str | None:
         """Return the hash, None if a part is blank: then nothing is known to be the same."""
-        parts = [fold(str(plain(cells[index]) or "")) for index in self._indexes]
+        parts = [_folded(str(plain(cells[index]) or "")) for index in self._indexes]
         if not parts or not all(parts):
             return None
         return hashlib.blake2b(

@@ -24,6 +24,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    insert,
     literal,
     or_,
     select,
@@ -35,6 +36,7 @@ from sqlalchemy.orm import aliased
 
 from rowfleet.errors import InputError
 from rowfleet.ledger import budget
+from rowfleet.ledger.bulk import copy_rows
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, Row, Tally
 
@@ -160,15 +162,18 @@ def record_rows(
     rows: Sequence[tuple[int, Sequence[Any], str | None]],
     sent: Mapping[int, str] | None = None,
 ) -> int:
-    """Record rows as (number, encoded cells, identity); those there already stay as they are.
+    """Record rows as (number, encoded cells, identity), in order; those there stay as they are.
 
     ``sent`` has a hash for each row if rows that are sent the same are to be answered once: the
     first with a hash is asked about, the others follow it. Return how many are new. Raises
     InputError if the batch was cancelled meanwhile.
     """
+    if not rows:
+        return 0
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
-    # Holds the batch, so that it can't be cancelled between this and the rows.
+    # Holds the batch, so that it can't be cancelled between this and the rows, and that nobody else
+    # records rows of it.
     if not connection.execute(batch.values(total=Batch.total)).rowcount:
         raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
     first = _first_sent(connection, batch_id, sent) if sent else {}
@@ -180,14 +185,23 @@ def record_rows(
             values["sent"] = sent[number] if leader == number else None
             values["same_as"] = None if leader == number else leader
         new.append(values)
-    made = connection.execute(
-        dialect.insert(Row)
-        .on_conflict_do_nothing(index_elements=["batch_id", "number"])
-        .returning(Row.number),
-        new,
-    ).all()
-    connection.execute(batch.values(total=Batch.total + len(made)))
-    return len(made)
+    if _any_between(connection, batch_id, rows[0][0], rows[-1][0]):
+        # Another submitter was here, or this one, whose commit was never confirmed.
+        again = dialect.insert(Row).on_conflict_do_nothing(index_elements=["batch_id", "number"])
+        made = len(connection.execute(again.returning(Row.number), new).all())
+    else:
+        if connection.dialect.name == "postgresql":
+            copy_rows(connection, new)
+        else:
+            connection.execute(insert(Row), new)
+        made = len(new)
+    connection.execute(batch.values(total=Batch.total + made))
+    return made
+
+
+def _any_between(connection: Connection, batch_id: str, first: int, last: int) -> bool:
+    found = select(Row.number).where(Row.batch_id == batch_id, Row.number.between(first, last))
+    return connection.execute(found.limit(1)).first() is not None
 
 
 def _first_sent(connection: Connection, batch_id: str, sent: Mapping[int, str]) -> dict[str, int]:

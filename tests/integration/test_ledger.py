@@ -10,10 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text, update
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import engine as ledgers
 from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.bulk import copy_rows
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Base, Row
 from rowfleet.ledger.transitions import Outcome, Spent
@@ -309,6 +311,28 @@ def test_recording_the_same_rows_twice_records_them_once(engine: Engine) -> None
             ["row 2"],
             ["new"],
         ]
+
+
+def test_a_connection_lost_while_rows_are_recorded_is_an_unavailable_database(
+    postgres_url: str,
+) -> None:
+    engine = ledgers.open_ledger(postgres_url, connections=2)
+    ledgers.migrate(engine)
+    make_batch(engine, 1)
+
+    def lose_it() -> None:
+        with engine.begin() as connection:
+            server = connection.scalar(text("SELECT pg_backend_pid()"))
+            with engine.connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": server})
+            copy_rows(connection, [{"batch_id": "b", "number": 1, "cells": ["x"]}])
+
+    with pytest.raises(DBAPIError) as caught:
+        lose_it()
+    assert ledgers.is_unavailable(caught.value)
+    with engine.begin() as connection:
+        assert transitions.record_rows(connection, "b", [(1, ["x"], None)]) == 1
+    engine.dispose()
 
 
 def test_rows_are_not_recorded_into_a_cancelled_batch(engine: Engine) -> None:
