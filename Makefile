@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/tools/.ready
 CHECKOV := $(VENV)/checkov/.ready
+BENCH := $(VENV)/bench/.ready
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -33,6 +34,12 @@ $(CHECKOV): requirements-checkov.lock | $(READY)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-checkov.lock
 	@touch $@
 
+# What only a baseline needs. Apart, because openpyxl loads numpy where there is one.
+$(BENCH): requirements-bench.lock | $(READY)
+	rm -rf $(@D)
+	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --target $(@D) -r requirements-bench.lock
+	@touch $@
+
 demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME=$(CURDIR)/build/demo $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
 	@echo "to look at it again: XDG_STATE_HOME=build/demo $(BIN)/rowfleet batches"
@@ -54,7 +61,7 @@ lint: $(READY)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## Measure; see benchmarks/
+bench: $(READY) $(BENCH)  ## Measure; see docs/performance.md. ARGS="submit export" for some
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY)  ## Renew the lock files from pyproject.toml
@@ -63,6 +70,7 @@ lock: $(READY)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra submitter -o requirements-submitter.lock pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.14 --no-deps --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group tools -o requirements-tools.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group checkov -o requirements-checkov.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group bench -o requirements-bench.lock
 
 clean:  ## Remove what was made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

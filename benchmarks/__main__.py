@@ -1,32 +1,106 @@
-"""`make bench`: run every benchmark, print a table, write `benchmarks/results/*.json`."""
+"""`make bench`: measure, print a table, write `benchmarks/results/NAME.json`.
+
+    make bench                          all benchmarks; takes a while
+    make bench ARGS="submit export"     some
+    make bench ARGS="--rounds 3 submit" with fewer repetitions
+    make bench ARGS=--readme            write the table of what was measured into README.md
+
+A benchmark is a module of this package whose `measure(rounds)` yields figures; it measures its
+baseline in the same run, turn and turn about.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+import importlib
+import sys
+import time
+import traceback
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import feeding
+from benchmarks.figures import Figure, saved
 
-RESULTS = Path(__file__).parent / "results"
+#: The modules, in the order they run: the short ones first.
+BENCHMARKS = ("feeding", "first_message", "submit", "export", "progress", "memory")
 
-
-def main() -> None:
-    """Measure and report."""
-    RESULTS.mkdir(exist_ok=True)
-    table = Table("figure", "ours", "baseline", "ratio", "unit")
-    for figure in [feeding.measure()]:
-        (RESULTS / f"{figure['name']}.json").write_text(json.dumps(figure, indent=2) + "\n")
-        table.add_row(
-            str(figure["name"]),
-            f"{figure['value']:,.0f}",
-            f"{figure['baseline']:,.0f}",
-            f"{figure['ratio']:.1f}",
-            str(figure["unit"]),
-        )
-    Console().print(table)
+README = Path(__file__).parent.parent / "README.md"
+START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
-main()
+def main() -> int:
+    """Measure what is asked for; return 1 if a benchmark failed to run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of each (5)")
+    parser.add_argument("--readme", action="store_true", help="only write the table into README.md")
+    asked = parser.parse_args()
+    if asked.readme:
+        write_readme(saved())
+        return 0
+    unknown = sorted(set(asked.names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    console = Console()
+    measured: list[Figure] = []
+    failed = False
+    for name in BENCHMARKS:
+        if asked.names and name not in asked.names:
+            continue
+        started = time.monotonic()
+        try:
+            for figure in importlib.import_module(f"benchmarks.{name}").measure(asked.rounds):
+                figure.save()
+                measured.append(figure)
+        except Exception:  # one that can't run must not take the others with it
+            traceback.print_exc()
+            failed = True
+        console.print(f"{name}: {time.monotonic() - started:.0f} s", style="dim")
+    console.print(_table(measured))
+    return int(failed)
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    beside = ""
+    if figure.baseline is not None:
+        beside = f"{figure.beside}: {_number(figure.baseline)} {figure.unit}"
+    ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+    met = "yes" if figure.met else "no"
+    value = f"{_number(figure.value)} {figure.unit}"
+    return figure.title, value, beside, ratio, figure.wanted, met
+
+
+_HEADERS = ("figure", "Rowfleet", "beside", "ratio", "wanted", "met")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _table(figures: list[Figure]) -> Table:
+    table = Table(*_HEADERS)
+    for figure in figures:
+        table.add_row(*map(escape, _cells(figure)), style=None if figure.met else "yellow")
+    return table
+
+
+def write_readme(figures: list[Figure]) -> None:
+    """Put the table between the two markers in README.md."""
+    lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in figures)]
+    before, start, rest = README.read_text().partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        sys.exit(f"README.md has no {START} … {END} to write between")
+    README.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
+
+
+def _line(cells: object) -> str:
+    assert isinstance(cells, (tuple, list))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
