@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.figures import Figure, saved
 
 #: The modules, in the order they run: the short ones first.
-BENCHMARKS = ("feeding", "first_message", "submit", "export", "progress", "memory")
+BENCHMARKS = ("feeding", "first_message", "submit", "export", "progress", "memory", "rows")
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"

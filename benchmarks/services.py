@@ -106,20 +106,21 @@ class Run:
 def program(*words: object, env: Mapping[str, str] | None = None) -> Run:
     """Run a Python module or script to its end and measure it. Raises if it fails."""
     measured = [sys.executable, "-m", "benchmarks.measured", *_command(words)]
-    run = subprocess.run(measured, env=_environment(env), stdout=subprocess.PIPE, check=True)
+    run = subprocess.run(measured, env=environment(env), stdout=subprocess.PIPE, check=True)
     return Run(**json.loads(run.stdout))
 
 
 def start(*words: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a Python module or script, its output thrown away but for errors."""
-    return subprocess.Popen(_command(words), env=_environment(env), stdout=subprocess.DEVNULL)
+    return subprocess.Popen(_command(words), env=environment(env), stdout=subprocess.DEVNULL)
 
 
 def _command(words: tuple[object, ...]) -> list[str]:
     return [sys.executable, *map(str, words)]
 
 
-def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment without what points Rowfleet anywhere, and ``more``."""
     mine = ("ROWFLEET_", "REDIS_", "DATABASE_", "OPENAI_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return {**kept, "PYTHONPATH": str(ROOT), **(more or {})}
