@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, Integer, TypeDecorator, literal
+from sqlalchemy import ColumnElement, DateTime, Dialect, Float, Integer, TypeDecorator, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -40,9 +40,11 @@ class _Minute(FunctionElement[int]):
     inherit_cache = True
 
 
-def in_seconds(seconds: float) -> _InSeconds:
+def in_seconds(seconds: float | ColumnElement[Any]) -> _InSeconds:
     """Return SQL for the database's time ``seconds`` from now (before now, if negative)."""
-    return _InSeconds(literal(float(seconds), Float))
+    if isinstance(seconds, (int, float)):
+        seconds = literal(float(seconds), Float)
+    return _InSeconds(seconds)
 
 
 def now() -> _InSeconds:

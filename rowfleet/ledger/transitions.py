@@ -11,17 +11,29 @@ rows in the same one. Times are the database's (see `clock`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 from zlib import crc32
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
+    BigInteger,
+    Boolean,
     Connection,
+    Float,
+    Integer,
+    Numeric,
+    String,
     Text,
     and_,
+    bindparam,
     case,
+    cast,
+    column,
     exists,
     func,
     insert,
@@ -29,6 +41,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,7 +51,7 @@ from rowfleet.errors import InputError
 from rowfleet.ledger import budget
 from rowfleet.ledger.bulk import copy_rows
 from rowfleet.ledger.clock import in_seconds, minute, now
-from rowfleet.ledger.models import Batch, Row, Tally
+from rowfleet.ledger.models import Batch, Json, Row, Tally
 
 #: A row by its batch and number.
 Key = tuple[str, int]
@@ -403,47 +416,15 @@ def claim(
     times fails here instead, with that as its reason. What the batch's budget does not pay for
     goes back to pending.
     """
-    keys = _affordable(connection, keys)
-    if not keys:
-        return {}
-    taken_over = and_(Row.status == "running", Row.claim != holder)
-    poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
-    rows = connection.execute(
-        update(Row)
-        .where(
-            tuple_(Row.batch_id, Row.number).in_(keys),
-            or_(
-                Row.status.in_(("pending", "queued")),
-                and_(
-                    Row.status == "running",
-                    or_(Row.lease_until < now(), Row.claim == holder),
-                ),
-            ),
-            Row.batch_id.in_(select(Batch.id).where(Batch.status.in_(_ACTIVE))),
-        )
-        .values(
-            status=case((poisoned, "failed"), else_="running"),
-            error=case((poisoned, _poison_reason()), else_=None),
-            finished_at=case((poisoned, now()), else_=None),
-            losses=Row.losses + case((taken_over, 1), else_=0),
-            attempts=Row.attempts + case((poisoned, 0), else_=1),
-            claim=holder,
-            worker=case((poisoned, Row.worker), else_=worker),
-            started_at=now(),
-            lease_until=in_seconds(lease),
-            due_at=None,
-        )
-        .returning(
-            Row.batch_id,
-            Row.number,
-            Row.status,
-            Row.cells,
-            Row.identity,
-            Row.attempts,
-            Row.retries,
-            Row.losses,
-        )
-    ).all()
+    terms = {"holder": holder, "node": worker, "lease": lease}
+    rows = list(connection.execute(_claiming(), {"keys": list(keys), **terms, "paid": [""]}))
+    # Most rows are claimed by then. The others' batches may have a budget.
+    got = {(row.batch_id, row.number) for row in rows}
+    left = [key for key in keys if key not in got]
+    if left and (paid := _affordable(connection, left)):
+        batches = {batch_id for batch_id, _ in paid}
+        again = {"keys": paid, **terms, "paid": sorted(batches)}
+        rows += connection.execute(_claiming(), again)
     claimed: dict[Key, Claimed] = {}
     failed: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -458,8 +439,57 @@ def claim(
     return claimed
 
 
-def _affordable(connection: Connection, keys: Sequence[Key]) -> Sequence[Key]:
-    """Return those of ``keys`` that their batches' budgets pay for; put the others back.
+@cache
+def _claiming() -> Any:
+    """Return the statement of a claim: of batches without a budget, and of those that are `paid`.
+
+    To put a statement together takes longer than to send it, so those of every row are kept.
+    """
+    holder = bindparam("holder", type_=String)
+    taken_over = and_(Row.status == "running", Row.claim != holder)
+    poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
+    paid = Batch.id.in_(bindparam("paid", expanding=True))
+    return (
+        update(Row)
+        .where(
+            tuple_(Row.batch_id, Row.number).in_(bindparam("keys", expanding=True)),
+            or_(
+                Row.status.in_(("pending", "queued")),
+                and_(Row.status == "running", or_(Row.lease_until < now(), Row.claim == holder)),
+            ),
+            Row.batch_id.in_(
+                select(Batch.id).where(
+                    Batch.status.in_(_ACTIVE), or_(Batch.max_cost.is_(None), paid)
+                )
+            ),
+        )
+        .values(
+            status=case((poisoned, "failed"), else_="running"),
+            error=case((poisoned, _poison_reason()), else_=None),
+            finished_at=case((poisoned, now()), else_=None),
+            losses=Row.losses + case((taken_over, 1), else_=0),
+            attempts=Row.attempts + case((poisoned, 0), else_=1),
+            claim=holder,
+            worker=case((poisoned, Row.worker), else_=bindparam("node", type_=Text)),
+            started_at=now(),
+            lease_until=in_seconds(bindparam("lease", type_=Float)),
+            due_at=None,
+        )
+        .returning(
+            Row.batch_id,
+            Row.number,
+            Row.status,
+            Row.cells,
+            Row.identity,
+            Row.attempts,
+            Row.retries,
+            Row.losses,
+        )
+    )
+
+
+def _affordable(connection: Connection, keys: Sequence[Key]) -> list[Key]:
+    """Return those of ``keys`` whose batch has a budget that pays for them; put the others back.
 
     Holds the batches that have a budget until the end of the transaction, so that two processes
     can't both take the last row it pays for. Not so firmly that a tally of theirs had to wait.
@@ -469,18 +499,18 @@ def _affordable(connection: Connection, keys: Sequence[Key]) -> Sequence[Key]:
         .where(Batch.id.in_({batch_id for batch_id, _ in keys}), Batch.max_cost.is_not(None))
         .order_by(Batch.id)
         .with_for_update(key_share=True)
-    )
-    for batch_id in with_budget.scalars().all():
+    ).scalars()
+    paid: list[Key] = []
+    for batch_id in with_budget.all():
         running = budget.in_flight(connection, batch_id, "running")
         money = budget.of_batch(connection, batch_id)
         assert money is not None
         room = max(0, money.admits() - running)
         of_batch = [key for key in keys if key[0] == batch_id]
         if len(of_batch) > room:
-            refused = set(of_batch[room:])
-            put_back(connection, batch_id, [number for _, number in refused])
-            keys = [key for key in keys if key not in refused]
-    return keys
+            put_back(connection, batch_id, [number for _, number in of_batch[room:]])
+        paid += of_batch[:room]
+    return paid
 
 
 def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> None:
@@ -527,33 +557,47 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
     settled: set[Key] = set()
     ended: dict[str, list[int]] = {}
     sums: dict[str, dict[str, float]] = {}
-    for outcome in outcomes:
-        status = _settle_one(connection, outcome, holder)
-        if status is None:
-            continue
-        settled.add(outcome.key)
-        if status != "pending":
-            _add(sums, outcome.key[0], **{status: 1})
-            ended.setdefault(outcome.key[0], []).append(outcome.key[1])
-        spent = outcome.spent
-        if spent.calls:
-            _add(
-                sums,
-                outcome.key[0],
-                calls=spent.calls,
-                prompt_tokens=spent.prompt_tokens,
-                cached_tokens=spent.cached_tokens,
-                completion_tokens=spent.completion_tokens,
-                reasoning_tokens=spent.reasoning_tokens,
-                cost_usd=spent.cost_usd or 0,
-                unpriced_calls=spent.calls if spent.cost_usd is None else 0,
-                priced=0 if spent.cost_usd is None else 1,
-                cost_squared=(spent.cost_usd or 0) ** 2,
-            )
+    for part in _each_once(outcomes):
+        for row in _settle_all(connection, list(part.values()), holder):
+            key = (row.batch_id, row.number)
+            settled.add(key)
+            if row.status != "pending":
+                _add(sums, row.batch_id, **{row.status: 1})
+                if row.has_followers:
+                    ended.setdefault(row.batch_id, []).append(row.number)
+            _add_spent(sums, row.batch_id, part[key].spent)
     for batch_id, numbers in ended.items():
         _follow(connection, batch_id, sums, Row.same_as.in_(numbers))
     _tally(connection, holder, sums)
     return settled
+
+
+def _each_once(outcomes: Iterable[Outcome]) -> list[dict[Key, Outcome]]:
+    """Return the outcomes in as many parts as the most that a row has; it nearly always has one."""
+    parts: list[dict[Key, Outcome]] = []
+    for outcome in outcomes:
+        part = next((part for part in parts if outcome.key not in part), None)
+        if part is None:
+            parts.append(part := {})
+        part[outcome.key] = outcome
+    return parts
+
+
+def _add_spent(sums: dict[str, dict[str, float]], batch_id: str, spent: Spent) -> None:
+    if spent.calls:
+        _add(
+            sums,
+            batch_id,
+            calls=spent.calls,
+            prompt_tokens=spent.prompt_tokens,
+            cached_tokens=spent.cached_tokens,
+            completion_tokens=spent.completion_tokens,
+            reasoning_tokens=spent.reasoning_tokens,
+            cost_usd=spent.cost_usd or 0,
+            unpriced_calls=spent.calls if spent.cost_usd is None else 0,
+            priced=0 if spent.cost_usd is None else 1,
+            cost_squared=(spent.cost_usd or 0) ** 2,
+        )
 
 
 def settle_followers(connection: Connection, batch_id: str, *, by: str) -> int:
@@ -597,53 +641,126 @@ def _follow(
     return count
 
 
-def _settle_one(connection: Connection, outcome: Outcome, holder: str) -> str | None:
-    batch_id, number = outcome.key
-    still_ours = and_(
-        Row.batch_id == batch_id,
-        Row.number == number,
-        Row.claim == holder,
-        Row.attempts == outcome.attempts,
-    )
-    if outcome.status == "pending":
-        cancelled = exists().where(Batch.id == batch_id, Batch.status == "cancelled")
-        moves: dict[str, Any] = {
-            "status": case((cancelled, "cancelled"), else_="pending"),
-            "finished_at": case((cancelled, now()), else_=None),
-            "due_at": in_seconds(outcome.delay) if outcome.delay else None,
-            "retries": Row.retries + (1 if outcome.counts else 0),
-            "attempts": Row.attempts - (0 if outcome.begun else 1),
-        }
-        where = and_(still_ours, Row.status == "running")
+#: What `settle` gives the database of an outcome.
+_GIVEN: dict[str, Any] = {
+    "batch_id": String(64),
+    "number": Integer(),
+    "attempts": Integer(),
+    "status": String(10),
+    "output": Text(),
+    "error": Text(),
+    "delay": Float(),
+    "counts": Boolean(),
+    "begun": Boolean(),
+    "latency": Float(),
+    "calls": Integer(),
+    "prompt_tokens": BigInteger(),
+    "cached_tokens": BigInteger(),
+    "completion_tokens": BigInteger(),
+    "reasoning_tokens": BigInteger(),
+    "cost_usd": Numeric(16, 8, asdecimal=False),
+}
+
+
+def _settle_all(connection: Connection, outcomes: Sequence[Outcome], holder: str) -> list[Any]:
+    """Write outcomes of different rows down. Return batch, number and status of those that count.
+
+    PostgreSQL takes them in one statement, as an array for each column.
+    """
+    if not outcomes:
+        return []
+    rows = [_given(outcome) for outcome in outcomes]
+    if connection.dialect.name == "postgresql":
+        columns = zip(*rows, strict=True)
+        given: list[Any] = [dict(zip(_GIVEN, map(list, columns), strict=True))]
     else:
-        moves = {
-            "status": outcome.status,
-            "finished_at": now(),
-            "output": dict(outcome.output) if outcome.output is not None else None,
-            "due_at": None,
-        }
-        where = and_(still_ours, Row.status.in_(("running", "pending", "queued")))
+        given = [dict(zip(_GIVEN, row, strict=True)) for row in rows]
+    statement = _settling(connection.dialect.name)
+    found: list[Any] = []
+    for values in given:
+        named = {f"given_{name}": value for name, value in values.items()}
+        found += connection.execute(statement, {**named, "holder": holder})
+    return found
+
+
+def _given(outcome: Outcome) -> tuple[Any, ...]:
     spent = outcome.spent
-    moved = connection.execute(
+    return (
+        *outcome.key,
+        outcome.attempts,
+        outcome.status,
+        None if outcome.output is None else json.dumps(dict(outcome.output)),
+        _text(outcome.error),
+        outcome.delay or None,
+        outcome.counts,
+        outcome.begun,
+        outcome.latency,
+        spent.calls,
+        spent.prompt_tokens,
+        spent.cached_tokens,
+        spent.completion_tokens,
+        spent.reasoning_tokens,
+        spent.cost_usd,
+    )
+
+
+@cache
+def _settling(dialect: str) -> Any:
+    """Return the statement that writes outcomes down: all at once, or one for SQLite."""
+    if dialect == "postgresql":
+        arrays = [bindparam(f"given_{name}", type_=ARRAY(kind)) for name, kind in _GIVEN.items()]
+        columns = [column(name, kind) for name, kind in _GIVEN.items()]
+        given: Any = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+    else:
+        values = [bindparam(f"given_{name}", type_=kind) for name, kind in _GIVEN.items()]
+        labels = [value.label(name) for value, name in zip(values, _GIVEN, strict=True)]
+        given = select(*labels).subquery("given")
+    of = given.c
+    goes_on = of.status == "pending"
+    cancelled = and_(goes_on, exists().where(Batch.id == Row.batch_id, Batch.status == "cancelled"))
+    output = cast(of.output, Json) if dialect == "postgresql" else type_coerce(of.output, Json)
+    return (
         update(Row)
-        .where(where)
-        .values(
-            **moves,
-            error=_text(outcome.error),
-            lease_until=None,
-            latency=outcome.latency,
-            calls=Row.calls + spent.calls,
-            prompt_tokens=Row.prompt_tokens + spent.prompt_tokens,
-            cached_tokens=Row.cached_tokens + spent.cached_tokens,
-            completion_tokens=Row.completion_tokens + spent.completion_tokens,
-            reasoning_tokens=Row.reasoning_tokens + spent.reasoning_tokens,
-            cost_usd=Row.cost_usd
-            if spent.cost_usd is None
-            else func.coalesce(Row.cost_usd, 0) + spent.cost_usd,
+        .where(
+            Row.batch_id == of.batch_id,
+            Row.number == of.number,
+            Row.attempts == of.attempts,
+            Row.claim == bindparam("holder", type_=String),
+            or_(
+                Row.status == "running",
+                and_(~goes_on, Row.status.in_(("pending", "queued"))),
+            ),
         )
-        .returning(Row.status)
-    ).scalar()
-    return None if moved is None else str(moved)
+        .values(
+            status=case((cancelled, "cancelled"), else_=of.status),
+            finished_at=case((and_(goes_on, ~cancelled), None), else_=now()),
+            output=case((goes_on, Row.output), else_=output),
+            error=of.error,
+            due_at=case((of.delay.is_(None), None), else_=in_seconds(of.delay)),
+            retries=Row.retries + case((and_(goes_on, of.counts), 1), else_=0),
+            attempts=Row.attempts - case((of.begun, 0), else_=1),
+            lease_until=None,
+            latency=of.latency,
+            calls=Row.calls + of.calls,
+            prompt_tokens=Row.prompt_tokens + of.prompt_tokens,
+            cached_tokens=Row.cached_tokens + of.cached_tokens,
+            completion_tokens=Row.completion_tokens + of.completion_tokens,
+            reasoning_tokens=Row.reasoning_tokens + of.reasoning_tokens,
+            cost_usd=case(
+                (of.cost_usd.is_(None), Row.cost_usd),
+                else_=func.coalesce(Row.cost_usd, 0) + of.cost_usd,
+            ),
+        )
+        .returning(
+            Row.batch_id,
+            Row.number,
+            Row.status,
+            select(Batch.dedupe)
+            .where(Batch.id == Row.batch_id)
+            .scalar_subquery()
+            .label("has_followers"),
+        )
+    )
 
 
 def settled_before(connection: Connection, outcome: Outcome, *, holder: str) -> bool:
@@ -875,16 +992,27 @@ def _add(sums: dict[str, dict[str, float]], batch_id: str, **amounts: float) -> 
 
 
 def _tally(connection: Connection, holder: str, sums: Mapping[str, Mapping[str, float]]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     shard = crc32(holder.encode()) % TALLY_SHARDS
     for batch_id in sorted(sums):  # in one order, so that two writers can't wait for each other
-        amounts = sums[batch_id]
-        new = dialect.insert(Tally).values(
-            batch_id=batch_id, minute=minute(), shard=shard, **amounts
-        )
+        amounts = {**_NOTHING, **sums[batch_id]}
         connection.execute(
-            new.on_conflict_do_update(
-                index_elements=["batch_id", "minute", "shard"],
-                set_={name: getattr(Tally, name) + new.excluded[name] for name in amounts},
-            )
+            _tallying(connection.dialect.name), {"batch_id": batch_id, "shard": shard, **amounts}
         )
+
+
+_NOTHING = {column.name: 0 for column in Tally.__table__.columns if not column.primary_key}
+
+
+@cache
+def _tallying(dialect: str) -> Any:
+    insert_into = (postgresql if dialect == "postgresql" else sqlite).insert
+    new = insert_into(Tally).values(
+        batch_id=bindparam("batch_id"),
+        minute=minute(),
+        shard=bindparam("shard"),
+        **{name: bindparam(name) for name in _NOTHING},
+    )
+    return new.on_conflict_do_update(
+        index_elements=["batch_id", "minute", "shard"],
+        set_={name: getattr(Tally, name) + new.excluded[name] for name in _NOTHING},
+    )
