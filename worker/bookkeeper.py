@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 #: Most requests in one transaction: some ten milliseconds of work.
 GROUP = 200
 
+#: Seconds between the starts of two transactions, at least: what is asked for meanwhile goes
+#: together. A slot that is alone never waits for it.
+APART = 0.02
+
 #: Batches whose recipe is kept at hand.
 BATCHES_KEPT = 64
 
@@ -117,6 +121,7 @@ class Bookkeeper:
         self._last_try: Key | None = None
         self._reached_at = time.monotonic()
         self._renew_at = 0.0
+        self._began_at = 0.0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self._thread.start()
 
@@ -171,10 +176,12 @@ class Bookkeeper:
         wait = max(0.0, self._renew_at - time.monotonic())
         try:
             group.append(self._requests.get(timeout=wait))
+            time.sleep(max(0.0, self._began_at + APART - time.monotonic()))
             while len(group) < GROUP:
                 group.append(self._requests.get_nowait())
         except queue.Empty:
             pass
+        self._began_at = time.monotonic()
         return group
 
     def _persist(self, group: list[_Request]) -> None:
