@@ -58,9 +58,10 @@ def test_no_pods_are_started_that_could_only_wait(
     print("second, pods ready: " + ", ".join(f"{at - began:.0f} {n}" for at, n in watch.ready))
     assert len(answered) == ROWS
     assert len(calls) - len(answered) <= 0.02 * len(calls)
-    # The rows are enough for 75 pods, the limit for 4 to 5.
-    assert max(ready for _, ready in watch.ready) <= 5
-    assert _pods_at(watch.ready, began + took / 2) >= 4
+    # The rows are enough for 75 pods, the limit for 4 to 5. It may be one more until calls have
+    # shown how long they take, and for the minute in which an autoscaler holds on to what it has.
+    assert max(ready for _, ready in watch.ready) <= 6
+    assert _pods_at(watch.ready, began + took / 2) in (4, 5)
     assert len(answered) / took >= 0.9 * REQUESTS / 60  # and those are enough for all of it
     assert set(watch.exits.values()) == {0}, watch.exits
 
