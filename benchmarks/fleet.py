@@ -84,7 +84,9 @@ class Fleet:
         """Return the same as settings."""
         return configuration.load({}, redis_url=self.broker, database_url=self.database)
 
-    def start(self, *words: str, app: str = "worker", env: Mapping[str, str] | None = None) -> Worker:
+    def start(
+        self, *words: str, app: str = "worker", env: Mapping[str, str] | None = None
+    ) -> Worker:
         """Start a worker with Celery's own command line."""
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=INFO"]
         process = subprocess.Popen(
@@ -172,7 +174,9 @@ def record(ledger: Engine, batch_id: str, rows: int) -> None:
         analyzer="openai",
         queue="rowfleet",
     )
-    encoded = [(n, cells.encode_all(row), f"{n:032x}") for n, row in enumerate(sheets.typed_rows(rows))]
+    encoded = [
+        (n, cells.encode_all(row), f"{n:032x}") for n, row in enumerate(sheets.typed_rows(rows))
+    ]
     with ledger.begin() as connection:
         assert transitions.create_batch(connection, new)
         for start in range(0, rows, 1_000):

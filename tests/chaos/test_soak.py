@@ -19,8 +19,8 @@ from tests.chaos.verdict import conclude
 
 ROWS = int(os.environ.get("CHAOS_SOAK_ROWS", "20000"))
 
-#: Seconds in which the batch must end, and those of them in which faults are injected.
-BOUND, HARMED = 360, 200
+#: Seconds in which the batch must end, on a busy machine, too; and those of them with faults.
+BOUND, HARMED = 900, 200
 #: Workers at a time.
 REPLICAS = 2
 
@@ -116,7 +116,7 @@ class _Soak:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(1000)
 def test_soak(make: Make, broker: Broker, database: Database) -> None:
     fleet = make(
         redis_url=broker.url,
