@@ -81,3 +81,9 @@ def is_known(model: str, service_tier: str | None = None, price: Price | None = 
         dollars(model, prompt_tokens=1, completion_tokens=1, service_tier=service_tier, price=price)
         is not None
     )
+
+
+def in_words(dollars: float) -> str:
+    """Return an amount as people write it: cents, and below ten dollars what small rows cost."""
+    digits = 2 if dollars >= 10 or dollars == 0 else 4 if dollars >= 0.01 else 6
+    return f"${dollars:,.{digits}f}"

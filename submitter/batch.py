@@ -164,6 +164,14 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
             f"--dedupe: batch {found.id} was recorded without it; leave it out, or start anew with "
             "another --batch-id"
         )
+    drawn = None if found.sample is None else len(found.sample)
+    if terms.sample is not None and drawn and not found.dedupe:
+        wanted = min(terms.sample, found.total)
+        if drawn != wanted:
+            raise InputError(
+                f"--sample {terms.sample}: the sample of batch {found.id} has {drawn} rows, which "
+                "can't be changed; leave --sample out to run all of them"
+            )
     if terms.sample is None:
         transitions.end_sample(connection, found.id)
     if terms.max_cost is not None and terms.max_cost != found.max_cost:

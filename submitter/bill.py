@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rowfleet.ledger.queries import SampledRow
 from submitter import watch
+from submitter.batch import Terms
 from submitter.estimate import Estimate
 from submitter.sample import Projection
 from submitter.tokens import reasons
@@ -23,23 +24,35 @@ def dollars_between(low: float | None, high: float | None) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def estimated(estimate: Estimate, model: str | None) -> str:
-    """Return what a batch would take, in two sentences."""
+def estimated(estimate: Estimate, model: str | None, *, hint: bool = True) -> str:
+    """Return what a batch would take, in two sentences; ``hint`` at a way to know it better."""
+    measured = f"; --sample {min(100, max(1, estimate.rows // 2))} measures it" if hint else ""
     tokens = estimate.prompt_tokens + estimate.completion_tokens
     if estimate.earlier_calls:
         certainty = f"answers as long as in {estimate.earlier_calls:,} earlier calls"
     elif model and reasons(model):
-        certainty = (
-            "the answers' length, and what is reasoned, is a guess; --sample 100 measures it"
-        )
+        certainty = "the answers' length, and what is reasoned, is a guess" + measured
     else:
-        certainty = "the answers' length is a guess; --sample 100 measures it"
+        certainty = "the answers' length is a guess" + measured
     return (
         f"analyzer openai, model {model}: about {tokens:,} tokens "
         f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
         f"{dollars_between(estimate.cost_low_usd, estimate.cost_high_usd)}\n"
         f"{estimate.sampled_rows:,} rows were counted; {certainty}"
     )
+
+
+def on_terms(estimate: Estimate, terms: Terms) -> Iterator[str]:
+    """Yield what the terms of a batch change of its estimate, in sentences."""
+    if terms.sample is not None and estimate.cost_low_usd is not None:
+        part = min(1.0, terms.sample / estimate.rows)
+        low, high = estimate.cost_low_usd, estimate.cost_high_usd
+        cost = dollars_between(low * part, None if high is None else high * part)
+        yield f"--sample {terms.sample}: {cost} of that; the rest waits"
+    if terms.max_cost is not None and (estimate.cost_high_usd or 0) > terms.max_cost:
+        yield f"--max-cost: the batch may stop before its end, at {watch.dollars(terms.max_cost)}"
+    if terms.dedupe:
+        yield "--dedupe: the estimate is as if rows whose sent cells are the same were all asked"
 
 
 def results(sampled: Sequence[SampledRow], headers: Mapping[str, str]) -> Iterator[str]:

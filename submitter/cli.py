@@ -36,7 +36,7 @@ from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
 from submitter import batch, batch_tier, bill, cluster_commands, export, sample, storage, watch
-from submitter.command import HELP_OPTIONS, Command
+from submitter.command import DOLLARS, HELP_OPTIONS, Command
 from submitter.estimate import Estimate, estimate
 from submitter.sample import MOST_SAMPLED
 from submitter.sheet import Sheet, open_sheet
@@ -169,7 +169,7 @@ _asked = _options(
 _terms = _options(
     click.option(
         "--max-cost",
-        type=click.FloatRange(min=0, min_open=True),
+        type=DOLLARS,
         metavar="USD",
         help="Start no more rows when the batch has cost so much; default: no limit.",
     ),
@@ -267,7 +267,10 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
             ) from None
         return engine
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
-        raise InputError(f"there is no ledger at {engine.url.database}; set DATABASE_URL")
+        raise InputError(
+            f"there is no ledger at {engine.url.database}: a submit makes one, where DATABASE_URL "
+            "says"
+        )
     ledgers.check(engine)
     with ledgers.reading(engine) as connection:
         found = ledgers.current(connection)
@@ -411,7 +414,7 @@ def submit(
                 history=_history(settings, recipe),
                 tier=tier,
             )
-            _show_estimate(opened, rows, recipe, about, as_json=as_json)
+            _show_estimate(opened, recipe, about, terms, tier=tier, as_json=as_json)
             return 0
         if configuration.load().database_url is None:
             raise InputError(
@@ -461,7 +464,13 @@ def _say_quietly(as_json: bool) -> Callable[[str], None]:
 
 
 def _show_estimate(
-    opened: Sheet, rows: batch.Range, recipe: Recipe, about: Estimate, *, as_json: bool
+    opened: Sheet,
+    recipe: Recipe,
+    about: Estimate,
+    terms: batch.Terms,
+    *,
+    tier: str | None,
+    as_json: bool,
 ) -> None:
     if as_json:
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
@@ -475,7 +484,10 @@ def _show_estimate(
     if recipe.analyzer == "rules":
         _out.print("analyzer rules: computed offline, no tokens and no cost")
         return
-    _out.print(_escaped(bill.estimated(about, recipe.model)), soft_wrap=True)
+    hint = tier != "batch" and terms.sample is None
+    _out.print(_escaped(bill.estimated(about, recipe.model, hint=hint)), soft_wrap=True)
+    for line in bill.on_terms(about, terms):
+        _out.print(line, highlight=False, soft_wrap=True)
 
 
 def _history(settings: Settings, recipe: Recipe) -> queries.History | None:
@@ -551,7 +563,8 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
             _out.print(line, markup=False, highlight=False, soft_wrap=True)
         _out.print(bill.projected(projection, progress.cost_usd), highlight=False, soft_wrap=True)
         _out.print(
-            f"to run them: rowfleet resume {record.id}, or the same again without --sample",
+            f"to run them: the same again without --sample, or, where workers run, rowfleet resume "
+            f"{record.id}",
             highlight=False,
             soft_wrap=True,
         )
@@ -755,7 +768,8 @@ def batches(as_json: bool) -> None:
             _escaped(record.source),
             f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
         )
-    _out.print(table)
+    # Without a terminal it is for a file or a script: as wide as it needs to be.
+    _out.print(table, width=None if _out.is_terminal else 200)
 
 
 @cli.command(example="rowfleet failed master-refunds-3f9a2c81d04e")
@@ -859,6 +873,9 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     if as_json:
         _print_json({"batch_id": batch_id, "rows": again})
         return
+    if not again:
+        _out.print(f"no row of {batch_id} has failed", highlight=False)
+        return
     _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
     if batch_record.tier == "batch":
         _out.print(f"send them with: rowfleet collect {batch_id} --wait", highlight=False)
@@ -878,9 +895,10 @@ def _stopped(record: queries.BatchRecord) -> str:
 @_batch
 @click.option(
     "--max-cost",
-    type=click.FloatRange(min=0, min_open=True),
+    type=DOLLARS,
     metavar="USD",
-    help="What the batch may cost altogether, from its beginning; default: no limit.",
+    help="What the batch may cost altogether, from its beginning; default: what is left of its "
+    "budget, and no limit if that is spent.",
 )
 @_json
 def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
@@ -911,8 +929,9 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 )
         transitions.end_sample(connection, batch_id)
         # Rules cost nothing, so that a budget of theirs would only hold them up.
-        limit = max_cost if record.analyzer == "openai" else None
-        transitions.set_budget(connection, batch_id, limit)
+        if record.status != "sampled" or max_cost is not None:
+            limit = max_cost if record.analyzer == "openai" else None
+            transitions.set_budget(connection, batch_id, limit)
     if settings.redis_url is not None:
         queue = settings.model_copy(update={"queue": record.queue})
         _feeder(engine, queue).feed(only=batch_id)

@@ -22,7 +22,7 @@ from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.models import TIERS
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch
-from submitter.command import Command
+from submitter.command import DOLLARS, Command
 from submitter.sample import MOST_SAMPLED
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch-id", metavar="ID", help="Name the batch; default: an id from its content.")
 @click.option(
     "--max-cost",
-    type=click.FloatRange(min=0, min_open=True),
+    type=DOLLARS,
     metavar="USD",
     help="Start no more rows when the batch has cost so much; default: no limit.",
 )

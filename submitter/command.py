@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
 
 #: What asks for help. A command keeps what it is first asked with, so it must know by itself.
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class _Dollars(click.ParamType[float]):
+    name = "dollars"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            amount = float(value)
+        except ValueError:
+            amount = math.nan
+        if not LEAST_DOLLARS <= amount <= MOST_DOLLARS:  # which NaN is not, either
+            self.fail(
+                f"{value!r} is not an amount in dollars, from {LEAST_DOLLARS:g} to "
+                f"{MOST_DOLLARS:,}",
+                param,
+                ctx,
+            )
+        return amount
+
+
+#: A row of a cheap model costs some hundred times the least; the most is what the ledger can hold.
+LEAST_DOLLARS, MOST_DOLLARS = 0.000001, 10_000_000
+
+#: An amount of money that may be spent.
+DOLLARS = _Dollars()
 
 
 class Command(click.Command):

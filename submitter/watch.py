@@ -21,6 +21,7 @@ from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading, unreachable
 from rowfleet.ledger.queries import Progress
+from rowfleet.prices import in_words
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,5 @@ def _details(progress: Progress) -> str:
 
 
 def dollars(cost: float | None) -> str:
-    """Return an amount as people write it; small ones keep two digits that say something."""
-    if cost is None:
-        return "cost unknown (the model has no known price)"
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.2g}"
+    """Return an amount as people write it; small ones with as many digits as say something."""
+    return "cost unknown (the model has no known price)" if cost is None else in_words(cost)

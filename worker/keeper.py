@@ -75,6 +75,10 @@ class Keeper(bootsteps.StartStopStep):
                     why = unreachable(engine, error) if isinstance(error, DBAPIError) else error
                     log.warning("not feeding for now: %s", why)
                 away = True
+            except Exception:
+                if not away:
+                    log.exception("feeding failed; trying again")
+                away = True
 
     def _leave_word(self, **_: Any) -> None:
         if self._feeder is not None:

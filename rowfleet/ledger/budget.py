@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from rowfleet.ledger.models import Batch, Row, Tally
+from rowfleet.prices import in_words
 
 #: Rows in flight while none has ended, so that a wrong guess costs ten rows at most. With each row
 #: that ends one more may run: the number doubles in the time that a row takes.
@@ -68,7 +69,7 @@ class Budget:
                 f"the price of {self.unpriced_calls:,} answered calls is not known, "
                 "so what is left of the budget is not known"
             )
-        return f"${self.spent:,.4f} of its budget of ${self.max_cost:,.4f} are spent"
+        return f"{in_words(self.spent)} of its budget of {in_words(self.max_cost)} are spent"
 
 
 def of_batch(connection: Connection, batch_id: str) -> Budget | None:

@@ -310,9 +310,29 @@ def test_a_sample_is_shown_with_the_bill_and_the_rest_goes_on_later(
     said = json.loads(out)
     assert (code, said["status"], said["rest"]["rows"]) == (0, "sampled", 35)
     assert {row["row"] for row in said["sample"]} == asked
+    code, _, err = call(*submit, "--sample", 6)
+    assert (code, "--sample 6: the sample of batch b has 5 rows" in err) == (2, True)
     code, out, _ = call(*submit, "--wait", "--json")
     assert (code, json.loads(out)["done"]) == (0, 40)
     assert set(standin.summary()["rows"].values()) == {1}  # nothing was paid twice
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_budget_of_a_sample_holds_for_the_rest(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 20)
+    code, _, _ = call("submit", "--excel", sheet, *ASKED, "--sample", 3, "--max-cost", "0.5")
+    assert code == 0
+    code, out, _ = call("resume", "b", "--json")
+    assert (code, json.loads(out)["max_cost_usd"]) == (0, 0.5)
+
+
+@pytest.mark.parametrize("amount", ["inf", "nan", "1e12", "1e-9", "0", "-1", "five"])
+def test_a_budget_is_an_amount_of_money(call: Call, tmp_path: Path, amount: str) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    code, _, err = call("submit", "--excel", sheet, *ASKED, f"--max-cost={amount}")
+    assert code == 2
+    assert f"'--max-cost': '{amount}' is not an amount in dollars" in err
+    assert call("progress", "b")[0] == 2  # nothing was submitted
 
 
 @pytest.mark.usefixtures("worker")
@@ -330,7 +350,7 @@ def test_a_budget_stops_the_batch_and_resume_lets_it_go_on(
     assert standin.summary()["calls"] == 20
     code, _, err = call("resume", "b", "--max-cost", "0.01")
     assert code == 2
-    assert "$0.02 are spent already" in err
+    assert "$0.0200 are spent already" in err
     assert call("retry", "b")[0] == 2
     assert call("resume", "b")[0] == 0
     eventually(lambda: progress(ledger).status == "finished", 60)
