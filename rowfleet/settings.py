@@ -236,8 +236,9 @@ def _sentence(item: object) -> str:
     field = str(item["loc"][0])
     message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
     secret = field.endswith(("_url", "_key", "_password"))  # a URL may hold a password
-    given = "" if secret or "input" not in item else f"={item['input']}"
-    where = "".join(f"{part}: " for part in item["loc"][1:])
+    inside = item["loc"][1:]  # whose value is not the variable's
+    given = "" if secret or inside or "input" not in item else f"={item['input']}"
+    where = "".join(f"{part}: " for part in inside)
     return f"{_variable(field)}{given}: {where}{message}"
 
 
