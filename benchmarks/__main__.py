@@ -25,7 +25,21 @@ from rich.table import Table
 from benchmarks.figures import Figure, saved
 
 #: The modules, in the order they run: the short ones first.
-BENCHMARKS = ("feeding", "first_message", "submit", "export", "progress", "memory", "rows")
+BENCHMARKS = (
+    "feeding",
+    "first_message",
+    "submit",
+    "export",
+    "progress",
+    "memory",
+    "worker_start",
+    "ledger_writes",
+    "rows",
+    "worker_memory",
+    "pool",
+    "events",
+    "autoscaler",
+)
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
