@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from worker.analyzers.allowance import retry_after
-
+from rowfleet.allowance import retry_after
 from worker import celery as program
 from worker.analyzers import Transient
 from worker.limiter import Limiter, Turn
