@@ -16,6 +16,8 @@ from tests.e2e.standin import Standin
 #: 60 calls of 8 s a minute are 8 in flight; with the margin 9, in pods of two slots.
 REQUESTS, LATENCY, SLOTS, MOST = 60, 8, 2, 10
 ROWS = 150
+#: Another than other tests ask: what the fleet has learnt of a model's limit, it keeps for a day.
+MODEL = "gpt-5-nano"
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_no_pods_are_started_that_could_only_wait(
     jobs.put_sheet(limited, tmp_path, "limited", ROWS)
     standin.clear()
     with limited.watching(WORKERS) as watch:
-        limited.apply(jobs.job("limited", images["submitter"]))
+        limited.apply(jobs.job("limited", images["submitter"], "--model", MODEL))
         outcome = jobs.ended(limited, "limited", 600)
         until(lambda: not limited.get("pods", selector=WORKERS), 180)
     assert outcome[0] == "Complete", (outcome, jobs.log(limited, "limited"))
