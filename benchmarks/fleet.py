@@ -41,7 +41,8 @@ class Worker:
     """A worker's processes: one, and its children on `prefork`."""
 
     process: subprocess.Popen[bytes]
-    started: float = field(default_factory=time.time)
+    #: Unix time just before the start.
+    started: float
 
     def family(self) -> list[psutil.Process]:
         """Return the process and its children."""
@@ -89,6 +90,7 @@ class Fleet:
     ) -> Worker:
         """Start a worker with Celery's own command line."""
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=INFO"]
+        started = time.time()
         process = subprocess.Popen(
             [*command, "-n", f"w{len(self.workers)}@%h", *words],
             env={**services.environment(env), **self.environment()},
@@ -96,7 +98,7 @@ class Fleet:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        worker = Worker(process)
+        worker = Worker(process, started)
         self.workers.append(worker)
         return worker
 
