@@ -29,7 +29,7 @@ from rowfleet.ledger.models import Row
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from submitter import watch
-from tests.ledger_helpers import ECHO
+from tests.ledger_helpers import make_batch
 from tests.standin import Standin
 from tests.workers import environment
 
@@ -152,34 +152,8 @@ def _run(
 
 def _record(engine: Engine, batch_id: str, queue: str, seed: int, max_cost: float | None) -> None:
     draw = random.Random(seed)
-    rows = [
-        (n, [f"row {n} " * (LONG if draw.random() < 1 / LONG_EVERY else 1)], None)
-        for n in range(ROWS)
-    ]
-    assert ECHO.model is not None
-    assert ECHO.analyzer is not None
-    new = transitions.NewBatch(
-        id=batch_id,
-        source="bench.xlsx",
-        content_hash="c" * 64,
-        file_hash="f" * 64,
-        sheet="Sheet1",
-        start_row=0,
-        num_rows=None,
-        header=["Name"],
-        formats=["General"],
-        widths=None,
-        recipe=ECHO.snapshot(),
-        columns={"Name": 0},
-        model=ECHO.model,
-        analyzer=ECHO.analyzer,
-        queue=queue,
-        max_cost=max_cost,
-    )
-    with engine.begin() as connection:
-        transitions.create_batch(connection, new)
-        transitions.record_rows(connection, batch_id, rows)
-        transitions.finish_loading(connection, batch_id)
+    names = [f"row {n} " * (LONG if draw.random() < 1 / LONG_EVERY else 1) for n in range(ROWS)]
+    make_batch(engine, ROWS, batch_id=batch_id, queue=queue, names=names, max_cost=max_cost)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rowfleet.allowance import retry_after
 from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
@@ -216,8 +216,13 @@ def of_code(
 #: How the error of a row begins whose answer the Batch API gave and that did not fit the schema.
 INVALID = "the answer was not valid"
 
+Endpoint = Literal["/v1/chat/completions", "/v1/responses"]
+
 #: A recipe's `api` → what the Batch API calls it.
-ENDPOINTS = {"chat_completions": "/v1/chat/completions", "responses": "/v1/responses"}
+ENDPOINTS: dict[str, Endpoint] = {
+    "chat_completions": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
 
 
 def batch_line(question: Question) -> bytes:

@@ -83,13 +83,13 @@ class BatchAPI:
             return self._files.files.create(file=(name, content), purpose="batch").id
 
     def create(
-        self, file_id: str, endpoint: str, *, batch_id: str, part: int, token: str
+        self, file_id: str, endpoint: wire.Endpoint, *, batch_id: str, part: int, token: str
     ) -> Remote:
         """Make a remote batch. Raises Unanswered if it may have been made nevertheless."""
         with self._errors():
             made = self._client.batches.create(
                 input_file_id=file_id,
-                endpoint=endpoint,  # type: ignore[arg-type]
+                endpoint=endpoint,
                 completion_window="24h",
                 metadata={TOKEN: token, BATCH: batch_id, PART: str(part)},
             )

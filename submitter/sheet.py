@@ -116,7 +116,8 @@ class Sheet:
         The same ``seed`` draws the same. Raises InputError as ``count`` does.
         """
         total = self.count(start_row, num_rows)
-        chosen = set(random.Random(seed).sample(range(total), min(count, total)))  # noqa: S311
+        draw = random.Random(seed)  # noqa: S311 (not a secret: drawn again, it must be the same)
+        chosen = set(draw.sample(range(total), min(count, total)))
         stop = self._stop(start_row, num_rows)
         filled = compress(range(start_row, stop), self.filled[start_row:stop])
         return [number for place, number in enumerate(filled) if place in chosen]

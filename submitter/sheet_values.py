@@ -94,9 +94,10 @@ class PlainRows:
 
     def _date(self, raw: bytes, duration: bool) -> Cell:
         try:
-            return from_excel(_number(raw), self._epoch, timedelta=duration)  # type: ignore[no-any-return]
+            value: Cell = from_excel(_number(raw), self._epoch, timedelta=duration)
         except (OverflowError, ValueError):  # outside what a date can be
             return CellError("#VALUE!")
+        return value
 
 
 def _number(raw: bytes) -> int | float:

@@ -74,8 +74,9 @@ def _request(
         fragment="",
     ).geturl()
     method = "GET" if body is None else "PUT"
-    # Only http and https come here: `storage.parse` has seen to that.
-    request = urllib.request.Request(url, body, headers or {}, method=method)  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310 (http and https alone pass `storage.parse`)
+        url, body, headers or {}, method=method
+    )
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         coded = base64.b64encode(user.encode()).decode()

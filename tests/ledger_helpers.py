@@ -31,6 +31,7 @@ def make_batch(
     *,
     batch_id: str = "b",
     queue: str = "q",
+    names: Sequence[str] | None = None,
     identities: list[str | None] | None = None,
     recipe: Recipe = ECHO,
     sent: Sequence[str] | None = None,
@@ -70,7 +71,10 @@ def make_batch(
         transitions.record_rows(
             connection,
             batch_id,
-            [(n, [f"row {n}"], identities[n] if identities else None) for n in range(rows)],
+            [
+                (n, [names[n] if names else f"row {n}"], identities[n] if identities else None)
+                for n in range(rows)
+            ],
             None if sent is None else dict(enumerate(sent)),
         )
         transitions.finish_loading(connection, batch_id)

@@ -320,7 +320,8 @@ class _Lane:
                 self._pause(granted.pause)
             self._let_go(waiting, granted)
             if granted.more_in is not None:
-                pace = max(PACE, granted.processes / ASKINGS) * random.uniform(0.8, 1.2)  # noqa: S311
+                spread = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
+                pace = max(PACE, granted.processes / ASKINGS) * spread
                 await _wait(self._urgent, max(pace, granted.more_in))
 
     def _let_go(self, waiting: Sequence[_Waiter], granted: Granted) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.chaos.fleet import SHORT, Fleet
+from tests.chaos.fleet import SHORT, Fleet, Worker
 from tests.chaos.proxy import TcpProxy
 from tests.chaos.servers import socket_of
 from tests.chaos.verdict import conclude
@@ -81,16 +81,22 @@ def test_a_worker_is_cut_off_from_the_broker_again_and_again(fleet: Fleet) -> No
         conclude(fleet)
 
 
+def _start_two_one_behind(fleet: Fleet, network: TcpProxy) -> Worker:
+    """Return a worker that reaches the ledger by ``network`` alone, beside another, at work."""
+    url = make_url(fleet.environment["DATABASE_URL"])
+    through = url.set(host="127.0.0.1", port=network.port, query={})
+    worker = fleet.start_worker(DATABASE_URL=through.render_as_string(hide_password=False))
+    fleet.start_worker()
+    fleet.submitted(200)
+    fleet.at_some_moment(0.1, 0.3)
+    return worker
+
+
 @HOW
 def test_a_worker_is_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
     """Within its leases that costs nothing. After them, what it holds may go to the other."""
-    url = make_url(fleet.environment["DATABASE_URL"])
     with proxied(socket_of(fleet.environment["DATABASE_URL"])) as network:
-        through = url.set(host="127.0.0.1", port=network.port, query={})
-        worker = fleet.start_worker(DATABASE_URL=through.render_as_string(hide_password=False))
-        fleet.start_worker()
-        fleet.submitted(200)
-        fleet.at_some_moment(0.1, 0.3)
+        worker = _start_two_one_behind(fleet, network)
         seconds = fleet.rng.uniform(1, 14)
         with fleet.harm():
             getattr(network, how)()
@@ -104,13 +110,8 @@ def test_a_worker_is_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
 @HOW
 def test_a_worker_stays_cut_off_from_the_database(fleet: Fleet, how: str) -> None:
     """The other gets all that it holds, although it still reaches the broker."""
-    url = make_url(fleet.environment["DATABASE_URL"])
     with proxied(socket_of(fleet.environment["DATABASE_URL"])) as network:
-        through = url.set(host="127.0.0.1", port=network.port, query={})
-        worker = fleet.start_worker(DATABASE_URL=through.render_as_string(hide_password=False))
-        fleet.start_worker()
-        fleet.submitted(200)
-        fleet.at_some_moment(0.1, 0.3)
+        worker = _start_two_one_behind(fleet, network)
         with fleet.harm():
             getattr(network, how)()
             fleet.excuse(worker)

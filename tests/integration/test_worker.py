@@ -185,6 +185,24 @@ def test_the_last_worker_leaves_word_of_a_retry_to_come(
     assert 50_000 < broker.pttl(f"{fleet.queue}.asleep") < 80_000
 
 
+def test_a_small_batch_behind_a_large_one_starts_at_once_and_ends_first(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+) -> None:
+    standin.configure(latency=0.2)
+    make_batch(ledger, 2_000, batch_id="large", queue=fleet.queue)
+    feed(ledger, fleet)  # a thousand of them wait on the queue
+    start(fleet)
+    eventually(lambda: statuses(ledger, "large").count("done") >= 8)
+    make_batch(ledger, 24, batch_id="small", queue=fleet.queue)
+    eventually(lambda: set(statuses(ledger, "small")) == {"done"}, 60)
+    # Each had its turn: the small one's rows took about as many of the large one's with them.
+    assert statuses(ledger, "large").count("done") < 1_000
+
+
 def test_results_survive_a_wiped_broker(
     fleet: Settings,
     ledger: Engine,

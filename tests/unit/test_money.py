@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,8 @@ MILLION = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
         ({**MILLION, "cached_tokens": 2_000_000}, None),  # more than there were: no usage to price
     ],
 )
-def test_list_prices(usage: dict[str, object], expected: float | None) -> None:
-    cost = prices.dollars("gpt-5-mini", **usage)  # type: ignore[arg-type]
+def test_list_prices(usage: dict[str, Any], expected: float | None) -> None:
+    cost = prices.dollars("gpt-5-mini", **usage)
     assert cost == (None if expected is None else pytest.approx(expected))
 
 
@@ -97,7 +98,7 @@ def _yaml() -> str:
 
 
 def budget(**changes: float) -> Budget:
-    known: dict[str, float] = {
+    known: dict[str, Any] = {
         "max_cost": 1.0,
         "spent": 0.5,
         "unpriced_calls": 0,
@@ -105,7 +106,7 @@ def budget(**changes: float) -> Budget:
         "priced": 1000,
         "cost_squared": 0.5**2 / 1000,  # all cost the same
     }
-    return Budget(**(known | changes))  # type: ignore[arg-type]
+    return Budget(**(known | changes))
 
 
 def test_equal_rows_are_admitted_up_to_the_last_cent() -> None:
@@ -152,13 +153,13 @@ def test_a_budget_is_met_from_below_whatever_rows_cost() -> None:
 
 @pytest.fixture
 def estimated(tmp_path: Path) -> Callable[..., estimate.Estimate]:
-    def run(recipe: Recipe | None = None, rows: int = 300, **known: object) -> estimate.Estimate:
+    def run(recipe: Recipe | None = None, rows: int = 300, **known: Any) -> estimate.Estimate:
         path = invoices(tmp_path / "sheet.xlsx", rows)
         asked = recipe or recipes.bundled().model_copy(
             update={"analyzer": "openai", "model": "gpt-4o-mini"}
         )
         with open_sheet(path, None, recipe=asked, name="sheet.xlsx") as sheet:
-            return estimate.estimate(sheet, 0, None, asked, **known)  # type: ignore[arg-type]
+            return estimate.estimate(sheet, 0, None, asked, **known)
 
     return run
 
