@@ -52,11 +52,6 @@ def encode_all(cells: Iterable[Cell]) -> list[Any]:
     return [cell if type(cell) in _JSON_TYPES else encode(cell) for cell in cells]
 
 
-def decode_all(values: Iterable[Any]) -> list[Cell]:
-    """Return what ``decode`` gives for each value, without a call for most of them."""
-    return [decode(value) if type(value) is dict else value for value in values]
-
-
 def decode(value: Any) -> Cell:
     """Return the cell that ``encode`` turned into ``value``."""
     if not isinstance(value, dict):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import SecurityWarning
 from celery.signals import celeryd_init, worker_process_init
-from celery.worker import state
 
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError
@@ -115,7 +114,7 @@ def books() -> Bookkeeper:
                 lease=LEASE * settings.visibility_timeout,
                 time_limit=settings.time_limit,
                 on_stuck=_end_when_drained,
-                is_ending=lambda: state.should_stop is not None,
+                is_ending=is_ending,
             )
         return _books
 
