@@ -7,6 +7,7 @@ goes on when its submitter is gone, and a retry's delay is spent in the ledger, 
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ TURN_SECONDS = 10.0
 
 #: Seconds between looks for rows that got lost, by comparing counts.
 REPAIR_INTERVAL = 3.0
+#: Seconds for which a feeder must have had the ledger before it takes a worker for gone: one that
+#: had lost the ledger, too, renews its leases within these.
+PATIENCE = 10.0
 #: Seconds between looks into the messages themselves: a full window is 11 MB of them.
 LOOK_INTERVAL = 60.0
 
@@ -65,6 +69,7 @@ class Feeder:
         self._cap = cap
         self._id = uuid.uuid4().hex
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
+        self._found_at = self._steady_since = -math.inf
 
     def step(self) -> None:
         """Feed, repair and close what needs it, if it is this process's turn.
@@ -81,7 +86,7 @@ class Feeder:
         if now - self._repaired_at < REPAIR_INTERVAL:
             return
         thorough = now - self._looked_at > LOOK_INTERVAL
-        self.repair(thorough=thorough)
+        self.repair(thorough=thorough, patient=True)
         self.leave_word()
         self._repaired_at = now
         if thorough:
@@ -172,12 +177,15 @@ class Feeder:
                 break
         return fed
 
-    def repair(self, only: str | None = None, *, thorough: bool = True) -> int:
+    def repair(
+        self, only: str | None = None, *, thorough: bool = True, patient: bool = False
+    ) -> int:
         """Put back rows whose worker or message is gone, and close batches that have ended.
 
         Safe at any time, by several at once: a row that is merely slow at worst gets a second
         message, which finds it taken. Without ``thorough`` the messages are only read when there
-        are fewer of them than rows that should have one. Return how many rows were put back.
+        are fewer of them than rows that should have one. If ``patient``, no worker is taken for
+        gone before this feeder has had the ledger for a while. Return how many rows were put back.
         """
         with reading(self._engine) as connection:
             live = (
@@ -190,6 +198,7 @@ class Feeder:
                 for batch_id in live
             }
             expected = sum(sum(queries.live_counts(connection, batch_id)) for batch_id in live)
+        may_expire = self._has_had_the_ledger() or not patient
         lost: dict[str, list[int]] = {}
         if any(waiting.values()) and (thorough or sum(self._queue.depth()) < expected):
             lost = self._without_message(waiting)
@@ -201,9 +210,10 @@ class Feeder:
         for batch_id in live:
             with self._engine.begin() as connection:
                 back += transitions.put_back(connection, batch_id, lost.get(batch_id, ()))
-                back += transitions.expire(
-                    connection, batch_id, grace=self._redelivery, by=self._id
-                )
+                if may_expire:
+                    back += transitions.expire(
+                        connection, batch_id, grace=self._redelivery, by=self._id
+                    )
             self._settle_followers(batch_id, thorough=thorough)
             with self._engine.begin() as connection:
                 if not transitions.finish_batch(connection, batch_id):
@@ -212,6 +222,17 @@ class Feeder:
         if back:
             log.warning("put back %d rows whose worker or message was lost", back)
         return back
+
+    def _has_had_the_ledger(self) -> bool:
+        """Note that the ledger answers, and tell whether it did for as long as PATIENCE.
+
+        Leases run out while it is away from everybody, and that takes longer than ``redelivery``.
+        """
+        now = time.monotonic()
+        if now - self._found_at > self._redelivery:
+            self._steady_since = now
+        self._found_at = now
+        return now - self._steady_since >= PATIENCE
 
     def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:
         """Give rows that are the same as another its end, where that was not done with it."""

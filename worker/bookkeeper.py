@@ -47,6 +47,14 @@ BATCHES_KEPT = 64
 #: Seconds between tries while the ledger is away, at first and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
+#: A transaction that takes more than this part of a lease is done again before anybody begins a row
+#: that it claimed. Leases are renewed four times in their length.
+LATE = 0.75
+
+#: Seconds after the ledger was away in which no other's row is taken over: that one was away from
+#: it, too, and renews its leases when its own pause is over.
+PATIENCE = 2 * LONGEST_PAUSE
+
 #: Seconds, least and most, until a row asks again for the turn at its last try. Spread, so that
 #: rows that lost their workers together do not ask together.
 TURN_PAUSE = (1.0, 5.0)
@@ -120,7 +128,7 @@ class Bookkeeper:
         self._stuck: set[Key] = set()
         self._last_try: Key | None = None
         self._reached_at = time.monotonic()
-        self._renew_at = 0.0
+        self._patient_until = self._renew_at = 0.0
         self._began_at = 0.0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self._thread.start()
@@ -186,26 +194,33 @@ class Bookkeeper:
 
     def _persist(self, group: list[_Request]) -> None:
         """Do all of ``group`` in one transaction; try again for as long as the ledger is away."""
-        pause, away = FIRST_PAUSE, False
+        pause, away, again = FIRST_PAUSE, False, False
         overdue = self._overdue()
         while True:
+            began = time.monotonic()
             try:
                 with self._engine.begin() as connection:
-                    results = self._work(connection, group, overdue, again=away)
+                    results = self._work(connection, group, overdue, again=again)
             except DBAPIError as error:
                 if not (is_unavailable(error) or lacks_schema(error)):
                     raise
                 if not away:
                     log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
-                away = True
+                away = again = True
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 if self._is_ending():
                     group[:] = self._without_claims(group)
                 continue
+            self._reached_at = time.monotonic()
             if away:
                 log.warning("the ledger answers again")
-            self._reached_at = time.monotonic()
+                self._patient_until = self._reached_at + PATIENCE
+                away = False
+            if self._reached_at - began > LATE * self._lease:
+                # The answer stood still, or this process did: the rows may be another's by now.
+                again = True
+                continue
             self._confirm(group, results)
             self._lose_slots(overdue)
             return
@@ -239,7 +254,12 @@ class Bookkeeper:
         claimed: dict[Key, Claimed] = {}
         if keys:
             claimed = transitions.claim(
-                connection, keys, holder=self.holder, worker=self._worker, lease=self._lease
+                connection,
+                keys,
+                holder=self.holder,
+                worker=self._worker,
+                lease=self._lease,
+                take_over=not again and time.monotonic() >= self._patient_until,
             )
         postponed = self._postpone_last_tries(connection, claimed)
         results: list[Any] = []

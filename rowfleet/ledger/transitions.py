@@ -407,16 +407,22 @@ def put_back(connection: Connection, batch_id: str, numbers: Iterable[int]) -> i
 
 
 def claim(
-    connection: Connection, keys: Sequence[Key], *, holder: str, worker: str, lease: float
+    connection: Connection,
+    keys: Sequence[Key],
+    *,
+    holder: str,
+    worker: str,
+    lease: float,
+    take_over: bool = True,
 ) -> dict[Key, Claimed]:
     """Give ``holder`` (a process) those of the rows it may run, for ``lease`` seconds.
 
-    A row may be run if it waits, if its holder's lease has run out, or if ``holder`` has it
-    already (a claim whose commit was never confirmed). A row whose holders vanished MAX_LOSSES
-    times fails here instead, with that as its reason. What the batch's budget does not pay for
-    goes back to pending.
+    A row may be run if it waits, if its holder's lease has run out and ``take_over``, or if
+    ``holder`` has it already (a claim whose commit was never confirmed). A row whose holders
+    vanished MAX_LOSSES times fails here instead, with that as its reason. What the batch's budget
+    does not pay for goes back to pending.
     """
-    terms = {"holder": holder, "node": worker, "lease": lease}
+    terms = {"holder": holder, "node": worker, "lease": lease, "take_over": take_over}
     rows = list(connection.execute(_claiming(), {"keys": list(keys), **terms, "paid": [""]}))
     # Most rows are claimed by then. The others' batches may have a budget.
     got = {(row.batch_id, row.number) for row in rows}
@@ -449,13 +455,14 @@ def _claiming() -> Any:
     taken_over = and_(Row.status == "running", Row.claim != holder)
     poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
     paid = Batch.id.in_(bindparam("paid", expanding=True))
+    run_out = and_(bindparam("take_over", type_=Boolean), Row.lease_until < now())
     return (
         update(Row)
         .where(
             tuple_(Row.batch_id, Row.number).in_(bindparam("keys", expanding=True)),
             or_(
                 Row.status.in_(("pending", "queued")),
-                and_(Row.status == "running", or_(Row.lease_until < now(), Row.claim == holder)),
+                and_(Row.status == "running", or_(run_out, Row.claim == holder)),
             ),
             Row.batch_id.in_(
                 select(Batch.id).where(

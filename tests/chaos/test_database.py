@@ -14,6 +14,20 @@ def test_the_database_is_stopped_immediately_and_restarted(
     make: Make, redis_url: str, database: Database
 ) -> None:
     """No process dies, so no call is paid for twice: answers wait until they can be saved."""
+    _stop_and_restart(make, redis_url, database, 0.5, 5)
+
+
+@pytest.mark.chaos
+def test_the_database_is_away_for_longer_than_all_leases(
+    make: Make, redis_url: str, database: Database
+) -> None:
+    """Leases have run out and messages are due again, but every answer is still to come."""
+    _stop_and_restart(make, redis_url, database, 12, 18)
+
+
+def _stop_and_restart(
+    make: Make, redis_url: str, database: Database, least: float, most: float
+) -> None:
     fleet = make(redis_url=redis_url, database_url=database.new("ledger"))
     fleet.start_worker()
     fleet.start_worker()
@@ -21,6 +35,6 @@ def test_the_database_is_stopped_immediately_and_restarted(
     fleet.at_some_moment()
     with fleet.harm():
         database.stop_immediately()
-        fleet.pause(0.5, 5)
+        fleet.pause(least, most)
         database.start()
     conclude(fleet)

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery.exceptions import Reject
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, event, text, update
 
 from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import Outcome
 from tests.ledger_helpers import make_batch, statuses
 from worker.bookkeeper import Assignment, Bookkeeper, Refused
@@ -123,3 +125,62 @@ def test_rows_wait_for_tables_that_are_gone_and_are_given_back_by_a_worker_that_
         assert result.result(30)
     assert statuses(engine) == ["done", "pending", "pending"]
     assert caplog.text.count("waiting, no row is lost") == 1
+
+
+def test_a_row_is_not_begun_if_its_lease_ran_out_before_the_claim_was_confirmed(
+    engine: Engine,
+) -> None:
+    """A network that stalls behind the commit, or a process that is stopped there."""
+    make_batch(engine, 2)
+    lease = 1.0
+    watching = create_engine(engine.url)
+    books = Bookkeeper(engine, worker="w1", lease=lease, time_limit=60)
+    standing, go_on = threading.Event(), threading.Event()
+
+    def stand_still(*_: object) -> None:
+        ours = threading.current_thread().name == "bookkeeper" and not standing.is_set()
+        if ours and statuses(watching)[0] == "running":
+            standing.set()
+            assert go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as threads:
+        event.listen(engine, "checkin", stand_still)  # the commit is behind it
+        claim = threads.submit(books.claim, ("b", 0))
+        assert standing.wait(10)
+        with engine.begin() as connection:
+            connection.execute(update(Row).values(lease_until=in_seconds(-1)))
+        other = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+        assert isinstance(other.claim(("b", 0)), Assignment)
+        threading.Event().wait(lease)
+        go_on.set()
+        assert claim.result(10) == Refused("another worker runs it")
+    assert books.running() == 0
+    assert isinstance(books.claim(("b", 1)), Assignment)  # it goes on with others
+    watching.dispose()
+
+
+def test_no_row_is_taken_over_just_after_the_ledger_was_away(
+    engine: Engine,
+    eventually: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was away from the row's worker, too, which may not be back yet and has the answer."""
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 2.0)
+    make_batch(engine, 3)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
+    books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE rows RENAME TO elsewhere"))
+    with ThreadPoolExecutor(2) as threads:
+        claims = [threads.submit(books.claim, ("b", number)) for number in (0, 1)]
+        eventually(lambda: books.away_for() > 0.5)
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO rows"))
+        assert claims[0].result(30) == Refused("another worker runs it")
+        assert isinstance(claims[1].result(30), Assignment)
+    with engine.begin() as connection:
+        back = transitions.settle(connection, [Outcome(("b", 0), 1, "done")], holder="away")
+        assert back == {("b", 0)}
+        transitions.claim(connection, [("b", 2)], holder="gone", worker="w3", lease=-1)
+    eventually(lambda: isinstance(books.claim(("b", 2)), Assignment))

@@ -237,6 +237,27 @@ def test_a_vanished_workers_rows_come_back_when_nobody_took_them_over(
     assert statuses(engine) == ["pending", "running"]
 
 
+def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_once(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 0.0)
+    make_batch(engine, 2, queue=queue.name)
+    keeper = feeder(engine, queue)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=-3600)
+    keeper.step()
+    assert statuses(engine) == ["running", "running"]
+    with engine.begin() as connection:  # one of them is back
+        transitions.renew(connection, [("b", 0)], holder="h", lease=45)
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["running", "queued"])
+
+
 def test_the_turn_to_feed_is_one_process_at_a_time(engine: Engine, queue: Queue) -> None:
     make_batch(engine, 5, queue=queue.name)
     first, second = feeder(engine, queue), feeder(engine, queue)
