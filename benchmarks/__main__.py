@@ -38,6 +38,7 @@ BENCHMARKS = (
     "worker_memory",
     "pool",
     "events",
+    "unit_costs",
     "autoscaler",
 )
 
@@ -82,7 +83,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     if figure.baseline is not None:
         beside = f"{figure.beside}: {_number(figure.baseline)} {figure.unit}"
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    met = "yes" if figure.met else "no"
+    met = ("yes" if figure.met else "no") if figure.wanted else ""
     value = f"{_number(figure.value)} {figure.unit}"
     return figure.title, value, beside, ratio, figure.wanted, met
 
@@ -103,7 +104,8 @@ def _table(figures: list[Figure]) -> Table:
 
 def write_readme(figures: list[Figure]) -> None:
     """Put the table between the two markers in README.md."""
-    lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in figures)]
+    goals = [figure for figure in figures if figure.wanted]
+    lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in goals)]
     before, start, rest = README.read_text().partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
