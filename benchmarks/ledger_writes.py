@@ -36,7 +36,7 @@ SPENT = Spent(1, 1_500, 0, 80, 0, 0.0005)
 
 
 def measure(rounds: int) -> Iterator[Figure]:
-    """Yield commits a second, and bytes written a row."""
+    """Yield commits a second, and what is written for a row."""
     ours: dict[str, list[float]] = {}
     theirs: dict[str, list[float]] = {}
     # A bookkeeper ends with its process, and says until then that its database is gone.
@@ -58,6 +58,15 @@ def measure(rounds: int) -> Iterator[Figure]:
     )
     yield compared(
         "ledger_writes",
+        "PostgreSQL: writes of its log to disk, for a row",
+        ours["writes"],
+        theirs["writes"],
+        unit="writes",
+        beside=beside,
+        at_most=0.5,
+    )
+    yield compared(
+        "ledger_bytes",
         "PostgreSQL: bytes of write-ahead log a row",
         ours["bytes"],
         theirs["bytes"],
@@ -136,6 +145,7 @@ def _run(url: str, kind: Any) -> dict[str, float]:
         "commits": done["commits"] / seconds,
         "bytes": done["bytes"] / ROWS,
         "tuples": done["tuples"] / ROWS,
+        "writes": done["writes"] / ROWS,
         "syncs": done["syncs"] / seconds,
         "rate": ROWS / seconds,
     }
@@ -147,7 +157,8 @@ def _counters(engine: Engine) -> dict[str, float]:
             text(
                 "SELECT d.xact_commit AS commits, d.tup_updated + d.tup_inserted AS tuples,"
                 " pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes,"
-                " (SELECT coalesce(sum(fsyncs), 0) FROM pg_stat_io WHERE object = 'wal') AS syncs"
+                " (SELECT coalesce(sum(fsyncs), 0) FROM pg_stat_io WHERE object = 'wal') AS syncs,"
+                " (SELECT coalesce(sum(writes), 0) FROM pg_stat_io WHERE object = 'wal') AS writes"
                 " FROM pg_stat_database d WHERE d.datname = current_database()"
             )
         ).one()
