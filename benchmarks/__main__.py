@@ -104,7 +104,8 @@ def _table(figures: list[Figure]) -> Table:
 
 def write_readme(figures: list[Figure]) -> None:
     """Put the table between the two markers in README.md."""
-    goals = [figure for figure in figures if figure.wanted]
+    # What is simulated has its table in docs/performance.md.
+    goals = [f for f in figures if f.wanted and not f.name.startswith("simulated_")]
     lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in goals)]
     before, start, rest = README.read_text().partition(START)
     _, end, after = rest.partition(END)

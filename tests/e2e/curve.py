@@ -1,11 +1,12 @@
 """The times that the simulation of the autoscaler needs, read off a cluster's timestamps.
 
-    python -m tests.e2e.curve --rows 300 --latency 3 --slots 20 --most 4 --runs 3 OUTPUT.json
+    python -m tests.e2e.curve 300:3:20:4:3 600:3:10:8:3 --output build/curve.json
 
-The environment names the cluster as for `make e2e`. Each run is a Job from zero pods and back. All
-clocks must agree: a cluster of one node, which this runs on. Redis says when rows are queued and
-when KEDA looks (`MONITOR`), a watch what becomes of pods, the ledger which pod ran which row, the
-stand-in when each call came and ended.
+Each argument is a shape: rows, seconds for each, slots of a pod, most pods, runs. The environment
+names the cluster as for `make e2e`. Each run is a Job from zero pods and back. Nothing is read off
+the curve: Redis says when rows are queued (`MONITOR`), a watch what becomes of pods, the ledger
+which pod ran which row, the stand-in when each call came and ended. All clocks must agree, as those
+of a cluster of one node do on which this runs, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -202,6 +202,32 @@ def _ran_by(cluster: Cluster, batch: str) -> dict[int, str]:
     return {int(number): worker.partition("@")[2] for number, worker in found}
 
 
+def _told(run: Run) -> str:
+    """Return a run in short: seconds from the apply, for each pod from its creation."""
+    calls = [call for pod in run.pods.values() for call in pod.calls]
+    last, gone = max(ended for _, ended in calls), max(pod.gone for pod in run.pods.values())
+    lines = [
+        f"queued {run.first_queued - run.applied:.2f}, "
+        f"pods wanted {', '.join(f'{n} at {at - run.applied:.2f}' for at, n in run.wanted[1:])}, "
+        f"first call {min(calls)[0] - run.applied:.1f}, last answer {last - run.applied:.1f}, "
+        f"no pod {gone - last:.1f} later, "
+        f"{sum(pod.gone - pod.created for pod in run.pods.values()):.0f} pod-seconds"
+    ]
+    for pod in sorted(run.pods.values(), key=lambda pod: pod.created):
+        begun, ended = sorted(at for at, _ in pod.calls), sorted(at for _, at in pod.calls)
+        gaps = [late - early for late, early in zip(begun[run.slots :], ended, strict=False)]
+        lines.append(
+            f"  pod at {pod.created - run.applied:.2f}: "
+            f"container {pod.running - pod.created:.2f}, "
+            f"first line {pod.first_line - pod.created:.2f}, "
+            f"first call {begun[0] - pod.created if begun else 0:.2f}, "
+            f"ready {pod.ready - pod.created:.2f}; {len(begun)} rows, "
+            f"{sum(gaps) / max(1, len(gaps)):.2f} between; "
+            f"gone {pod.gone - pod.told_to_end:.2f} after SIGTERM"
+        )
+    return "\n".join(lines)
+
+
 def _values(images: dict[str, str], slots: int, most: int) -> Manifest:
     small = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 
@@ -251,7 +277,7 @@ def main() -> None:
                 measure(cluster, server, images["submitter"], run)
                 runs.append(run)
                 asked.output.write_text(json.dumps([asdict(run) for run in runs], indent=1))
-                print(f"{shape}: {time.time() - run.applied:.0f} s", file=sys.stderr)
+                print(f"{shape}: {_told(run)}", flush=True)
     finally:
         try:
             cluster.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")

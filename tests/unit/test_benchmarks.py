@@ -7,8 +7,11 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import benchmarks
 from benchmarks.__main__ import BENCHMARKS
+from benchmarks.autoscaler import SLOTS, scaled
 
 
 def test_every_module_can_be_imported() -> None:
@@ -23,3 +26,38 @@ def test_every_module_can_be_imported() -> None:
         check=True,
         timeout=60,
     )
+
+
+#: Rows, seconds for each, most pods, slots, cores that starting pods share.
+BATCHES = [
+    (1, 3.0, 4, 20, 2.0),
+    (300, 3.0, 4, 20, 2.0),
+    (601, 3.0, 8, 10, 0.5),
+    (40_000, 8.0, 30, SLOTS, float("inf")),
+]
+
+
+@pytest.mark.parametrize(("rows", "latency", "most", "slots", "cores"), BATCHES)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_simulated_fleet_is_bound_by_what_its_rows_take(
+    rows: int, latency: float, most: int, slots: int, cores: float, seed: int
+) -> None:
+    course = scaled(rows, latency, most=most, slots=slots, cores=cores, seed=seed)
+    takes = max(latency, rows * latency / (slots * most))
+    assert course.last_answer - course.first_call >= takes - 1e-6  # of adding up
+    assert course.pod_seconds >= rows * latency / slots
+    assert course.gone > course.last_answer > course.first_call > 0  # no pod is left
+    assert max(course.ready) <= most
+    assert list(course.ready.values()) == sorted(course.ready.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_more_simulated_pods_are_never_slower(seed: int) -> None:
+    ends = [
+        scaled(20_000, 8.0, most=most, seed=seed).last_answer for most in (1, 2, 5, 10, 50, 200)
+    ]
+    assert ends == sorted(ends, reverse=True)
+
+
+def test_the_simulation_is_repeatable() -> None:
+    assert scaled(300, 3.0, most=4, slots=20, seed=7) == scaled(300, 3.0, most=4, slots=20, seed=7)
