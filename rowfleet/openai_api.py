@@ -7,7 +7,8 @@ submitter's Batch API client sends files of rows; both say and read the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,8 +20,6 @@ from rowfleet.recipe import Recipe
 
 if TYPE_CHECKING:
     import openai
-    from openai.types.chat import ChatCompletion
-    from openai.types.responses import Response
 
 #: Characters of an invalid answer shown to a person, and back to the model.
 EXCERPT = 200
@@ -110,64 +109,89 @@ def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     return (output, "") if problem is None else (None, problem)
 
 
-def usage_of_completion(completion: ChatCompletion) -> Usage:
-    """Return what a completion used."""
-    if not completion.usage:
-        return Usage(calls=1, service_tier=completion.service_tier)
-    prompt = completion.usage.prompt_tokens_details
-    details = completion.usage.completion_tokens_details
+def usage_of(body: Any, api: str) -> Usage:
+    """Return what an answer, given as its JSON, used. Raises ValueError for what is no answer.
+
+    What is missing counts as nothing. The SDK's objects would be made anew from each part, and
+    nothing else of them is of use here.
+    """
+    with _lenient():
+        return (_usage_of_response if api == "responses" else _usage_of_completion)(body)
+
+
+def text_of(body: Any, api: str, used: Usage) -> str:
+    """Return an answer's text. Raises Permanent, with ``used``, if there is none, and ValueError
+    for what is no answer."""
+    with _lenient():
+        return (_text_of_response if api == "responses" else _text_of_completion)(body, used)
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"not an answer ({type(error).__name__}: {error})") from None
+
+
+def _usage_of_completion(completion: Mapping[str, Any]) -> Usage:
+    used = completion.get("usage") or {}
+    prompt = used.get("prompt_tokens_details") or {}
+    details = used.get("completion_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=completion.usage.prompt_tokens or 0,
-        cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
-        completion_tokens=completion.usage.completion_tokens or 0,
-        reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
-        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
-        service_tier=completion.service_tier,
+        prompt_tokens=used.get("prompt_tokens") or 0,
+        cached_tokens=prompt.get("cached_tokens") or 0,
+        completion_tokens=used.get("completion_tokens") or 0,
+        reasoning_tokens=details.get("reasoning_tokens") or 0,
+        cache_write_tokens=prompt.get("cache_write_tokens") or 0,
+        service_tier=completion.get("service_tier"),
     )
 
 
-def text_of_completion(completion: ChatCompletion, used: Usage) -> str:
-    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
-    if not completion.choices:
+def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
+    choices = completion.get("choices")
+    if not choices:
         return ""
-    choice = completion.choices[0]
-    if choice.message.refusal:
-        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used)
-    if choice.finish_reason == "content_filter":
+    choice = choices[0]
+    message = choice["message"]
+    if refusal := message.get("refusal"):
+        raise Permanent(f"the model refused: {refusal[:EXCERPT]}", used)
+    if choice.get("finish_reason") == "content_filter":
         raise Permanent("the answer was withheld by the content filter", used)
-    if choice.finish_reason == "length":
+    if choice.get("finish_reason") == "length":
         raise Permanent(_CUT_OFF, used)
-    return choice.message.content or ""
+    return str(message.get("content") or "")
 
 
-def usage_of_response(response: Response) -> Usage:
-    """Return what a response used."""
-    if not response.usage:
-        return Usage(calls=1, service_tier=response.service_tier)
+def _usage_of_response(response: Mapping[str, Any]) -> Usage:
+    used = response.get("usage") or {}
+    sent = used.get("input_tokens_details") or {}
+    details = used.get("output_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=response.usage.input_tokens or 0,
-        cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
-        completion_tokens=response.usage.output_tokens or 0,
-        reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
-        cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
-        or 0,
-        service_tier=response.service_tier,
+        prompt_tokens=used.get("input_tokens") or 0,
+        cached_tokens=sent.get("cached_tokens") or 0,
+        completion_tokens=used.get("output_tokens") or 0,
+        reasoning_tokens=details.get("reasoning_tokens") or 0,
+        cache_write_tokens=sent.get("cache_write_tokens") or 0,
+        service_tier=response.get("service_tier"),
     )
 
 
-def text_of_response(response: Response, used: Usage) -> str:
-    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
-    if response.status == "incomplete" and response.incomplete_details:
-        if response.incomplete_details.reason == "content_filter":
+def _text_of_response(response: Mapping[str, Any], used: Usage) -> str:
+    if response.get("status") == "incomplete" and (why := response.get("incomplete_details")):
+        if why.get("reason") == "content_filter":
             raise Permanent("the answer was withheld by the content filter", used)
         raise Permanent(_CUT_OFF, used)
-    for item in response.output:
-        for part in item.content if item.type == "message" else ():
-            if part.type == "refusal":
-                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used)
-    return response.output_text
+    text = ""
+    for item in response["output"]:
+        for part in item["content"] if item.get("type") == "message" else ():
+            if part.get("type") == "refusal":
+                raise Permanent(f"the model refused: {part['refusal'][:EXCERPT]}", used)
+            if part.get("type") == "output_text":
+                text += part["text"]
+    return text
 
 
 _CUT_OFF = "the answer was cut off; raise max_completion_tokens in the recipe's options"
@@ -270,8 +294,9 @@ class BatchResult:
             said = _one_line(error.get("message") or self.body)
             raise of_code(self.status, error.get("code"), said, Usage(), model)
         try:
-            text, usage = _of_body(body, recipe.api)
-        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            usage = usage_of(body, recipe.api)
+            text = text_of(body, recipe.api, usage)
+        except ValueError as error:
             raise Transient(f"the API's reply could not be read: {short(error)}") from None
         output, problem = parse(text, recipe)
         if output is None:
@@ -294,21 +319,6 @@ def read_batch_line(line: bytes) -> BatchResult | None:
         error.get("code"),
         _one_line(error.get("message") or ""),
     )
-
-
-def _of_body(body: dict[str, Any], api: str) -> tuple[str, Usage]:
-    # Read as leniently as the SDK reads an answer of its own.
-    if api == "responses":
-        from openai.types.responses import Response
-
-        response = Response.construct(**body)
-        usage = usage_of_response(response)
-        return text_of_response(response, usage), usage
-    from openai.types.chat import ChatCompletion
-
-    completion = ChatCompletion.construct(**body)
-    usage = usage_of_completion(completion)
-    return text_of_completion(completion, usage), usage
 
 
 def _one_line(text: object) -> str:
