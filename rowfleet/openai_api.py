@@ -99,6 +99,12 @@ def responses_request(question: Question, messages: list[Any]) -> dict[str, Any]
     }
 
 
+def encoded(request: dict[str, Any]) -> bytes:
+    """Return a request's body as it is sent. Half of a surrogate pair is no text."""
+    text = json.dumps(request, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
 def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     """Return the valid output, or None and what is wrong with it."""
     try:
@@ -130,7 +136,7 @@ def text_of(body: Any, api: str, used: Usage) -> str:
 def _lenient() -> Iterator[None]:
     try:
         yield
-    except (AttributeError, TypeError, KeyError, IndexError) as error:
+    except (AttributeError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise ValueError(f"not an answer ({type(error).__name__}: {error})") from None
 
 
@@ -140,13 +146,25 @@ def _usage_of_completion(completion: Mapping[str, Any]) -> Usage:
     details = used.get("completion_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=used.get("prompt_tokens") or 0,
-        cached_tokens=prompt.get("cached_tokens") or 0,
-        completion_tokens=used.get("completion_tokens") or 0,
-        reasoning_tokens=details.get("reasoning_tokens") or 0,
-        cache_write_tokens=prompt.get("cache_write_tokens") or 0,
-        service_tier=completion.get("service_tier"),
+        prompt_tokens=_count(used, "prompt_tokens"),
+        cached_tokens=_count(prompt, "cached_tokens"),
+        completion_tokens=_count(used, "completion_tokens"),
+        reasoning_tokens=_count(details, "reasoning_tokens"),
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        service_tier=_tier(completion),
     )
+
+
+def _count(counts: Mapping[str, Any], what: str) -> int:
+    count = counts.get(what) or 0
+    if not isinstance(count, (int, float)):
+        raise TypeError(f"{what} is {count!r:.40}")
+    return int(count)
+
+
+def _tier(answer: Mapping[str, Any]) -> str | None:
+    tier = answer.get("service_tier")
+    return tier if isinstance(tier, str) else None
 
 
 def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
@@ -170,12 +188,12 @@ def _usage_of_response(response: Mapping[str, Any]) -> Usage:
     details = used.get("output_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=used.get("input_tokens") or 0,
-        cached_tokens=sent.get("cached_tokens") or 0,
-        completion_tokens=used.get("output_tokens") or 0,
-        reasoning_tokens=details.get("reasoning_tokens") or 0,
-        cache_write_tokens=sent.get("cache_write_tokens") or 0,
-        service_tier=response.get("service_tier"),
+        prompt_tokens=_count(used, "input_tokens"),
+        cached_tokens=_count(sent, "cached_tokens"),
+        completion_tokens=_count(used, "output_tokens"),
+        reasoning_tokens=_count(details, "reasoning_tokens"),
+        cache_write_tokens=_count(sent, "cache_write_tokens"),
+        service_tier=_tier(response),
     )
 
 
@@ -203,6 +221,21 @@ def of_status(
     """Return what an HTTP error status means for the row or its batch."""
     after = retry_after(error.response.headers)
     return of_code(error.status_code, error.code, short(error), used, model, after)
+
+
+def of_reply(
+    status: int, headers: Mapping[str, str], content: bytes, used: Usage, model: str
+) -> tuple[Transient | Permanent | Misconfigured, str | None]:
+    """Return what an answer of an error status means, as `of_status` does, and the API's code."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else None
+    error = error if isinstance(error, dict) else {}
+    said = _one_line(error.get("message") or f"Error code: {status}")
+    code = error.get("code")
+    return of_code(status, code, said, used, model, retry_after(headers)), code
 
 
 def of_code(
