@@ -34,8 +34,6 @@ GROUP = 200
 #: Seconds between two askings of a process that has to wait, at least; and askings a second of
 #: the whole fleet, about.
 PACE, ASKINGS = 0.25, 200.0
-#: Seconds between two askings at least, so that a busy process asks for several calls at once.
-APART = 0.02
 #: Seconds that what was seen of ended calls may wait for an asking that takes it along.
 FLUSH = 1.0
 #: Seconds for which a broker that did not answer is not asked again.
@@ -224,7 +222,6 @@ class _Lane:
         self._last: Granted | None = None
         self._paused_until = 0.0
         self._next_alone = 0.0
-        self._asked_at = 0.0
         self._ratio = FIRST_RATIO
         self._completion: float | None = None
 
@@ -305,14 +302,11 @@ class _Lane:
 
     async def _serve(self) -> None:
         """Ask for those who wait, until nobody does and everything is reported."""
-        loop = asyncio.get_running_loop()
         while True:
             if not self._line:
                 await _wait(self._news, FLUSH)
                 if not self._line and self._report == Report():
                     return
-            await asyncio.sleep(max(0.0, self._asked_at + APART - loop.time()))
-            self._asked_at = loop.time()
             self._news.clear()
             self._urgent.clear()
             waiting = [w for w in self._line if not w.future.done()][:GROUP]
