@@ -1,7 +1,7 @@
 """The API's endpoint, as one event loop asks it.
 
 The SDK says where it is and what every request to it has: base URL, key, organization, project,
-headers of one's own. The requests themselves go over aiohttp, which takes an eighth of the CPU of
+headers of one's own. The requests themselves go over aiohttp, which takes a ninth of the CPU of
 the SDK's methods and its HTTP client. What aiohttp does not do like them goes over them: proxies,
 redirects, and base URLs with a user or a query.
 """
