@@ -7,7 +7,8 @@ submitter's Batch API client sends files of rows; both say and read the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,8 +20,6 @@ from rowfleet.recipe import Recipe
 
 if TYPE_CHECKING:
     import openai
-    from openai.types.chat import ChatCompletion
-    from openai.types.responses import Response
 
 #: Characters of an invalid answer shown to a person, and back to the model.
 EXCERPT = 200
@@ -100,6 +99,12 @@ def responses_request(question: Question, messages: list[Any]) -> dict[str, Any]
     }
 
 
+def encoded(request: dict[str, Any]) -> bytes:
+    """Return a request's body as it is sent. Half of a surrogate pair is no text."""
+    text = json.dumps(request, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
 def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     """Return the valid output, or None and what is wrong with it."""
     try:
@@ -110,64 +115,101 @@ def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
     return (output, "") if problem is None else (None, problem)
 
 
-def usage_of_completion(completion: ChatCompletion) -> Usage:
-    """Return what a completion used."""
-    if not completion.usage:
-        return Usage(calls=1, service_tier=completion.service_tier)
-    prompt = completion.usage.prompt_tokens_details
-    details = completion.usage.completion_tokens_details
+def usage_of(body: Any, api: str) -> Usage:
+    """Return what an answer, given as its JSON, used. Raises ValueError for what is no answer.
+
+    What is missing counts as nothing. The SDK's objects would be made anew from each part, and
+    nothing else of them is of use here.
+    """
+    with _lenient():
+        return (_usage_of_response if api == "responses" else _usage_of_completion)(body)
+
+
+def text_of(body: Any, api: str, used: Usage) -> str:
+    """Return an answer's text. Raises Permanent, with ``used``, if there is none, and ValueError
+    for what is no answer."""
+    with _lenient():
+        return (_text_of_response if api == "responses" else _text_of_completion)(body, used)
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise ValueError(f"not an answer ({type(error).__name__}: {error})") from None
+
+
+def _usage_of_completion(completion: Mapping[str, Any]) -> Usage:
+    used = completion.get("usage") or {}
+    prompt = used.get("prompt_tokens_details") or {}
+    details = used.get("completion_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=completion.usage.prompt_tokens or 0,
-        cached_tokens=(prompt.cached_tokens if prompt else 0) or 0,
-        completion_tokens=completion.usage.completion_tokens or 0,
-        reasoning_tokens=(details.reasoning_tokens if details else 0) or 0,
-        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
-        service_tier=completion.service_tier,
+        prompt_tokens=_count(used, "prompt_tokens"),
+        cached_tokens=_count(prompt, "cached_tokens"),
+        completion_tokens=_count(used, "completion_tokens"),
+        reasoning_tokens=_count(details, "reasoning_tokens"),
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        service_tier=_tier(completion),
     )
 
 
-def text_of_completion(completion: ChatCompletion, used: Usage) -> str:
-    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
-    if not completion.choices:
+def _count(counts: Mapping[str, Any], what: str) -> int:
+    count = counts.get(what) or 0
+    if not isinstance(count, (int, float)):
+        raise TypeError(f"{what} is {count!r:.40}")
+    return int(count)
+
+
+def _tier(answer: Mapping[str, Any]) -> str | None:
+    tier = answer.get("service_tier")
+    return tier if isinstance(tier, str) else None
+
+
+def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
+    choices = completion.get("choices")
+    if not choices:
         return ""
-    choice = completion.choices[0]
-    if choice.message.refusal:
-        raise Permanent(f"the model refused: {choice.message.refusal[:EXCERPT]}", used)
-    if choice.finish_reason == "content_filter":
+    choice = choices[0]
+    message = choice["message"]
+    if refusal := message.get("refusal"):
+        raise Permanent(f"the model refused: {refusal[:EXCERPT]}", used)
+    if choice.get("finish_reason") == "content_filter":
         raise Permanent("the answer was withheld by the content filter", used)
-    if choice.finish_reason == "length":
+    if choice.get("finish_reason") == "length":
         raise Permanent(_CUT_OFF, used)
-    return choice.message.content or ""
+    return str(message.get("content") or "")
 
 
-def usage_of_response(response: Response) -> Usage:
-    """Return what a response used."""
-    if not response.usage:
-        return Usage(calls=1, service_tier=response.service_tier)
+def _usage_of_response(response: Mapping[str, Any]) -> Usage:
+    used = response.get("usage") or {}
+    sent = used.get("input_tokens_details") or {}
+    details = used.get("output_tokens_details") or {}
     return Usage(
         calls=1,
-        prompt_tokens=response.usage.input_tokens or 0,
-        cached_tokens=response.usage.input_tokens_details.cached_tokens or 0,
-        completion_tokens=response.usage.output_tokens or 0,
-        reasoning_tokens=response.usage.output_tokens_details.reasoning_tokens or 0,
-        cache_write_tokens=getattr(response.usage.input_tokens_details, "cache_write_tokens", 0)
-        or 0,
-        service_tier=response.service_tier,
+        prompt_tokens=_count(used, "input_tokens"),
+        cached_tokens=_count(sent, "cached_tokens"),
+        completion_tokens=_count(used, "output_tokens"),
+        reasoning_tokens=_count(details, "reasoning_tokens"),
+        cache_write_tokens=_count(sent, "cache_write_tokens"),
+        service_tier=_tier(response),
     )
 
 
-def text_of_response(response: Response, used: Usage) -> str:
-    """Return the answer's text. Raises Permanent, with ``used``, if there is none."""
-    if response.status == "incomplete" and response.incomplete_details:
-        if response.incomplete_details.reason == "content_filter":
+def _text_of_response(response: Mapping[str, Any], used: Usage) -> str:
+    if response.get("status") == "incomplete" and (why := response.get("incomplete_details")):
+        if why.get("reason") == "content_filter":
             raise Permanent("the answer was withheld by the content filter", used)
         raise Permanent(_CUT_OFF, used)
-    for item in response.output:
-        for part in item.content if item.type == "message" else ():
-            if part.type == "refusal":
-                raise Permanent(f"the model refused: {part.refusal[:EXCERPT]}", used)
-    return response.output_text
+    text = ""
+    for item in response["output"]:
+        for part in item["content"] if item.get("type") == "message" else ():
+            if part.get("type") == "refusal":
+                raise Permanent(f"the model refused: {part['refusal'][:EXCERPT]}", used)
+            if part.get("type") == "output_text":
+                text += part["text"]
+    return text
 
 
 _CUT_OFF = "the answer was cut off; raise max_completion_tokens in the recipe's options"
@@ -179,6 +221,21 @@ def of_status(
     """Return what an HTTP error status means for the row or its batch."""
     after = retry_after(error.response.headers)
     return of_code(error.status_code, error.code, short(error), used, model, after)
+
+
+def of_reply(
+    status: int, headers: Mapping[str, str], content: bytes, used: Usage, model: str
+) -> tuple[Transient | Permanent | Misconfigured, str | None]:
+    """Return what an answer of an error status means, as `of_status` does, and the API's code."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else None
+    error = error if isinstance(error, dict) else {}
+    said = _one_line(error.get("message") or f"Error code: {status}")
+    code = error.get("code")
+    return of_code(status, code, said, used, model, retry_after(headers)), code
 
 
 def of_code(
@@ -270,8 +327,9 @@ class BatchResult:
             said = _one_line(error.get("message") or self.body)
             raise of_code(self.status, error.get("code"), said, Usage(), model)
         try:
-            text, usage = _of_body(body, recipe.api)
-        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            usage = usage_of(body, recipe.api)
+            text = text_of(body, recipe.api, usage)
+        except ValueError as error:
             raise Transient(f"the API's reply could not be read: {short(error)}") from None
         output, problem = parse(text, recipe)
         if output is None:
@@ -294,21 +352,6 @@ def read_batch_line(line: bytes) -> BatchResult | None:
         error.get("code"),
         _one_line(error.get("message") or ""),
     )
-
-
-def _of_body(body: dict[str, Any], api: str) -> tuple[str, Usage]:
-    # Read as leniently as the SDK reads an answer of its own.
-    if api == "responses":
-        from openai.types.responses import Response
-
-        response = Response.construct(**body)
-        usage = usage_of_response(response)
-        return text_of_response(response, usage), usage
-    from openai.types.chat import ChatCompletion
-
-    completion = ChatCompletion.construct(**body)
-    usage = usage_of_completion(completion)
-    return text_of_completion(completion, usage), usage
 
 
 def _one_line(text: object) -> str:

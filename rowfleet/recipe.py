@@ -132,6 +132,10 @@ class Recipe(_Part):
 
     def instructions(self) -> str:
         """Return the prompt with the recipe's variables filled in: the same for every row."""
+        return self._instructions
+
+    @cached_property
+    def _instructions(self) -> str:
         return self._fill()
 
     def _fill(self) -> str:

@@ -21,6 +21,10 @@ Kind = Literal[
     "wrong_type",  # 200, valid JSON whose first field is of another type
     "length",  # 200, cut off by the token limit
     "content_filter",  # 200, withheld by the content filter
+    "verbatim",  # whatever `status`, `headers` and `text` say
+    "closed",  # the connection is closed before any answer
+    "reset",  # the same, by a reset
+    "garbage",  # bytes that are no HTTP
 ]
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -47,6 +51,10 @@ class Fault:
     attempts: int | None = None
     #: Seconds to send as Retry-After with `rate_limit` and `unavailable`.
     retry_after: float = 1.0
+    #: What `verbatim` answers.
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    text: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

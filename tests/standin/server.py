@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -26,9 +28,10 @@ class Outgoing:
     """An answer that is ready to be written."""
 
     status: int
-    body: dict[str, Any]
+    body: dict[str, Any] | str
     headers: dict[str, str] = field(default_factory=dict)
-    #: How it is written: `whole`, `half` (then the connection is closed), `drip` or `never`.
+    #: How it is written: `whole`, `half` (then the connection is closed), `drip` or `never`;
+    #: `closed`, `reset` and `garbage` as the faults of these names.
     manner: str = "whole"
 
 
@@ -329,6 +332,10 @@ def _failure(fault: Fault | None) -> Outgoing | None:
             text = "The engine is currently overloaded, please try again later."
             body = wire.error(text, "service_unavailable", None)
             return Outgoing(503, body, {"Retry-After": f"{fault.retry_after:g}"})
+        case "verbatim":
+            return Outgoing(fault.status, fault.text, dict(fault.headers))
+        case "closed" | "reset" | "garbage":
+            return Outgoing(200, "", manner=fault.kind)
     return None
 
 
@@ -361,13 +368,30 @@ def _unknown_model(ask: wire.Ask, call: Call) -> Outgoing:
     return Outgoing(404, wire.error(text, "invalid_request_error", "model_not_found"))
 
 
+def _break_off(request: web.Request, manner: str) -> NoReturn:
+    """End the connection without an answer."""
+    transport = request.transport
+    if transport is not None:
+        if manner == "garbage":
+            transport.write(b"\x16\x03 this is no HTTP\r\n\r\n")
+        if manner == "reset":
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        transport.close()
+    raise asyncio.CancelledError
+
+
 async def _write(request: web.Request, out: Outgoing, call: Call) -> web.StreamResponse:
     """Write ``out`` to the client the way it says, and record in ``call`` what was written."""
     if out.manner == "never":
         await asyncio.Event().wait()
-    body = json.dumps(out.body).encode()
+    if out.manner in ("closed", "reset", "garbage"):
+        _break_off(request, out.manner)
+    body = (out.body if isinstance(out.body, str) else json.dumps(out.body)).encode()
     response = web.StreamResponse(status=out.status, headers=out.headers)
-    response.content_type = "application/json"
+    if "Content-Type" not in out.headers:
+        response.content_type = "application/json"
     response.content_length = len(body)
     await response.prepare(request)
     call.status = out.status

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
 
 from rowfleet import prices
 from rowfleet import recipe as recipes
@@ -64,6 +67,51 @@ def test_a_model_without_a_list_price_is_unknown_and_not_free(model: str) -> Non
 def test_a_tier_that_the_table_does_not_have_is_unknown_and_not_the_standard_price() -> None:
     assert prices.is_known("gpt-4o-mini")
     assert not prices.is_known("gpt-4o-mini", "flex")
+
+
+def test_remembered_rates_give_what_the_table_gives() -> None:
+    (openai,) = (p for p in get_snapshot().providers if p.id == "openai")
+    draw = random.Random(6)  # the same usages each time
+    compared = 0
+    for model, tier, processing in product(
+        [model.id for model in openai.models], [None, "flex", "priority"], [None, "batch"]
+    ):
+        for _ in range(8):
+            prompt, cached, written, completion = (
+                draw.choice((0, 1, draw.randrange(5_000), draw.randrange(400_000)))
+                for _ in range(4)
+            )
+            ours = prices.dollars(
+                model,
+                prompt_tokens=prompt,
+                cached_tokens=cached,
+                cache_write_tokens=written,
+                completion_tokens=completion,
+                service_tier=tier,
+                processing=processing,
+            )
+            facts = {"service_tier": tier, "processing": processing}
+            try:
+                table = calc_price(
+                    Usage(
+                        input_tokens=prompt,
+                        cache_read_tokens=cached,
+                        cache_write_tokens=written,
+                        output_tokens=completion,
+                    ),
+                    model,
+                    provider_id="openai",
+                    price_context={k: v for k, v in facts.items() if v} or None,
+                )
+            except (LookupError, ValueError):
+                assert ours is None
+                continue
+            if ours is None:  # a tier that the table does not have
+                assert tier
+                continue
+            compared += 1
+            assert ours == float(table.total_price), (model, tier, processing)
+    assert compared > 1_000
 
 
 def test_a_price_of_ones_own_wins() -> None:

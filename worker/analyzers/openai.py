@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
-
-import httpx2
-import openai
 
 from rowfleet import openai_api as wire
 from rowfleet.queue import LONGEST_WAIT
 from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
+from worker.analyzers.endpoint import Endpoint, Reply, Unreachable
 from worker.limiter import Limiter, Turn
-
-#: Seconds to wait for a connection; after that the endpoint counts as unreachable.
-CONNECT_TIMEOUT = 10.0
 
 #: Times a row is asked again, at once, when its answer is not valid.
 RE_ASKS = 1
 
 #: Times a row waits and asks again, in its slot, after a 429; then it goes back to the ledger.
 REFUSALS = 5
+
+#: The API's code of a 429 that says nothing of limits: the flex tier has nothing free.
+FLEX_IS_BUSY = "resource_unavailable"
+
+#: Seconds for connections to be closed at the end of the process.
+END_WITHIN = 1.0
 
 
 class OpenAIAnalyzer:
@@ -50,7 +54,8 @@ class OpenAIAnalyzer:
         self._limiter = limiter or Limiter()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: openai.AsyncOpenAI | None = None
+        self._endpoint: Endpoint | None = None
+        self._asked: set[Future[Answer]] = set()
 
     def answer(self, question: Question) -> Answer:
         """Return the model's answer, valid against the recipe's schema."""
@@ -61,22 +66,25 @@ class OpenAIAnalyzer:
             )
         loop = self._started()
         future: Future[Answer] = asyncio.run_coroutine_threadsafe(self._answer(question), loop)
-        return future.result()
+        self._asked.add(future)
+        try:
+            return future.result()
+        finally:
+            self._asked.discard(future)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="openai", daemon=True).start()
-                self._client = openai.AsyncOpenAI(
-                    api_key=self._api_key,
-                    base_url=self._base_url,
-                    max_retries=0,  # retries are the row's, in the ledger
-                    http_client=openai.DefaultAsyncHttpxClient(
-                        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-                    ),
+                self._endpoint = Endpoint(self._api_key or "", self._base_url)
+                self._loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run, args=(self._loop,), name="openai", daemon=True
                 )
-                self._loop = loop
+                thread.start()
+                # At the end of the process, too: aiohttp complains of connections left open.
+                weakref.finalize(
+                    self, _end, self._endpoint, self._loop, thread, self._asked, os.getpid()
+                )
             return self._loop
 
     async def _answer(self, question: Question) -> Answer:
@@ -97,26 +105,30 @@ class OpenAIAnalyzer:
         self, question: Question, messages: list[Any], used: Usage, wait: _Patience
     ) -> tuple[str, Usage]:
         """Ask once, when it is the question's turn; a 429 takes it back to the line."""
-        request = _request(question, messages)
+        body = _body(question, messages)
         refusals = 0
         while True:
-            turn = await self._turn(question, request, used, wait, again=refusals > 0)
-            try:
-                return await self._call(question, request, turn, used)
-            except openai.RateLimitError as error:
-                failure = wire.of_status(error, used, question.model)
-                # The flex tier has nothing free for this call; a limit of ours is not what is hit.
-                if not isinstance(failure, Transient) or error.code == "resource_unavailable":
-                    raise failure from None
-                refusals += 1
-                pause = self._limiter.refused(turn, error.response.headers)
-                if refusals > REFUSALS or pause > wait.left():
-                    raise Postponed(str(failure), used, pause) from None
+            turn = await self._turn(question, len(body), used, wait, again=refusals > 0)
+            began = time.monotonic()
+            reply = await self._send(question, body, used)
+            if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+                return self._read(question, reply, turn, used, time.monotonic() - began)
+            failure, code = wire.of_reply(
+                reply.status, reply.headers, reply.content, used, question.model
+            )
+            # The flex tier has nothing free for this call; a limit of ours is not what is hit.
+            is_limit = reply.status == HTTPStatus.TOO_MANY_REQUESTS and code != FLEX_IS_BUSY
+            if not is_limit or not isinstance(failure, Transient):
+                raise failure
+            refusals += 1
+            pause = self._limiter.refused(turn, reply.headers)
+            if refusals > REFUSALS or pause > wait.left():
+                raise Postponed(str(failure), used, pause)
 
     async def _turn(
         self,
         question: Question,
-        request: dict[str, Any],
+        size: int,
         used: Usage,
         wait: _Patience,
         *,
@@ -128,7 +140,7 @@ class OpenAIAnalyzer:
         try:
             return await self._limiter.turn(
                 question.model,
-                _size(request),
+                size,
                 options.max_completion_tokens,
                 longest=wait.left(),
                 again=again,
@@ -140,46 +152,66 @@ class OpenAIAnalyzer:
             question.clock.resume()
             wait.spent += time.monotonic() - began
 
-    async def _call(
-        self, question: Question, request: dict[str, Any], turn: Turn, used: Usage
-    ) -> tuple[str, Usage]:
-        began = time.monotonic()
+    async def _send(self, question: Question, body: bytes, used: Usage) -> Reply:
+        assert self._endpoint is not None
+        path = wire.ENDPOINTS[question.recipe.api].removeprefix("/v1/")
         left = max(0.1, question.time_limit - question.clock.seconds())
         try:
             async with asyncio.timeout(left):
-                headers, reply = await self._send(question.recipe.api, request, left)
-        except openai.RateLimitError:
-            raise
-        except openai.APIStatusError as error:
-            raise wire.of_status(error, used, question.model) from None
-        except (openai.APITimeoutError, TimeoutError):
+                return await self._endpoint.post(path, body, left)
+        except TimeoutError:
             raise Transient(f"no answer within {question.time_limit:g} s", used) from None
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            cause = error.__cause__ or error
-            raise Transient(f"the connection failed: {wire.short(cause)}", used) from None
-        except (openai.APIResponseValidationError, ValueError) as error:
-            raise Transient(
-                f"the API's reply could not be read: {wire.short(error)}", used
-            ) from None
-        if question.recipe.api == "responses":
-            usage = wire.usage_of_response(reply)
-            self._limiter.answered(turn, usage, time.monotonic() - began, headers)
-            return wire.text_of_response(reply, used + usage), usage
-        usage = wire.usage_of_completion(reply)
-        self._limiter.answered(turn, usage, time.monotonic() - began, headers)
-        return wire.text_of_completion(reply, used + usage), usage
+        except Unreachable as error:
+            raise Transient(f"the connection failed: {wire.short(error)}", used) from None
 
-    async def _send(self, api: str, request: dict[str, Any], seconds: float) -> tuple[Any, Any]:
-        """Return the headers and the parsed body of the answer."""
-        assert self._client is not None
-        timeout = httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT)
-        create = (
-            self._client.responses.with_raw_response.create
-            if api == "responses"
-            else self._client.chat.completions.with_raw_response.create
-        )
-        raw = await create(**request, timeout=timeout)
-        return raw.headers, raw.parse()
+    def _read(
+        self, question: Question, reply: Reply, turn: Turn, used: Usage, seconds: float
+    ) -> tuple[str, Usage]:
+        api = question.recipe.api
+        paid = used
+        try:
+            body = json.loads(reply.content)
+            usage = wire.usage_of(body, api)
+            self._limiter.answered(turn, usage, seconds, reply.headers)
+            paid = used + usage
+            return wire.text_of(body, api, paid), usage
+        except (ValueError, RecursionError) as error:
+            raise Transient(
+                f"the API's reply could not be read: {wire.short(error)}", paid
+            ) from None
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def _end(
+    endpoint: Endpoint,
+    loop: asyncio.AbstractEventLoop,
+    thread: threading.Thread,
+    asked: set[Future[Answer]],
+    process: int,
+) -> None:
+    """Close all connections and end the loop, in the process that began it.
+
+    A process that ends with calls under way was told to end at once. Its rows' leases will run
+    out; if their calls were broken off, that would count as a try.
+    """
+    if os.getpid() != process or asked:
+        return
+
+    async def close() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await endpoint.close()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(close(), loop)
+    if threading.current_thread() is not thread:
+        thread.join(END_WITHIN)
 
 
 @dataclass(slots=True)
@@ -192,12 +224,6 @@ class _Patience:
         return max(0.0, LONGEST_WAIT - self.spent)
 
 
-def _request(question: Question, messages: list[Any]) -> dict[str, Any]:
-    if question.recipe.api == "responses":
-        return wire.responses_request(question, messages)
-    return wire.chat_request(question, messages)
-
-
-def _size(request: dict[str, Any]) -> int:
-    """Return the bytes of what the API counts the tokens of, and a little more."""
-    return len(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"))
+def _body(question: Question, messages: list[Any]) -> bytes:
+    make = wire.responses_request if question.recipe.api == "responses" else wire.chat_request
+    return wire.encoded(make(question, messages))
