@@ -22,7 +22,7 @@ from rowfleet import settings as configuration
 from rowfleet.errors import InputError
 from rowfleet.limits import PerMinute
 from rowfleet.queue import TASK_NAME, celery_app
-from worker import ledger
+from worker import ledger, transport
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
 from worker.deletion_cost import DeletionCost
@@ -30,6 +30,7 @@ from worker.ending import Ending, is_ending
 from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat
 from worker.keeper import Keeper
+from worker.outbox import Outbox
 from worker.row import Limits, RowFailed, run_row
 from worker.schema import Schema
 
@@ -62,12 +63,13 @@ def _asks_for_prefork(arguments: list[str]) -> bool:
     return "prefork" in " ".join(arguments).replace("=", " ").split()
 
 
+transport.install()
 settings, app = _start()
 app.rowfleet_settings = settings
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.conf.worker_consumer = "worker.consumer:Consumer"
-app.steps["consumer"].add(VisibilityHeartbeat)
+app.steps["consumer"].update((VisibilityHeartbeat, Outbox))
 app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
 app.set_default()
 
