@@ -5,6 +5,12 @@ Reads its settings when it is imported, and ends the process with one sentence i
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # nothing is garbage while importing, and looking for it takes a tenth of the start
+
+# ruff: noqa: E402
+import importlib
 import logging
 import os
 import select
@@ -95,6 +101,15 @@ def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
     if settings.pool == "gevent" and "gevent.monkey" not in sys.modules:
         # Celery patches the standard library only when its own option asks for the pool.
         _refuse("ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`")
+    if "thread" in pool and settings.openai_api_key is not None:
+        # Beside the connections to broker and ledger. Not where children are forked meanwhile.
+        threading.Thread(target=_import_early, name="imports", daemon=True).start()
+
+
+def _import_early() -> None:
+    """Import what the first row would import."""
+    for name in ("worker.analyzers.openai", "genai_prices"):
+        importlib.import_module(name)
 
 
 @worker_process_init.connect(weak=False)
@@ -208,3 +223,6 @@ def _reaches_the_ledger() -> bool:
 
 Health.is_stuck = staticmethod(_is_stuck)
 VisibilityHeartbeat.is_able = staticmethod(_reaches_the_ledger)
+
+gc.enable()
+gc.freeze()  # what is there now stays; later looks need not go through it
