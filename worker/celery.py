@@ -5,6 +5,12 @@ Reads its settings when it is imported, and ends the process with one sentence i
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # nothing is garbage while importing, and looking for it takes a tenth of the start
+
+# ruff: noqa: E402
+import importlib
 import logging
 import os
 import select
@@ -22,7 +28,7 @@ from rowfleet import settings as configuration
 from rowfleet.errors import InputError
 from rowfleet.limits import PerMinute
 from rowfleet.queue import TASK_NAME, celery_app
-from worker import ledger
+from worker import ledger, transport
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
 from worker.deletion_cost import DeletionCost
@@ -30,6 +36,7 @@ from worker.ending import Ending, is_ending
 from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat
 from worker.keeper import Keeper
+from worker.outbox import Outbox
 from worker.row import Limits, RowFailed, run_row
 from worker.schema import Schema
 
@@ -62,12 +69,13 @@ def _asks_for_prefork(arguments: list[str]) -> bool:
     return "prefork" in " ".join(arguments).replace("=", " ").split()
 
 
+transport.install()
 settings, app = _start()
 app.rowfleet_settings = settings
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
 app.conf.worker_consumer = "worker.consumer:Consumer"
-app.steps["consumer"].add(VisibilityHeartbeat)
+app.steps["consumer"].update((VisibilityHeartbeat, Outbox))
 app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
 app.set_default()
 
@@ -93,6 +101,15 @@ def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
     if settings.pool == "gevent" and "gevent.monkey" not in sys.modules:
         # Celery patches the standard library only when its own option asks for the pool.
         _refuse("ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`")
+    if "thread" in pool and settings.openai_api_key is not None:
+        # Beside the connections to broker and ledger. Not where children are forked meanwhile.
+        threading.Thread(target=_import_early, name="imports", daemon=True).start()
+
+
+def _import_early() -> None:
+    """Import what the first row would import."""
+    for name in ("worker.analyzers.openai", "genai_prices"):
+        importlib.import_module(name)
 
 
 @worker_process_init.connect(weak=False)
@@ -206,3 +223,6 @@ def _reaches_the_ledger() -> bool:
 
 Health.is_stuck = staticmethod(_is_stuck)
 VisibilityHeartbeat.is_able = staticmethod(_reaches_the_ledger)
+
+gc.enable()
+gc.freeze()  # what is there now stays; later looks need not go through it

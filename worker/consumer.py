@@ -19,6 +19,7 @@ from celery.worker import consumer, state
 from rowfleet.errors import ServiceError
 from rowfleet.queue import Queue
 from worker.heartbeat import VisibilityHeartbeat
+from worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,23 @@ class _AckLog:
 class Consumer(consumer.Consumer):
     """Waits until the broker takes writes before it starts again."""
 
+    #: The step sets it.
+    outbox: Outbox
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **_WITHOUT}
         super().__init__(*args, **kwargs)
 
+    def on_send_event_buffered(self) -> None:
+        """Send events a few times a second."""
+        self.outbox.events_soon()
+
     def call_soon_ack(self, p: Any, _logger: Any, errors: Any, *args: Any, **kwargs: Any) -> Any:
         """Acknowledge or reject a message that may have come over a connection since lost."""
+        if self.hub and p.__name__ == "ack_log_error":
+            p(_AckLog, (*errors, *_CLOSED))  # which only puts it among those that are to be sent
+            self.outbox.acks_soon()
+            return p
         return super().call_soon_ack(p, _AckLog, (*errors, *_CLOSED), *args, **kwargs)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
