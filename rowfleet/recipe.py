@@ -13,23 +13,25 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 #: The recipe that is used when none is named: it audits invoices for refunds.
 DEFAULT_RECIPE = "invoice-refunds"
@@ -91,12 +93,9 @@ class Recipe(_Part):
 
     @field_validator("output")
     @classmethod
-    def _is_an_object_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
-        try:
-            Draft202012Validator.check_schema(schema)
-        except SchemaError as error:
-            where = "/".join(str(part) for part in error.absolute_path) or "the top"
-            raise ValueError(f"not a JSON schema, at {where}: {error.message}") from None
+    def _is_an_object_schema(cls, schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.context != _BUNDLED:
+            _check_schema(schema)
         if schema.get("type") != "object" or not schema.get("properties"):
             raise ValueError('must be a JSON schema with "type: object" and "properties"')
         return schema
@@ -169,6 +168,8 @@ class Recipe(_Part):
 
     @cached_property
     def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+
         return Draft202012Validator(self._strict_schema)
 
     def problem_with(self, output: Any) -> str | None:
@@ -249,10 +250,30 @@ def _close(schema: Any) -> Any:
     return closed
 
 
+def _check_schema(schema: dict[str, Any]) -> None:
+    # A thirtieth of a second to import, and only who brings a schema needs it.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = "/".join(str(part) for part in error.absolute_path) or "the top"
+        raise ValueError(f"not a JSON schema, at {where}: {error.message}") from None
+
+
+#: Context of validation for a recipe whose output is known to be a JSON schema.
+_BUNDLED = {"bundled": True}
+
+
 def bundled(name: str = DEFAULT_RECIPE) -> Recipe:
     """Return a recipe that ships with Rowfleet."""
-    text = resources.files("rowfleet").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
-    return parse(text, f"the bundled recipe {name}")
+    return Recipe.model_validate(yaml.safe_load(bundled_text(name)), context=_BUNDLED)
+
+
+def bundled_text(name: str = DEFAULT_RECIPE) -> str:
+    """Return the YAML of a recipe that ships with Rowfleet."""
+    return resources.files("rowfleet").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
 
 
 def load(path: Path) -> Recipe:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from rowfleet.errors import InputError
-from rowfleet.recipe import DEFAULT_RECIPE, bundled, load, parse
+from rowfleet.recipe import DEFAULT_RECIPE, bundled, bundled_text, load, parse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
 
@@ -31,6 +31,10 @@ def refusal(**changes):
     assert sentence.startswith("triage.yaml: ")
     assert "\n" not in sentence
     return sentence
+
+
+def test_the_bundled_recipe_stands_up_to_the_checks_that_it_is_spared() -> None:
+    assert parse(bundled_text(), "the recipe") == bundled()
 
 
 def test_the_default_recipe_is_valid():
