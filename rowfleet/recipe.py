@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from string import Formatter
@@ -266,6 +266,7 @@ def _check_schema(schema: dict[str, Any]) -> None:
 _BUNDLED = {"bundled": True}
 
 
+@cache
 def bundled(name: str = DEFAULT_RECIPE) -> Recipe:
     """Return a recipe that ships with Rowfleet."""
     return Recipe.model_validate(yaml.safe_load(bundled_text(name)), context=_BUNDLED)
