@@ -16,17 +16,17 @@ import ssl
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from celery import Celery
-from kombu.entity import Exchange
-from kombu.entity import Queue as KombuQueue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: The one task there is: analyze a row.
 TASK_NAME = "rowfleet.analyze"
@@ -58,6 +58,11 @@ def celery_app(settings: Settings) -> Celery:
 
     Raises InputError if no broker is named.
     """
+    # A thirtieth of a second to import, which a submitter can do without.
+    from celery import Celery
+    from kombu.entity import Exchange
+    from kombu.entity import Queue as KombuQueue
+
     url = _url(settings)
     if url.startswith("unix://"):
         # kombu's names for the scheme and for the database index
@@ -142,7 +147,6 @@ class Queue:
             health_check_interval=SOCKET_TIMEOUT,
             retry=Retry(NoBackoff(), 1),
         )
-        self._template = _message_template(celery_app(settings))
         self._insert = self._redis.register_script(_INSERT)
 
     def _key(self, suffix: str = "") -> str:
@@ -184,7 +188,7 @@ class Queue:
     def _message(self, batch_id: str, number: int, is_urgent: bool) -> str:
         task_id = f"{batch_id}.{number}"
         args = (batch_id, number)
-        message = self._template
+        message = _MESSAGE
         body = json.dumps([args, {}, _EMBED]).encode()
         name = urgent(self.name) if is_urgent else self.name
         return json.dumps(
@@ -312,22 +316,40 @@ end
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def _message_template(app: Celery) -> dict[str, Any]:
-    """Return a message as Celery and kombu write it, to be filled in for each row."""
-    amqp = app.amqp
-    message = amqp.as_task_v2("", TASK_NAME, (), {}, origin="rowfleet", ignore_result=True)
-    return {
-        "body": "",
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {**message.headers, "kwargsrepr": "{}"},
-        "properties": {
-            **message.properties,
-            "delivery_mode": 2,
-            "priority": 0,
-            "body_encoding": "base64",
-        },
-    }
+#: A message as Celery 5 and kombu write it, to be filled in for each row. A test compares it.
+_MESSAGE: dict[str, Any] = {
+    "body": "",
+    "content-encoding": "utf-8",
+    "content-type": "application/json",
+    "headers": {
+        "lang": "py",
+        "task": TASK_NAME,
+        "id": "",
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "group": None,
+        "group_index": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "root_id": "",
+        "parent_id": None,
+        "argsrepr": "()",
+        "kwargsrepr": "{}",
+        "origin": "rowfleet",
+        "ignore_result": True,
+        "replaced_task_nesting": 0,
+        "stamped_headers": None,
+        "stamps": {},
+    },
+    "properties": {
+        "correlation_id": "",
+        "reply_to": "",
+        "delivery_mode": 2,
+        "priority": 0,
+        "body_encoding": "base64",
+    },
+}
 
 
 def _rows_of(messages: Iterable[Any]) -> Iterator[tuple[str, int]]:

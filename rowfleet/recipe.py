@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from string import Formatter
@@ -266,9 +266,12 @@ def _check_schema(schema: dict[str, Any]) -> None:
 _BUNDLED = {"bundled": True}
 
 
+@cache
 def bundled(name: str = DEFAULT_RECIPE) -> Recipe:
     """Return a recipe that ships with Rowfleet."""
-    return Recipe.model_validate(yaml.safe_load(bundled_text(name)), context=_BUNDLED)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where the wheel has it
+    data = yaml.load(bundled_text(name), Loader=loader)  # noqa: S506 (both are safe)
+    return Recipe.model_validate(data, context=_BUNDLED)
 
 
 def bundled_text(name: str = DEFAULT_RECIPE) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
 from typing import IO
 
 from openpyxl.xml.constants import SHEET_MAIN_NS
@@ -32,14 +31,21 @@ class SharedStrings:
         self._count = 0
         #: Indexes of the texts without a visible character.
         self.blank: list[int] = []
-        texts = _read(part) if part else iter(())
-        while block := list(islice(texts, BLOCK)):
-            for place, text in enumerate(block, self._count):
-                if not text or text.isspace():
-                    self.blank.append(place)
-            self._count += len(block)
+        block: list[bytes] = []
+        for texts in _read(part) if part else ():
+            self.blank += [
+                place
+                for place, text in enumerate(texts, self._count)
+                if not text or text.isspace() or (not text.isascii() and _is_blank(text))
+            ]
+            self._count += len(texts)
+            block += texts
+            full = len(block) - len(block) % BLOCK
             # XML can't hold NUL, in no way of writing it.
-            self._blocks.append("\0".join(block).encode("utf-8", "surrogatepass"))
+            self._blocks += [b"\0".join(block[at : at + BLOCK]) for at in range(0, full, BLOCK)]
+            del block[:full]
+        if block:
+            self._blocks.append(b"\0".join(block))
         self._block = lru_cache(BLOCKS_AT_HAND)(self._take_apart)
 
     def _take_apart(self, number: int) -> list[str]:
@@ -55,17 +61,27 @@ class SharedStrings:
         return self._block(index % self._count // BLOCK)[index % self._count % BLOCK]
 
 
-def _read(part: IO[bytes]) -> Iterator[str]:
+def _read(part: IO[bytes]) -> Iterator[list[bytes]]:
+    """Yield texts in UTF-8, in order, as many at once as come."""
     elements = sheet_plain.Elements(_STRING)
     pieces = sheet_plain.split(part, sheet_plain.STRING_TABLE, sheet_plain.STRINGS, b"</si>")
     for other, run in pieces:
+        odd = []
         for element in elements.of(other):
             texts = element.findall(_TEXT) + element.findall(f"{_RUN}/{_TEXT}")
-            yield _as_openpyxl("".join(text.text or "" for text in texts))
-        for raw in sheet_plain.STRING.findall(run):
-            yield _as_openpyxl(sheet_plain.text(raw))
+            text = "".join(text.text or "" for text in texts)
+            odd.append(_as_openpyxl(text.encode("utf-8", "surrogatepass")))
+        yield odd
+        raws = sheet_plain.STRING.findall(run)
+        if b"&" in run:
+            raws = [sheet_plain.text(raw).encode() if b"&" in raw else raw for raw in raws]
+        yield list(map(_as_openpyxl, raws)) if b"x005F_" in run else raws
 
 
-def _as_openpyxl(text: str) -> str:
+def _is_blank(text: bytes) -> bool:
+    return text.decode("utf-8", "surrogatepass").isspace()
+
+
+def _as_openpyxl(text: bytes) -> bytes:
     """Undo Excel's escape for an underscore that starts no escape, as openpyxl does."""
-    return text.replace("x005F_", "")
+    return text.replace(b"x005F_", b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -164,13 +166,19 @@ def test_a_row_whose_worker_and_message_are_gone_wakes_a_worker(
 def test_messages_are_what_celery_itself_would_send(queue: Queue, settings: Settings) -> None:
     queue.push("b", [7])
     app = celery_app(settings)
-    with app.connection_for_read() as connection:
-        message = connection.default_channel.basic_get(queue.name)
-    assert message.headers["task"] == TASK_NAME
-    assert message.headers["id"] == "b.7"
-    assert message.content_type == "application/json"
-    args, kwargs, _embed = message.decode()
-    assert (args, kwargs) == (["b", 7], {})
+    with app.connection_for_write() as connection:
+        app.send_task(TASK_NAME, ("b", 7), task_id="b.7", ignore_result=True, connection=connection)
+    texts = client(settings).lrange(f"{settings.key_prefix}{queue.name}", 0, -1)
+    celerys, ours = (json.loads(text) for text in texts)
+    for message in celerys, ours:
+        assert message["properties"].pop("delivery_tag")
+        assert message["properties"]["delivery_info"].pop("exchange") in ("", queue.name)
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+    assert ours["headers"].pop("origin") == "rowfleet"  # whose process it was says nothing here
+    assert celerys["headers"].pop("origin")
+    assert ours["properties"].pop("reply_to") == ""  # nobody waits for a result
+    assert celerys["properties"].pop("reply_to")
+    assert ours == celerys
 
 
 def test_rows_are_delivered_in_their_order(
