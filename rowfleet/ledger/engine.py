@@ -31,6 +31,10 @@ SQLITE_BUSY_TIMEOUT = 30
 CONNECT_TIMEOUT = 10
 #: Milliseconds that sent data may stay unanswered before the connection counts as dead.
 TCP_USER_TIMEOUT_MS = 20_000
+#: Milliseconds after which PostgreSQL ends a transaction whose client says no more: one that
+#: stands still, or whose network does, would keep its rows from all others for hours. Between two
+#: statements of ours lie milliseconds; leases last 45 seconds.
+SILENT_MS = 15_000
 #: PostgreSQL's codes for a write on a standby, and for a table and a column that are not there.
 _READ_ONLY, _UNDEFINED = "25006", ("42P01", "42703")
 #: Any constant; it names the lock that keeps two migrations apart.
@@ -50,7 +54,7 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
     parsed = database_url(url)
     if parsed.drivername.startswith("sqlite"):
         return _open_sqlite(parsed, connections)
-    return create_engine(
+    engine = create_engine(
         parsed,
         pool_size=connections,
         max_overflow=1,
@@ -66,6 +70,16 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
             "fallback_application_name": "rowfleet",  # a URL may say another
         },
     )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # For this transaction only: behind pgbouncer the next one is another program's.
+        if not connection.get_execution_options().get("only_reads"):
+            connection.exec_driver_sql(
+                f"SET LOCAL idle_in_transaction_session_timeout = {SILENT_MS}"
+            )
+
+    return engine
 
 
 def _open_sqlite(url: URL, connections: int) -> Engine:
@@ -90,7 +104,8 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that reads first and writes later would fail when another wrote between.
-        mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+        only_reads = connection.get_execution_options().get("only_reads")
+        mode = "DEFERRED" if only_reads else "IMMEDIATE"
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
@@ -99,7 +114,7 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that only reads, so that on SQLite it waits for no writer."""
-    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+    with engine.connect().execution_options(only_reads=True) as connection:
         yield connection
 
 

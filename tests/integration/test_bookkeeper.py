@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from celery.exceptions import Reject
 from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.engine import is_unavailable, migrate, open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import Outcome
 from tests.ledger_helpers import make_batch, statuses
@@ -184,3 +186,22 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
         assert back == {("b", 0)}
         transitions.claim(connection, [("b", 2)], holder="gone", worker="w3", lease=-1)
     eventually(lambda: isinstance(books.claim(("b", 2)), Assignment))
+
+
+def test_rows_of_a_transaction_that_stands_still_are_free_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is stopped, or its network stalls between a statement and the commit."""
+    monkeypatch.setattr("rowfleet.ledger.engine.SILENT_MS", 1000)
+    stalled, engine = open_ledger(postgres_url), open_ledger(postgres_url)
+    migrate(engine)
+    make_batch(engine, 1)
+    with stalled.connect() as connection:
+        transitions.claim(connection, [("b", 0)], holder="stalled", worker="w1", lease=60)
+        books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+        assert isinstance(books.claim(("b", 0)), Assignment)  # the other's claim is undone
+        with pytest.raises(DBAPIError) as ended:
+            connection.execute(text("SELECT 1"))
+        assert is_unavailable(ended.value)  # so that it asks again
+    stalled.dispose()
+    engine.dispose()

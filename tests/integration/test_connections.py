@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from rowfleet.ledger import transitions
-from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch
 from tests.standin import Standin
@@ -126,7 +126,7 @@ def test_nothing_is_left_behind_in_a_session(ledger: Engine) -> None:
         make_batch(ledger, 3, batch_id=f"b{number}")
         with ledger.begin() as connection:
             transitions.claim(connection, [(f"b{number}", 0)], holder="h", worker="w", lease=60)
-    with ledger.connect() as connection:
+    with reading(ledger) as connection:
         left = connection.execute(
             text(
                 "SELECT name FROM pg_prepared_statements "
