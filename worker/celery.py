@@ -9,7 +9,7 @@ import gc
 
 gc.disable()  # nothing is garbage while importing, and looking for it takes a tenth of the start
 
-# ruff: noqa: E402
+# ruff: noqa: E402 (that has to come before all other imports)
 import importlib
 import logging
 import os

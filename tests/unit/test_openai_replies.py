@@ -375,7 +375,7 @@ def server(wrap: Callable[[Any], Any] = lambda plain: plain) -> Iterator[tuple[i
     seen: list[Any] = []
     made = ThreadingHTTPServer(("127.0.0.1", 0), type("Ours", (Handler,), {"seen": seen}))
     made.socket = wrap(made.socket)
-    made.handle_error = lambda *_: None  # type: ignore[method-assign]  # a refused handshake
+    made.handle_error = lambda *_: None  # type: ignore[method-assign]  # says nothing of a handshake that the client refused, as it should
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     try:
