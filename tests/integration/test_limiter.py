@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rowfleet.limits import PerMinute
+from rowfleet.limits import Granted, PerMinute
 from tests import brokers
 from worker.analyzers import Postponed, Usage
 from worker.limiter import Lanes, Limiter
@@ -113,6 +113,37 @@ def test_who_was_refused_goes_first_after_a_pause_that_all_keep(make: Make) -> N
             new, call(first, "refused", again=True), call(second, "another process")
         )
         assert order.index("refused") < order.index("new")
+
+    run(test())
+
+
+def test_a_slow_answer_of_redis_does_not_make_a_granted_call_ask_again(redis_url: str) -> None:
+    """It would be charged twice, and those who asked later would start before it."""
+
+    class Slow(Lanes):
+        seconds = 0.0
+        granted = 0
+
+        async def ask(self, *args: Any) -> Granted:
+            answer = await super().ask(*args)
+            Slow.granted += len(answer.starts)
+            await asyncio.sleep(Slow.seconds)
+            return answer
+
+    async def test() -> None:
+        lanes = Slow(redis_url, prefix="", queue="q", api_key="k", base_url=None, limits=FAST)
+        limiter = Limiter(lanes, FAST)
+        turn = await limiter.turn(MODEL, 400, None)
+        began = time.monotonic()
+        limiter.refused(turn, {"retry-after": "2"})
+        early = asyncio.create_task(limiter.turn(MODEL, 400, None, again=True))
+        while Slow.granted < 2:  # for the end of the pause, which is near enough
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 2
+        Slow.seconds = 0.2
+        late = asyncio.create_task(limiter.turn(MODEL, 400, None))
+        await asyncio.gather(early, late)
+        assert Slow.granted == 3
 
     run(test())
 
