@@ -84,6 +84,5 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield run
     for process in processes:
         if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with its children, which would stay
         process.wait()
