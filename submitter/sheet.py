@@ -341,7 +341,7 @@ class _Part:
         )
         plain = None
         if indexes is not None:
-            plain = sheet_plain.rows(strings.blank)
+            plain = sheet_plain.rows(len(strings), strings.blank)
             converter = PlainRows(
                 indexes,
                 strings,

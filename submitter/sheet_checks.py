@@ -293,7 +293,7 @@ def scan(
     parser.buffer_text = True
     parser.StartElementHandler = walk.start
     parser.CharacterDataHandler = walk.characters
-    plain = sheet_plain.rows(strings.blank)
+    plain = sheet_plain.rows(len(strings), strings.blank)
     with _opened(package, member, name) as stream:
         pieces = sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>")
         _parse(pieces, parser, part, walk.run, lambda: walk.filled > rows)
@@ -372,8 +372,7 @@ class _Walk:
         self.end_cell()
         numbers = list(map(int, _ROW_NUMBER.findall(run)))
         ascending = numbers[0] > self.row + 1 and all(map(lt, numbers, numbers[1:]))
-        last_string = max(map(int, sheet_plain.SHARED_INDEX.findall(run)), default=-1)
-        if not ascending or numbers[-1] > MAX_ROWS or last_string >= len(self.strings):
+        if not ascending or numbers[-1] > MAX_ROWS:
             for row in run.split(sheet_plain.ROW_START)[1:]:
                 self._plain_row(row)
             return

@@ -216,10 +216,25 @@ def test_an_ordinary_sheet_is_all_in_plain_form() -> None:
     )
     head = f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\r\n<worksheet xmlns="{NS}">'
     xml = f"{head}<sheetData>{rows}</sheetData></worksheet>".encode()
-    pattern = sheet_plain.rows([])
+    pattern = sheet_plain.rows(13, [])
     pieces = list(sheet_plain.split(io.BytesIO(xml), sheet_plain.SHEET_DATA, pattern, b"</row>"))
     assert b"".join(run for _, run in pieces) == rows.encode()
     assert b"".join(other + run for other, run in pieces) == xml
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.sampled_from(["", "0", "00"]))
+@example(strings=10, index=9, zeros="")
+@example(strings=10, index=10, zeros="")
+@example(strings=1000, index=999, zeros="")
+@example(strings=0, index=0, zeros="")
+@example(strings=193_832, index=193_831, zeros="")
+def test_a_plain_row_names_no_shared_string_that_is_not_there(
+    strings: int, index: int, zeros: str
+) -> None:
+    pattern = sheet_plain.rows(strings, [])
+    assert pattern is not None
+    row = f'<row r="7"><c r="A7" t="s"><v>{zeros}{index}</v></c></row>'.encode()
+    assert bool(pattern.fullmatch(row)) == (index < strings and not zeros)
 
 
 def test_shared_strings_are_like_a_list_of_them() -> None:
