@@ -38,6 +38,16 @@ LOOK = re.compile(r'^([0-9.]+) \[.*\] "(?i:llen)" "rowfleet"')
 #: What puts a row on the queue.
 PUSH = re.compile(r'^([0-9.]+) \[.*\] "(?i:lpush|rpush)" "rowfleet(?:\.urgent)?"')
 
+#: Seconds for which the node is watched at rest, before and after a run.
+REST = 5.0
+#: What a container sees as `/proc/stat` is the node's; its first line is the sum of its cores.
+READ_TIMES = (
+    "grep -c '^cpu[0-9]' /proc/stat; "
+    "while read -r times < /proc/stat; do echo $times; sleep 0.2; done"
+)
+#: `/proc/stat` counts hundredths of a second (`USER_HZ`).
+USER_HZ = 100
+
 
 @dataclass
 class Pod:
@@ -71,6 +81,14 @@ class Run:
     looks: list[float] = field(default_factory=list)
     pods: dict[str, Pod] = field(default_factory=dict)
     last_active: str = ""
+    #: Cores of the node, and CPU seconds that all of it has used since its start, time by time.
+    cores: int = 0
+    used: list[tuple[float, float]] = field(default_factory=list)
+
+    def cpu(self, start: float, end: float) -> float:
+        """Return the CPU seconds that the node used between two times, as near as was looked."""
+        inside = [used for at, used in self.used if start <= at <= end]
+        return inside[-1] - inside[0] if inside else 0.0
 
 
 def follow(words: Sequence[str], each: Callable[[str], None]) -> subprocess.Popen[str]:
@@ -105,6 +123,7 @@ class Observer:
             (("get", "pods", "--selector", "job-name", *stream), self._submitter),
             (("get", "deployment", f"{RELEASE}-worker", *stream), self._deployment),
             (("exec", f"{RELEASE}-redis-0", "--", "redis-cli", "MONITOR"), self._redis),
+            (("exec", "rowfleet-sheets", "--", "sh", "-c", READ_TIMES), self._times),
         ]
         with ExitStack() as stack:
             for words, note in each:
@@ -112,7 +131,9 @@ class Observer:
                 stack.callback(process.wait)
                 stack.callback(process.terminate)
             time.sleep(2)  # for the watches to be there
+            time.sleep(REST)
             yield
+            time.sleep(REST)
 
     def _worker(self, line: str) -> None:
         event = json.loads(line)
@@ -144,6 +165,14 @@ class Observer:
         if not self._run.wanted or self._run.wanted[-1][1] != count:
             self._run.wanted.append((time.time(), count))
 
+    def _times(self, line: str) -> None:
+        if not line.startswith("cpu "):
+            self._run.cores = int(line)
+            return
+        user, nice, system, _idle, _iowait, *interrupts = map(int, line.split()[1:9])
+        used = user + nice + system + sum(interrupts)
+        self._run.used.append((time.time(), used / USER_HZ))
+
     def _redis(self, line: str) -> None:
         if found := LOOK.match(line):
             self._run.looks.append(float(found[1]))
@@ -171,7 +200,6 @@ def measure(cluster: Cluster, standin_: Standin, image: str, run: Run) -> None:
         until(lambda: not cluster.get("pods", selector=WORKERS), 300, every=2)
         scaled = cluster.get("scaledobject", f"{RELEASE}-worker")
         run.last_active = scaled["status"].get("lastActiveTime", "")
-        time.sleep(1)  # for the watches' last words
     ran_by = _ran_by(cluster, name)
     for call in standin_.calls():
         assert call.row is not None
@@ -206,14 +234,24 @@ def _told(run: Run) -> str:
     """Return a run in short: seconds from the apply, for each pod from its creation."""
     calls = [call for pod in run.pods.values() for call in pod.calls]
     last, gone = max(ended for _, ended in calls), max(pod.gone for pod in run.pods.values())
+    told = min(pod.told_to_end for pod in run.pods.values())
+    first, *others = sorted(run.pods.values(), key=lambda pod: pod.created)
+    serving = max((min(pod.calls)[0] for pod in others if pod.calls), default=0.0)
     lines = [
         f"queued {run.first_queued - run.applied:.2f}, "
         f"pods wanted {', '.join(f'{n} at {at - run.applied:.2f}' for at, n in run.wanted[1:])}, "
         f"first call {min(calls)[0] - run.applied:.1f}, last answer {last - run.applied:.1f}, "
         f"no pod {gone - last:.1f} later, "
-        f"{sum(pod.gone - pod.created for pod in run.pods.values()):.0f} pod-seconds"
+        f"{sum(pod.gone - pod.created for pod in run.pods.values()):.0f} pod-seconds",
+        f"  CPU seconds of the node, {run.cores} cores: "
+        f"{run.cpu(run.applied - REST, run.applied) / REST:.2f} a second at rest, "
+        f"{run.cpu(gone, gone + REST) / REST:.2f} after; "
+        f"{run.cpu(first.created, min(first.calls)[0]):.2f} until the first call, "
+        f"{run.cpu(others[0].created if others else 0.0, serving):.2f} until all others call, "
+        f"{run.cpu(serving, last):.2f} from then to the last answer in {last - serving:.1f} s, "
+        f"{run.cpu(told, gone):.2f} from SIGTERM to no pod",
     ]
-    for pod in sorted(run.pods.values(), key=lambda pod: pod.created):
+    for pod in (first, *others):
         begun, ended = sorted(at for at, _ in pod.calls), sorted(at for _, at in pod.calls)
         gaps = [late - early for late, early in zip(begun[run.slots :], ended, strict=False)]
         lines.append(
