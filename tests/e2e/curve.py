@@ -3,10 +3,11 @@
     python -m tests.e2e.curve 300:3:20:4:3 600:3:10:8:3 --output build/curve.json
 
 Each argument is a shape: rows, seconds for each, slots of a pod, most pods, runs. The environment
-names the cluster as for `make e2e`. Each run is a Job from zero pods and back. Nothing is read off
-the curve: Redis says when rows are queued (`MONITOR`), a watch what becomes of pods, the ledger
-which pod ran which row, the stand-in when each call came and ended. All clocks must agree, as those
-of a cluster of one node do on which this runs, too.
+names the cluster as for `make e2e`. Each run is a Job from zero pods and back; with 0 rows, so many
+pods start and end at once that have nothing to do. Nothing is read off the curve: Redis says when
+rows are queued (`MONITOR`), a watch what becomes of pods, the ledger which pod ran which row, the
+stand-in when each call came and ended. All clocks must agree, as those of a cluster of one node do
+on which this runs, too.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ LOOK = re.compile(r'^([0-9.]+) \[.*\] "(?i:llen)" "rowfleet"')
 #: What puts a row on the queue.
 PUSH = re.compile(r'^([0-9.]+) \[.*\] "(?i:lpush|rpush)" "rowfleet(?:\.urgent)?"')
 
+#: KEDA's annotation for a number of pods that holds whatever there is to do.
+PAUSED = "autoscaling.keda.sh/paused-replicas"
 #: Seconds for which the node is watched at rest, before and after a run.
 REST = 5.0
 #: What a container sees as `/proc/stat` is the node's; its first line is the sum of its cores.
@@ -209,6 +212,24 @@ def measure(cluster: Cluster, standin_: Standin, image: str, run: Run) -> None:
     cluster.kubectl("delete", "job", name)
 
 
+def idle(cluster: Cluster, run: Run) -> None:
+    """Let as many pods as there may be start at once, and end at once, without a row."""
+
+    def want(pods: int) -> None:
+        words = ("annotate", "scaledobject", f"{RELEASE}-worker", "--overwrite")
+        cluster.kubectl(*words, f"{PAUSED}={pods}")
+
+    want(0)
+    until(lambda: not cluster.get("pods", selector=WORKERS), 300)
+    with Observer(cluster, run).watching():
+        run.applied = time.time()
+        want(run.most)
+        until(lambda: len([pod for pod in run.pods.values() if pod.ready]) == run.most, 300)
+        time.sleep(REST)  # for a first row they would be ready now
+        want(0)
+        until(lambda: all(pod.gone for pod in run.pods.values()), 300)
+
+
 def _first_line(cluster: Cluster, pod: str) -> float:
     said = cluster.kubectl("logs", pod, "--timestamps", "--limit-bytes=200").split(" ", 1)[0]
     return _unix(said)
@@ -266,6 +287,21 @@ def _told(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _told_idle(run: Run) -> str:
+    """Return a run without rows in short."""
+    pods = run.pods.values()
+    created, told = min(pod.created for pod in pods), min(pod.told_to_end for pod in pods)
+    gone, rest = max(pod.gone for pod in pods), run.cpu(run.applied - REST, run.applied) / REST
+    starts = (run.cpu(created, told) - rest * (told - created)) / run.most
+    ends = (run.cpu(told, gone) - rest * (gone - told)) / run.most
+    return (
+        f"{run.most} pods at once, {run.cores} cores, {rest:.2f} busy at rest: "
+        f"{starts:.2f} CPU seconds for a start, ready after "
+        f"{max(pod.ready for pod in pods) - created:.1f} s; "
+        f"{ends:.2f} for an end, gone after {gone - told:.1f} s"
+    )
+
+
 def _values(images: dict[str, str], slots: int, most: int) -> Manifest:
     small = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 
@@ -312,10 +348,16 @@ def main() -> None:
             cluster.wait("scaledobject", f"{RELEASE}-worker", "condition=Ready")
             for _ in range(count):
                 run = Run(rows, latency, slots, most)
-                measure(cluster, server, images["submitter"], run)
+                if rows:
+                    measure(cluster, server, images["submitter"], run)
+                else:
+                    idle(cluster, run)
                 runs.append(run)
                 asked.output.write_text(json.dumps([asdict(run) for run in runs], indent=1))
-                print(f"{shape}: {_told(run)}", flush=True)
+                print(f"{shape}: {_told(run) if rows else _told_idle(run)}", flush=True)
+            if not rows:
+                name = f"{RELEASE}-worker"
+                cluster.kubectl("annotate", "scaledobject", name, f"{PAUSED}-")
     finally:
         try:
             cluster.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")
