@@ -73,7 +73,7 @@ def measure(rounds: int) -> Iterator[Figure]:
         unit="bytes",
         beside=beside,
         at_most=0.5,
-        note="both write a row's tuple twice, at claim and end, with its cells; "
+        note="both write a row's tuple twice, at claim and end, and its index entries; "
         f"tuples written a row: {ours['tuples'][0]:.2f} and {theirs['tuples'][0]:.2f}",
     )
     yield compared(

@@ -163,11 +163,13 @@ class Row(Base):
     )
     #: Counted from 0 below the header; blank rows of the sheet leave gaps.
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    status: Mapped[str] = mapped_column(String(10), server_default="pending")
     #: All cells of the row, encoded by `rowfleet.cells`, in the header's order.
     cells: Mapped[list[Any]] = mapped_column(Json)
     #: Hash of the recipe's identity columns; rows that agree are duplicates.
     identity: Mapped[str | None] = mapped_column(String(32))
+    #: What never changes stands before this: of a new version of a row on the same page PostgreSQL
+    #: logs what is between the first and the last byte that differ, so it leaves the cells out.
+    status: Mapped[str] = mapped_column(String(10), server_default="pending")
     #: Hash of the cells that are sent, of the first row with them, where the batch says `dedupe`.
     sent: Mapped[str | None] = mapped_column(String(32))
     #: The earlier row that is sent the same, whose answer this one gets; it never runs itself.
