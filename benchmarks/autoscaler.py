@@ -39,8 +39,9 @@ SYNC, TOLERANCE = 15.0, 0.1
 #: asks KEDA for the metric, and 7 to 26 ms after that the Deployment is seen to be told.
 ACTS = 0.04
 
-#: All of these were taken on a node of two cores with nothing else to do. Seconds from the apply of
-#: a Job to its first rows in Redis; nine runs.
+#: Down to NOTED all was taken on a node of two cores while other programs used less than one of
+#: them, the rest with nothing else to do. Seconds from the apply of a Job to its first rows in
+#: Redis; nine runs.
 SUBMIT: Range = (1.16, 1.29, 1.47)
 #: Seconds from the creation of a pod to its first call, rows waiting, a core to itself; ten pods.
 FIRST_CALL: Range = (1.58, 1.73, 2.21)
@@ -356,7 +357,8 @@ class Seen:
     rows: int
     slots: int
     most: int
-    #: Cores of two that the node at rest left, watched as during the run.
+    #: Cores of two that the node at rest left, watched as during the run; 1.7 is the mean of seven
+    #: runs, of which it was not noted one by one.
     cores: float
     #: From the apply: when KEDA, and when the HPA, first changed the number of pods.
     poll: float

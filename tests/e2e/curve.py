@@ -224,10 +224,10 @@ def idle(cluster: Cluster, run: Run) -> None:
     with Observer(cluster, run).watching():
         run.applied = time.time()
         want(run.most)
-        until(lambda: len([pod for pod in run.pods.values() if pod.ready]) == run.most, 300)
+        until(lambda: sum(pod.ready > 0 for pod in list(run.pods.values())) == run.most, 300)
         time.sleep(REST)  # for a first row they would be ready now
         want(0)
-        until(lambda: all(pod.gone for pod in run.pods.values()), 300)
+        until(lambda: all(pod.gone for pod in list(run.pods.values())), 300)
 
 
 def _first_line(cluster: Cluster, pod: str) -> float:
