@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.chart.cases import Case
-from tests.chart.helm import Manifest
+from tests.chart.helm import ADMISSION_POLICIES, Manifest
 from tests.chart.manifests import Pod, pods
 
 #: Volumes that "restricted" allows.
@@ -99,7 +99,9 @@ def test_pods_write_to_no_image_and_ask_for_what_they_use(manifests: list[Manife
 def test_only_workers_have_a_token_and_only_to_say_what_they_cost(
     manifests: list[Manifest], case: Case
 ):
-    wanted = case.values.get("worker", {}).get("podDeletionCost", {}).get("enabled", True)
+    cost = case.values.get("worker", {}).get("podDeletionCost", {})
+    served = set(ADMISSION_POLICIES) <= set(case.api_versions)
+    wanted = cost.get("enabled", True) and cost.get("admissionPolicy", True) and served
     with_token = {
         pod.component for pod in pods(manifests) if pod.spec["automountServiceAccountToken"]
     }

@@ -14,7 +14,7 @@ import pytest
 from rowfleet import settings as configuration
 from tests.chart import helm, schemas
 from tests.chart.cases import CASES, SENTINEL, Case, rendered
-from tests.chart.helm import ADMISSION_POLICIES, HelmError, Manifest
+from tests.chart.helm import ADMISSION_POLICIES, KEDA, HelmError, Manifest
 from tests.chart.manifests import (
     component,
     data,
@@ -374,8 +374,25 @@ def test_worker_s_rights_are_to_patch_pods_of_its_namespace_and_its_own_by_polic
     assert f"system:serviceaccount:audit:{account}'" in json.dumps(
         policy["spec"]["matchConditions"]
     )
-    assert of_kind(rendered("no admission policies"), *CLUSTER_WIDE) == []
-    assert of_kind(rendered("no admission policies"), "Role") != []
+
+
+@pytest.mark.parametrize(
+    ("values", "api_versions"),
+    [({}, KEDA), ({"admissionPolicy": False}, (*KEDA, *ADMISSION_POLICIES))],
+    ids=["where policies are not served", "where the policy is not wanted"],
+)
+def test_without_the_policy_workers_have_no_right_and_do_not_try(
+    values: dict[str, bool], api_versions: tuple[str, ...]
+):
+    manifests = helm.template(
+        {"openai": {"existingSecret": "openai"}, "worker": {"podDeletionCost": values}},
+        api_versions=api_versions,
+    )
+    assert of_kind(manifests, "Role", "RoleBinding", *CLUSTER_WIDE) == []
+    worker = component(manifests, "worker")
+    assert worker.spec["automountServiceAccountToken"] is False
+    names = {variable["name"] for variable in worker.container("worker")["env"]}
+    assert not names & {"ROWFLEET_POD_NAME", "ROWFLEET_POD_NAMESPACE"}
 
 
 def test_without_keda_the_install_fails_with_one_sentence_saying_how_to_get_it():

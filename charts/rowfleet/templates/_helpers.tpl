@@ -247,7 +247,16 @@ username: {{ trimSuffix ":" . | quote }}
 {{/* Roll pods when what they read has changed; Secrets that exist already are theirs who made them. */}}
 {{- define "rowfleet.checksums" -}}
 checksum/env: {{ (include (print $.Template.BasePath "/env-configmap.yaml") . | fromYaml).data | toJson | sha256sum }}
-checksum/broker: {{ list .Values.redis.password .Values.externalRedis.password | toJson | sha256sum }}
+checksum/broker: {{ include "rowfleet.mark" (list . .Values.redis.password .Values.externalRedis.password) }}
+{{- end }}
+
+{{/* A mark that changes with secret values. Takes the root and the values. Who reads annotations may not
+     read Secrets, so the mark must not confirm a guess: it has 16 bits, which each 65,536th guess
+     matches, and differs between releases. A change goes unseen as rarely. A random salt would be
+     better, but a tool that only renders has no place to keep it, and would roll all pods each time. */}}
+{{- define "rowfleet.mark" -}}
+{{- $root := index . 0 -}}
+{{ list $root.Release.Namespace $root.Release.Name (rest .) | toJson | sha256sum | trunc 4 | quote }}
 {{- end }}
 
 {{/* Rows for each pod. */}}
@@ -260,8 +269,9 @@ checksum/broker: {{ list .Values.redis.password .Values.externalRedis.password |
 {{ .Values.flower.urlPrefix | trimAll "/" }}
 {{- end }}
 
-{{/* Whether the policy on workers' patches is wanted and can be had: "true" or nothing. */}}
-{{- define "rowfleet.admissionPolicy" -}}
+{{/* Whether workers may say what ending them costs: only where the policy that narrows their right is
+     wanted and served. "true" or nothing. */}}
+{{- define "rowfleet.podDeletionCost" -}}
 {{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" -}}
 {{- with .Values.worker.podDeletionCost -}}
 {{- if and .enabled .admissionPolicy $served -}}
