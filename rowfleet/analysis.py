@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rowfleet.cells import Cell
+from rowfleet.masking import outside
 from rowfleet.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
 
@@ -69,10 +70,16 @@ class Answer:
 
 
 class AnalysisError(Exception):
-    """A row's question got no usable answer. ``usage`` is what was paid all the same."""
+    """A row's question got no usable answer. ``usage`` is what was paid all the same.
 
-    def __init__(self, reason: str, usage: Usage | None = None) -> None:
-        super().__init__(reason)
+    ``reason`` is in our words, and all that logs and events may name. ``said`` is what the API, or
+    its answer, said: it may quote the row or the key, and is masked and bounded here.
+    """
+
+    def __init__(self, reason: str, usage: Usage | None = None, *, said: object = None) -> None:
+        self.reason = reason
+        self.said = "" if said is None else outside(said)
+        super().__init__(f"{reason}: {self.said}" if self.said else reason)
         self.usage = usage or Usage()
 
 
@@ -80,17 +87,24 @@ class Transient(AnalysisError):
     """Worth another try. ``retry_after`` is the seconds the API asked for, if it did."""
 
     def __init__(
-        self, reason: str, usage: Usage | None = None, retry_after: float | None = None
+        self,
+        reason: str,
+        usage: Usage | None = None,
+        retry_after: float | None = None,
+        *,
+        said: object = None,
     ) -> None:
-        super().__init__(reason, usage)
+        super().__init__(reason, usage, said=said)
         self.retry_after = retry_after
 
 
 class Postponed(AnalysisError):
     """Not the row's fault, and no try: it goes on in ``delay`` seconds, here or elsewhere."""
 
-    def __init__(self, reason: str, usage: Usage | None = None, delay: float = 0) -> None:
-        super().__init__(reason, usage)
+    def __init__(
+        self, reason: str, usage: Usage | None = None, delay: float = 0, *, said: object = None
+    ) -> None:
+        super().__init__(reason, usage, said=said)
         self.delay = delay
 
 

@@ -51,6 +51,7 @@ def of_failure(
             row.attempts,
             "pending",
             error=reason,
+            brief=error.reason,
             counts=False,
             spent=spent,
             latency=latency,
@@ -63,10 +64,19 @@ def of_failure(
             row.attempts,
             "pending",
             error=reason,
+            brief=error.reason,
             delay=delay,
             spent=spent,
             latency=latency,
         )
     if isinstance(error, Transient):
         reason = f"{reason} (tried {row.retries + 1} times)"
-    return Outcome(row.key, row.attempts, "failed", error=reason, spent=spent, latency=latency)
+    return Outcome(
+        row.key,
+        row.attempts,
+        "failed",
+        error=reason,
+        brief=error.reason,
+        spent=spent,
+        latency=latency,
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rowfleet.allowance import retry_after
 from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
 from rowfleet.cells import Cell, plain
+from rowfleet.masking import outside
 from rowfleet.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
     choice = choices[0]
     message = choice["message"]
     if refusal := message.get("refusal"):
-        raise Permanent(f"the model refused: {refusal[:EXCERPT]}", used)
+        raise Permanent("the model refused", used, said=refusal)
     if choice.get("finish_reason") == "content_filter":
         raise Permanent("the answer was withheld by the content filter", used)
     if choice.get("finish_reason") == "length":
@@ -206,7 +207,7 @@ def _text_of_response(response: Mapping[str, Any], used: Usage) -> str:
     for item in response["output"]:
         for part in item["content"] if item.get("type") == "message" else ():
             if part.get("type") == "refusal":
-                raise Permanent(f"the model refused: {part['refusal'][:EXCERPT]}", used)
+                raise Permanent("the model refused", used, said=part["refusal"])
             if part.get("type") == "output_text":
                 text += part["text"]
     return text
@@ -252,22 +253,22 @@ def of_code(
     """
     match status:
         case 401:
-            return Misconfigured("OPENAI_API_KEY was rejected by the API (401): " + said, used)
+            return Misconfigured("OPENAI_API_KEY was rejected by the API (401)", used, said=said)
         case 403:
-            return Misconfigured("the API denies this key the request (403): " + said, used)
+            return Misconfigured("the API denies this key the request (403)", used, said=said)
         case 404:
             return Misconfigured(
-                f"the API has no model {model!r} or no such path (404): {said}", used
+                f"the API has no model {model!r} or no such path (404)", used, said=said
             )
         case 429 if code == "insufficient_quota":
-            return Misconfigured("the API key's quota is used up (429): " + said, used)
+            return Misconfigured("the API key's quota is used up (429)", used, said=said)
         case 429 if "too large" in said:  # for the limit of a whole minute: no waiting helps
-            return Permanent(f"the API refused the request (429): {said}", used)
+            return Permanent("the API refused the request (429)", used, said=said)
         case 408 | 409 | 429:
             pass
         case _ if status < 500:
-            return Permanent(f"the API refused the request ({status}): {said}", used)
-    return Transient(f"the API answered {status}: {said}", used, after)
+            return Permanent(f"the API refused the request ({status})", used, said=said)
+    return Transient(f"the API answered {status}", used, after, said=said)
 
 
 #: How the error of a row begins whose answer the Batch API gave and that did not fit the schema.
@@ -319,7 +320,7 @@ class BatchResult:
         An answer that does not fit the schema is a Transient whose sentence begins with INVALID.
         """
         if self.status is None:
-            raise Transient(f"not answered by the Batch API ({self.code}): {self.message}")
+            raise Transient(f"not answered by the Batch API ({self.code})", said=self.message)
         body = self.body if isinstance(self.body, dict) else {}
         if self.status != HTTPStatus.OK:
             error = body.get("error")
@@ -330,10 +331,10 @@ class BatchResult:
             usage = usage_of(body, recipe.api)
             text = text_of(body, recipe.api, usage)
         except ValueError as error:
-            raise Transient(f"the API's reply could not be read: {short(error)}") from None
+            raise Transient("the API's reply could not be read", said=short(error)) from None
         output, problem = parse(text, recipe)
         if output is None:
-            raise Transient(f"{INVALID}: {problem}", usage)
+            raise Transient(INVALID, usage, said=problem)
         return Answer(output, usage)
 
 
@@ -355,12 +356,11 @@ def read_batch_line(line: bytes) -> BatchResult | None:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:EXCERPT]
+    return outside(text)
 
 
 def short(error: BaseException) -> str:
     """Return what an error says on one line, without the key an API may quote back."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
-    text = " ".join(str(message or error or type(error).__name__).split())[:EXCERPT]
-    return text or type(error).__name__
+    return outside(message or error) or type(error).__name__

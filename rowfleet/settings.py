@@ -20,6 +20,7 @@ from redis import ConnectionPool
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from rowfleet import masking
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipe import Analyzer
@@ -225,10 +226,20 @@ def load(environ: Mapping[str, str] | None = None, **options: object) -> Setting
         field: environ[name] for name, field in VARIABLES.items() if environ.get(name, "") != ""
     }
     values |= {field: value for field, value in options.items() if value is not None}
+    masking.keep_secrets_of(environ)
+    for field in ("redis_url", "database_url", "openai_base_url"):
+        masking.keep_secrets_of_url(_plain(values.get(field)))
+    for field in ("redis_password", "openai_api_key"):
+        masking.keep_secret(_plain(values.get(field)))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise InputError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _plain(value: object) -> str | None:
+    plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return plain if isinstance(plain, str) else None
 
 
 def _sentence(item: object) -> str:

@@ -17,6 +17,7 @@ import openai
 
 from rowfleet import openai_api as wire
 from rowfleet.analysis import Misconfigured, Transient, Usage
+from rowfleet.masking import outside
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -136,23 +137,25 @@ class BatchAPI:
             yield
         except openai.NotFoundError as error:
             if gone:
-                raise Gone(f"{gone} (404): {wire.short(error)}") from None
+                raise Gone(f"{gone} (404)", said=wire.short(error)) from None
             raise Misconfigured(
-                f"the API has no Batch API at this address (404): {wire.short(error)}"
+                "the API has no Batch API at this address (404)", said=wire.short(error)
             ) from None
         except openai.APIStatusError as error:
             failure = wire.of_status(error, Usage(), self._model)
             if isinstance(failure, Transient) and error.status_code != 429:
-                raise Unanswered(str(failure), retry_after=failure.retry_after) from None
+                raise Unanswered(
+                    failure.reason, retry_after=failure.retry_after, said=failure.said
+                ) from None
             raise failure from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
-            said = f"the connection to the API failed: {wire.short(cause)}"
+            failed, said = "the connection to the API failed", wire.short(cause)
             if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)):
-                raise Transient(said) from None
-            raise Unanswered(said) from None
+                raise Transient(failed, said=said) from None
+            raise Unanswered(failed, said=said) from None
         except openai.APIResponseValidationError as error:
-            raise Unanswered(f"the API's reply could not be read: {wire.short(error)}") from None
+            raise Unanswered("the API's reply could not be read", said=wire.short(error)) from None
 
 
 def _remote(batch: Batch) -> Remote:
@@ -165,5 +168,5 @@ def _remote(batch: Batch) -> Remote:
         batch.error_file_id,
         counts.completed if counts else 0,
         counts.failed if counts else 0,
-        tuple((error.code or "", " ".join((error.message or "").split())) for error in found),
+        tuple((outside(error.code or ""), outside(error.message or "")) for error in found),
     )

@@ -82,7 +82,7 @@ def main() -> NoReturn:
         _err.print("[red]rowfleet:[/] ended by SIGTERM; the same command again goes on")
         code = EXIT_TERMINATED
     except DBAPIError as error:
-        why = " ".join(str(error.orig).split())
+        why = ledgers.words_of(error)
         _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
         code = ServiceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)

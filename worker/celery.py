@@ -21,12 +21,18 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from celery.exceptions import SecurityWarning
-from celery.signals import celeryd_init, worker_process_init
+from celery.exceptions import SecurityWarning, TaskPredicate
+from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
+    celeryd_init,
+    worker_process_init,
+)
 
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError
 from rowfleet.limits import PerMinute
+from rowfleet.masking import outside, quieten
 from rowfleet.queue import TASK_NAME, celery_app
 from worker import ledger, transport
 from worker.analyzers import Analyzer
@@ -51,8 +57,18 @@ LEASE = 0.6
 EXIT_STUCK = 70
 
 
+log = logging.getLogger(__name__)
+
+
+@after_setup_logger.connect(weak=False)
+@after_setup_task_logger.connect(weak=False)
+def _quieten(logger: logging.Logger, **_: Any) -> None:
+    """No key, cell or answer in this worker's log, whoever writes there."""
+    quieten(logger.handlers)
+
+
 def _refuse(sentence: str) -> NoReturn:
-    sys.stderr.write(f"rowfleet: {sentence}\n")
+    sys.stderr.write(f"rowfleet: {outside(sentence, 2_000)}\n")
     raise SystemExit(InputError.exit_code)
 
 
@@ -172,10 +188,20 @@ def _limiter(api_key: str | None) -> Limiter:
     return Limiter(lanes, given, is_ending)
 
 
-@app.task(name=TASK_NAME, throws=(RowFailed,))
+class Unexpected(Exception):
+    """What Celery, Flower and the log are told of an exception that nobody foresaw: its kind."""
+
+
+@app.task(name=TASK_NAME, throws=(RowFailed, Unexpected))
 def analyze(batch_id: str, row_number: int) -> str:
     """Analyze one row; the message is acknowledged when the ledger has its result."""
-    return run_row(batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits)
+    try:
+        return run_row(batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits)
+    except (RowFailed, TaskPredicate):
+        raise
+    except Exception as error:  # what it says may quote a cell
+        log.exception("row %s of %s ended unexpectedly", row_number, batch_id)
+        raise Unexpected(type(error).__name__) from None
 
 
 def _end_when_drained() -> None:
@@ -205,8 +231,9 @@ def _end_with_stdin() -> None:
 # pickle, and nothing but JSON is accepted here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-# They say a line a request, and a line a look at the schema.
-for chatty in ("httpx2", "httpcore2", "openai", "alembic"):
+# They say a line a request, and a line a look at the schema; SQLAlchemy at the level DEBUG says each
+# row that it reads.
+for chatty in ("httpx2", "httpcore2", "openai", "alembic", "sqlalchemy"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 
 if os.environ.get("ROWFLEET_EXIT_WITH_STDIN"):

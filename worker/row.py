@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class RowFailed(Exception):
-    """A row has failed for good; the ledger has its reason, and Flower shows it."""
+    """A row has failed for good. Its text names the kind of failure, and stands in logs and events.
+
+    The ledger has the reason, which may quote the row or its answer.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def run_row(
         )
         if isinstance(error, Misconfigured):
             books.stop_batch(batch_id, str(error))
-            log.error("batch %s stopped: %s", batch_id, error)
+            log.error("batch %s stopped: %s; rowfleet progress says more", batch_id, error.reason)
     else:
         outcome = fate.of_answer(
             row, answer, _spent(answer.usage, assignment.batch), clock.seconds()
@@ -79,9 +82,9 @@ def run_row(
 
 def _reported(outcome: Outcome) -> str:
     if outcome.status == "failed":
-        raise RowFailed(outcome.error)
+        raise RowFailed(outcome.brief)
     if outcome.status == "pending" and outcome.counts:
-        raise Retry(outcome.error, when=outcome.delay)
+        raise Retry(outcome.brief, when=outcome.delay)
     if outcome.status == "pending":
         return "batch stopped" if outcome.error else "given back"
     return "done"

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.masking import MASK, outside
 from rowfleet.settings import database_url
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
         return _open_sqlite(parsed, connections)
     engine = create_engine(
         parsed,
+        hide_parameters=True,  # of statements in errors and logs: they are cells and answers
         pool_size=connections,
         max_overflow=1,
         pool_pre_ping=True,
@@ -85,6 +87,7 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
 def _open_sqlite(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url.set(database=str(Path(url.database or "").expanduser())),
+        hide_parameters=True,  # of statements in errors and logs: they are cells and answers
         pool_size=connections,
         max_overflow=1,
         # Transactions begin explicitly below: pysqlite's own rules can't take the write lock early.
@@ -157,12 +160,25 @@ def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
     where = engine.url.render_as_string(hide_password=True)
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_NOTADB":
         return InputError(f"DATABASE_URL: {engine.url.database} is not an SQLite database")
-    why = " ".join(str(error.orig).split())
+    why = words_of(error)
     if lacks_schema(error):
         return ServiceError(f"the ledger in {where} lacks tables of this version: {why}")
     if engine.url.password and str(engine.url.password) in why:
-        why = why.replace(str(engine.url.password), "***")
+        why = why.replace(str(engine.url.password), MASK)
     return ServiceError(f"the ledger's database {where} can't be reached: {why}")
+
+
+def words_of(error: DBAPIError) -> str:
+    """Return what the database says of ``error``, unless that may quote what it was given.
+
+    A database that is away, or has not this version's tables, speaks of those. Of a value that it
+    does not take it quotes the value, which may be a cell: then only the error's kind is named.
+    """
+    if is_unavailable(error) or lacks_schema(error):
+        diagnosis = getattr(error.orig, "diag", None)
+        return outside(getattr(diagnosis, "message_primary", None) or error.orig)
+    code = _sqlstate(error) or getattr(error.orig, "sqlite_errorname", "")
+    return f"{type(error.orig).__name__} {code}".strip()
 
 
 def head() -> str:

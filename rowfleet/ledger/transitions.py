@@ -52,6 +52,7 @@ from rowfleet.ledger import budget
 from rowfleet.ledger.bulk import copy_rows
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, Json, Row, Tally
+from rowfleet.masking import outside
 
 #: A row by its batch and number.
 Key = tuple[str, int]
@@ -65,6 +66,9 @@ TALLY_SHARDS = 8
 #: Rows that get another's answer in one transaction: some tenths of a second, so that leases are
 #: renewed in time whatever a sheet repeats.
 MOST_FOLLOWERS = 5_000
+
+#: Characters of a row's or a batch's reason, at most.
+MOST_REASON = 1_000
 
 #: Keys in one IN list: PostgreSQL takes 65,535 parameters, and a row takes two.
 _KEYS_AT_ONCE = 5_000
@@ -141,7 +145,8 @@ class Outcome:
     ``status`` is where the row goes: ``done`` with ``output``, ``failed`` with ``error``, or
     ``pending`` to be tried again ``delay`` seconds from now. ``counts`` tells whether a try again
     counts as a retry; a row given back because its batch stopped does not. One that was not even
-    ``begun`` has had no attempt.
+    ``begun`` has had no attempt. ``brief`` is what logs and events may name of ``error``, which may
+    quote the row or its answer.
     """
 
     key: Key
@@ -149,6 +154,7 @@ class Outcome:
     status: Literal["done", "failed", "pending"]
     output: Mapping[str, Any] | None = None
     error: str | None = None
+    brief: str | None = None
     delay: float = 0
     counts: bool = True
     begun: bool = True
@@ -983,8 +989,11 @@ def _poison_reason() -> Any:
 
 
 def _text(value: str | None) -> str | None:
-    """Return ``value`` without NUL, which PostgreSQL's text can't hold."""
-    return None if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Return a reason as the ledger keeps it: masked, bounded, and without control characters.
+
+    PostgreSQL's text can't hold NUL.
+    """
+    return None if value is None else outside(value, MOST_REASON)
 
 
 def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -8,6 +8,7 @@ redirects, and base URLs with a user or a query.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import httpx2
 import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
+from rowfleet.masking import keep_secret
 from worker.analyzers import Misconfigured
 
 #: Seconds to wait for a connection; after that the endpoint counts as unreachable.
@@ -32,6 +34,10 @@ HEADER_LINE = 64 << 10
 
 #: What `getproxies` calls the proxies that a request to the API could take.
 PROXIES = ("http", "https", "all")
+
+
+#: Headers whose values are secrets: Authorization, Azure's api-key, those of gateways.
+_SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,17 @@ class Endpoint:
             )
         except (FileNotFoundError, IsADirectoryError, PermissionError, ssl.SSLError) as error:
             raise Misconfigured(
-                f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names can't be read: {error}"
+                "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names can't be read",
+                said=error,
             ) from None
         except (ImportError, ValueError, openai.OpenAIError) as error:
             raise Misconfigured(
-                f"the API can't be asked as the environment says: {error}"
+                "the API can't be asked as the environment says", said=error
             ) from None
         self._headers = _headers(self._sdk)
+        for name, value in self._headers.items():
+            if _SECRET_HEADER.search(name):
+                keep_secret(value, value.partition(" ")[2])  # of `Bearer KEY`
         self._base = str(self._sdk.base_url)
         is_plain = not (self._sdk.base_url.userinfo or self._sdk.base_url.query)
         self._is_direct = is_plain and not any(map(getproxies().get, PROXIES))

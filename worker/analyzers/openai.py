@@ -99,7 +99,7 @@ class OpenAIAnalyzer:
                 return Answer(output, used)
             if asked < RE_ASKS:
                 messages = [*messages, *wire.re_ask(text, problem)]
-        raise Permanent(f"the answer was not valid, twice: {problem}", used)
+        raise Permanent("the answer was not valid, twice", used, said=problem)
 
     async def _ask(
         self, question: Question, messages: list[Any], used: Usage, wait: _Patience
@@ -123,7 +123,7 @@ class OpenAIAnalyzer:
             refusals += 1
             pause = self._limiter.refused(turn, reply.headers)
             if refusals > REFUSALS or pause > wait.left():
-                raise Postponed(str(failure), used, pause)
+                raise Postponed(failure.reason, used, pause, said=failure.said)
 
     async def _turn(
         self,
@@ -162,7 +162,7 @@ class OpenAIAnalyzer:
         except TimeoutError:
             raise Transient(f"no answer within {question.time_limit:g} s", used) from None
         except Unreachable as error:
-            raise Transient(f"the connection failed: {wire.short(error)}", used) from None
+            raise Transient("the connection failed", used, said=wire.short(error)) from None
 
     def _read(
         self, question: Question, reply: Reply, turn: Turn, used: Usage, seconds: float
@@ -177,7 +177,7 @@ class OpenAIAnalyzer:
             return wire.text_of(body, api, paid), usage
         except (ValueError, RecursionError) as error:
             raise Transient(
-                f"the API's reply could not be read: {wire.short(error)}", paid
+                "the API's reply could not be read", paid, said=wire.short(error)
             ) from None
 
 
