@@ -231,8 +231,8 @@ def _end_with_stdin() -> None:
 # pickle, and nothing but JSON is accepted here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-# They say a line a request, and a line a look at the schema; SQLAlchemy at the level DEBUG says each
-# row that it reads.
+# They say a line a request, and a line a look at the schema; SQLAlchemy, at the level DEBUG, says
+# each row that it reads.
 for chatty in ("httpx2", "httpcore2", "openai", "alembic", "sqlalchemy"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 

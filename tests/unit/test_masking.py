@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from urllib.parse import quote
 
 import pytest
@@ -140,13 +139,14 @@ def test_a_logged_traceback_does_not_say_what_the_exceptions_say() -> None:
         except KeyError as error:
             raise ValueError(f"{error} in the row") from error
 
-    try:
+    with pytest.raises(ValueError, match="in the row") as caught:
         fail()
-    except ValueError as error:
-        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "x", None, sys.exc_info())
-        assert Discreet().filter(record)
-        text = logging.Formatter().format(record)
-        assert text.endswith(frames(error))
+    error = caught.value
+    raised = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "x", None, raised)
+    assert Discreet().filter(record)
+    text = logging.Formatter().format(record)
+    assert text.endswith(frames(error))
     assert "builtins.KeyError" in text
     assert "builtins.ValueError" in text
     assert ", in fail" in text
