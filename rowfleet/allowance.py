@@ -5,6 +5,7 @@ https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +19,13 @@ LONGEST_REFILL = 120.0
 #: Part of an allowance that counts as hardly anything.
 LOW = 0.02
 
-#: Seconds to pause after a 429 that does not say how long, and at most.
+#: Seconds to pause after a 429 that does not say how long; and at most, whatever is asked for. No
+#: limit of a minute takes an hour, and an API that is still not ready then says so again.
 PAUSE, LONGEST_PAUSE = 2.0, 3600.0
+
+#: Requests or tokens a minute that a header can name, at least and at most. What lies outside is no
+#: limit of the API's: calls would stand still for days, or a lane's arithmetic overflow.
+LIMITS = (1.0, 1e12)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -52,7 +58,7 @@ class Allowance:
 def allowance(headers: Mapping[str, str], what: str) -> Allowance | None:
     """Return what ``headers`` say of ``what``, `requests` or `tokens`; None without a word."""
     limit = _number(headers.get(f"x-ratelimit-limit-{what}"))
-    if not limit:
+    if limit is None or not LIMITS[0] <= limit <= LIMITS[1]:
         return None
     return Allowance(
         limit,
@@ -62,10 +68,10 @@ def allowance(headers: Mapping[str, str], what: str) -> Allowance | None:
 
 
 def pause_after_refusal(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a 429 asks to wait."""
+    """Return the seconds that a 429 asks to wait, at most LONGEST_PAUSE."""
     asked = retry_after(headers)
     if asked is not None:
-        return min(asked, LONGEST_PAUSE)
+        return asked
     resets = []
     for what in ("requests", "tokens"):
         found = allowance(headers, what)
@@ -77,19 +83,21 @@ def pause_after_refusal(headers: Mapping[str, str]) -> float:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that `Retry-After` (or `retry-after-ms`) asks for, None without one.
 
+    From 0 to LONGEST_PAUSE, which the RFC does not bound.
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, LONGEST_PAUSE)
     value = headers.get("retry-after", "")
     seconds = _number(value)
     if seconds is not None:
-        return seconds
+        return min(seconds, LONGEST_PAUSE)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        left = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError, LookupError):  # what the parser makes of it
         return None
+    return min(max(0.0, left), LONGEST_PAUSE)
 
 
 def duration(text: str) -> float | None:
@@ -97,7 +105,7 @@ def duration(text: str) -> float | None:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return _number(text)
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return _finite(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
 def _number(text: str | None) -> float | None:
@@ -105,4 +113,8 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return max(0.0, number) if number < float("inf") else None
+    return _finite(number)
+
+
+def _finite(number: float) -> float | None:
+    return max(0.0, number) if math.isfinite(number) else None

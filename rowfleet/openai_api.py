@@ -7,6 +7,7 @@ submitter's Batch API client sends files of rows; both say and read the same.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rowfleet.allowance import retry_after
 from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
 from rowfleet.cells import Cell, plain
 from rowfleet.masking import outside
+from rowfleet.received import read_json, token_count
 from rowfleet.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Characters of an invalid answer shown to a person, and back to the model.
 EXCERPT = 200
+
+#: Characters of a service tier's name, at most: the longest in use has eight.
+LONGEST_TIER = 32
 
 #: Follows every recipe's prompt, the same for all rows, so that the API can cache both.
 DATA_RULE = (
@@ -106,21 +111,33 @@ def encoded(request: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def parse(text: str, recipe: Recipe) -> tuple[dict[str, Any] | None, str]:
-    """Return the valid output, or None and what is wrong with it."""
+def parse(
+    text: str, recipe: Recipe, used: Usage | None = None
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the valid output, or None and what is wrong with it.
+
+    Raises Permanent, with ``used``, if the recipe's schema can't be applied to the answer: asking
+    again would cost as much and end the same way.
+    """
     try:
-        output = json.loads(text)
+        output = read_json(text)
     except ValueError as error:
         return None, f"not JSON ({error}): {text[:EXCERPT]!r}"
-    problem = recipe.problem_with(output)
+    try:
+        problem = recipe.problem_with(output)
+    except Exception as error:  # whatever a validator makes of a schema and an answer
+        raise Permanent(
+            f"the answer can't be checked against the recipe's schema ({type(error).__name__})",
+            used,
+        ) from None
     return (output, "") if problem is None else (None, problem)
 
 
 def usage_of(body: Any, api: str) -> Usage:
     """Return what an answer, given as its JSON, used. Raises ValueError for what is no answer.
 
-    What is missing counts as nothing. The SDK's objects would be made anew from each part, and
-    nothing else of them is of use here.
+    What is missing, or can't be right, counts as nothing. The SDK's objects would be made anew from
+    each part, and nothing else of them is of use here.
     """
     with _lenient():
         return (_usage_of_response if api == "responses" else _usage_of_completion)(body)
@@ -142,30 +159,28 @@ def _lenient() -> Iterator[None]:
 
 
 def _usage_of_completion(completion: Mapping[str, Any]) -> Usage:
-    used = completion.get("usage") or {}
-    prompt = used.get("prompt_tokens_details") or {}
-    details = used.get("completion_tokens_details") or {}
+    used = _object(completion.get("usage"))
+    prompt = _object(used.get("prompt_tokens_details"))
+    details = _object(used.get("completion_tokens_details"))
     return Usage(
         calls=1,
-        prompt_tokens=_count(used, "prompt_tokens"),
-        cached_tokens=_count(prompt, "cached_tokens"),
-        completion_tokens=_count(used, "completion_tokens"),
-        reasoning_tokens=_count(details, "reasoning_tokens"),
-        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        prompt_tokens=token_count(used.get("prompt_tokens")),
+        cached_tokens=token_count(prompt.get("cached_tokens")),
+        completion_tokens=token_count(used.get("completion_tokens")),
+        reasoning_tokens=token_count(details.get("reasoning_tokens")),
+        cache_write_tokens=token_count(prompt.get("cache_write_tokens")),
         service_tier=_tier(completion),
     )
 
 
-def _count(counts: Mapping[str, Any], what: str) -> int:
-    count = counts.get(what) or 0
-    if not isinstance(count, (int, float)):
-        raise TypeError(f"{what} is {count!r:.40}")
-    return int(count)
+def _object(value: object) -> Mapping[str, Any]:
+    """Return a JSON object, an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _tier(answer: Mapping[str, Any]) -> str | None:
     tier = answer.get("service_tier")
-    return tier if isinstance(tier, str) else None
+    return tier if isinstance(tier, str) and len(tier) <= LONGEST_TIER else None
 
 
 def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
@@ -184,16 +199,16 @@ def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
 
 
 def _usage_of_response(response: Mapping[str, Any]) -> Usage:
-    used = response.get("usage") or {}
-    sent = used.get("input_tokens_details") or {}
-    details = used.get("output_tokens_details") or {}
+    used = _object(response.get("usage"))
+    sent = _object(used.get("input_tokens_details"))
+    details = _object(used.get("output_tokens_details"))
     return Usage(
         calls=1,
-        prompt_tokens=_count(used, "input_tokens"),
-        cached_tokens=_count(sent, "cached_tokens"),
-        completion_tokens=_count(used, "output_tokens"),
-        reasoning_tokens=_count(details, "reasoning_tokens"),
-        cache_write_tokens=_count(sent, "cache_write_tokens"),
+        prompt_tokens=token_count(used.get("input_tokens")),
+        cached_tokens=token_count(sent.get("cached_tokens")),
+        completion_tokens=token_count(used.get("output_tokens")),
+        reasoning_tokens=token_count(details.get("reasoning_tokens")),
+        cache_write_tokens=token_count(sent.get("cache_write_tokens")),
         service_tier=_tier(response),
     )
 
@@ -229,14 +244,19 @@ def of_reply(
 ) -> tuple[Transient | Permanent | Misconfigured, str | None]:
     """Return what an answer of an error status means, as `of_status` does, and the API's code."""
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
+        body = read_json(content)
+    except ValueError:
         body = None
     error = body.get("error", body) if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
     said = _one_line(error.get("message") or f"Error code: {status}")
-    code = error.get("code")
+    code = _code(error.get("code"))
     return of_code(status, code, said, used, model, retry_after(headers)), code
+
+
+def _code(value: object) -> str | None:
+    """Return an error's code, which some gateways send as a number."""
+    return None if value is None else _one_line(value)
 
 
 def of_code(
@@ -326,13 +346,13 @@ class BatchResult:
             error = body.get("error")
             error = error if isinstance(error, dict) else {}
             said = _one_line(error.get("message") or self.body)
-            raise of_code(self.status, error.get("code"), said, Usage(), model)
+            raise of_code(self.status, _code(error.get("code")), said, Usage(), model)
         try:
             usage = usage_of(body, recipe.api)
             text = text_of(body, recipe.api, usage)
         except ValueError as error:
             raise Transient("the API's reply could not be read", said=short(error)) from None
-        output, problem = parse(text, recipe)
+        output, problem = parse(text, recipe, usage)
         if output is None:
             raise Transient(INVALID, usage, said=problem)
         return Answer(output, usage)
@@ -341,18 +361,25 @@ class BatchResult:
 def read_batch_line(line: bytes) -> BatchResult | None:
     """Return what a line of an output or error file says; None if that is not of a row."""
     try:
-        said = json.loads(line)
-        number = int(said["custom_id"].removeprefix("row-"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        said = read_json(line)
+        number = _ROW.fullmatch(said["custom_id"])
+    except (ValueError, KeyError, TypeError):
         return None
-    response, error = said.get("response") or {}, said.get("error") or {}
+    if number is None:
+        return None
+    response, error = _object(said.get("response")), _object(said.get("error"))
+    status = response.get("status_code")
     return BatchResult(
-        number,
-        response.get("status_code"),
+        int(number[1]),
+        status if isinstance(status, int) and not isinstance(status, bool) else None,
         response.get("body"),
-        error.get("code"),
+        _code(error.get("code")),
         _one_line(error.get("message") or ""),
     )
+
+
+#: What `batch_line` calls a row. A sheet has 1,048,576 rows.
+_ROW = re.compile(r"row-([0-9]{1,9})")
 
 
 def _one_line(text: object) -> str:

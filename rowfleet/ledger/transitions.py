@@ -702,7 +702,7 @@ def _given(outcome: Outcome) -> tuple[Any, ...]:
         *outcome.key,
         outcome.attempts,
         outcome.status,
-        None if outcome.output is None else json.dumps(dict(outcome.output)),
+        None if outcome.output is None else json.dumps(dict(outcome.output), allow_nan=False),
         _text(outcome.error),
         outcome.delay or None,
         outcome.counts,

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from rowfleet.allowance import (
+    LONGEST_PAUSE,
     PAUSE,
     allowance,
     duration,
@@ -66,3 +67,48 @@ def test_a_refusal_pauses_for_what_it_says() -> None:
     assert pause_after_refusal({"retry-after": "7", **used_up}) == 7
     assert pause_after_refusal(used_up) == 4
     assert pause_after_refusal({}) == PAUSE
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1e300", "99999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "86400"],
+)
+@pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
+def test_no_pause_is_longer_than_an_hour(header: str, value: str) -> None:
+    said = {header: value}
+    assert retry_after(said) in ({None} if header.endswith("ms") and "Dec" in value else PAUSES)
+    assert pause_after_refusal(said) in PAUSES
+
+
+#: What a pause may be: the longest, a header's milliseconds, or the one of a header without sense.
+PAUSES = {LONGEST_PAUSE, 86.4, PAUSE}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nan", "-inf", "inf", "1" * 5000, "\udcff", "Mon, 99 Foo 2020", ", 1",
+        "Fri, 31 Dec 2029 23:59:59 +99999999999999999999",
+    ],
+)  # fmt: skip
+def test_a_retry_after_without_sense_is_none(value: str) -> None:
+    assert retry_after({"retry-after": value}) is None
+
+
+def test_a_negative_retry_after_is_at_once() -> None:
+    assert retry_after({"retry-after": "-5"}) == 0
+    assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}) == 0
+
+
+@pytest.mark.parametrize("limit", ["1e300", "nan", "inf", "-5", "0", "0.001", "9" * 400])
+def test_a_limit_that_can_t_be_is_none(limit: str) -> None:
+    assert allowance(headers("tokens", limit, "1", "1s"), "tokens") is None
+
+
+@pytest.mark.parametrize("odd", ["9" * 400 + "s", "nan", "-1s", "1e999"])
+def test_what_is_left_of_a_limit_is_finite(odd: str) -> None:
+    found = allowance(headers("tokens", "100", odd, odd), "tokens")
+    assert found is not None
+    assert found.remaining is None
+    assert found.reset is None
+    assert found.per_minute == 100

@@ -189,8 +189,8 @@ def test_a_broken_connection_is_worth_another_try(
         '"x"',
         '{"choices": [{"finish_reason": "stop"}]}',
         json.dumps({"choices": [{"message": RIGHT}]}),
-        json.dumps({"choices": [{"message": {"content": RIGHT}}], "usage": {"prompt_tokens": "5"}}),
         "[" * 100_000,
+        f'{{"a": 1e999, {completion(content=RIGHT)[1:]}',
     ],
 )
 @pytest.mark.parametrize("headers", [{}, HTML], ids=["json", "html"])
@@ -210,6 +210,11 @@ def test_what_was_paid_for_a_reply_that_can_t_be_read_is_known(standin: Standin)
     assert caught.value.usage.prompt_tokens == 5
 
 
+def counted(usage: object) -> str:
+    """Return the text of a chat completion that is right, but for what it says of its usage."""
+    return json.dumps({**json.loads(completion(content=RIGHT)), "usage": usage})
+
+
 @pytest.mark.parametrize(
     ("api", "text", "tokens"),
     [
@@ -218,13 +223,18 @@ def test_what_was_paid_for_a_reply_that_can_t_be_read_is_known(standin: Standin)
         ("chat_completions", json.dumps(
             {"choices": [{"message": {"content": RIGHT}}], "usage": None, "service_tier": 5}
         ), (0, 0)),
+        ("chat_completions", counted([5]), (0, 0)),
+        ("chat_completions", counted({"prompt_tokens": "5"}), (0, 0)),
+        ("chat_completions", counted({"prompt_tokens": -1, "completion_tokens": 7}), (0, 7)),
+        ("chat_completions", counted({"prompt_tokens": 1e19, "completion_tokens": True}), (0, 0)),
+        ("chat_completions", counted({"prompt_tokens": 10**30, "completion_tokens": 7.0}), (0, 7)),
         ("responses", response(usage={"input_tokens": 3, "output_tokens": 4}), (3, 4)),
         ("responses", response(usage={"input_tokens": 3, "output_tokens": 4,
             "input_tokens_details": None, "output_tokens_details": None}), (3, 4)),
         ("responses", response(), (0, 0)),
     ],
 )  # fmt: skip
-def test_usage_may_be_missing(
+def test_usage_may_be_missing_or_absurd(
     standin: Standin, api: str, text: str, tokens: tuple[int, int]
 ) -> None:
     standin.configure(faults=[{"kind": "verbatim", "text": text}])
@@ -242,6 +252,12 @@ def test_usage_may_be_missing(
         ("chat_completions", completion(content=None)),
         ("chat_completions", completion(content=[{"type": "text", "text": RIGHT}])),
         ("chat_completions", completion(content='"\\ud800"')),
+        ("chat_completions", completion(content='{"answer": "x", "score": NaN}')),
+        ("chat_completions", completion(content='{"answer": "x", "score": -Infinity}')),
+        ("chat_completions", completion(content='{"answer": "x", "score": 1e999}')),
+        ("chat_completions", completion(content='{"answer": "x", "score": 1' + "0" * 400 + "}")),
+        ("chat_completions", completion(content="[" * 20_000)),
+        ("chat_completions", completion(content='{"answer": ' + "[" * 70 + "]" * 70 + "}")),
         ("responses", response(output=[])),
         ("responses", response(status="failed", output=[])),
     ],
@@ -253,6 +269,22 @@ def test_an_answer_without_the_json_asked_for_is_asked_for_once_more(
     with pytest.raises(Permanent, match="not valid, twice"):
         ask(standin.base_url, api)
     assert standin.summary()["calls"] == 2
+
+
+def test_a_reply_that_would_fill_the_memory_is_not_read(
+    standin: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.analyzers.endpoint.MAX_REPLY", 100_000)
+    text = completion(content=json.dumps({"answer": "x" * 100_000, "score": 1}))
+    standin.configure(faults=[{"kind": "verbatim", "text": text}])
+    with pytest.raises(Transient, match="the reply is larger than 0 MiB"):
+        ask(standin.base_url)
+
+
+def test_what_no_ledger_holds_is_replaced_in_an_answer(standin: Standin) -> None:
+    text = completion(content='{"answer": "a\\u0000b\\ud83dc\\ud83d\\ude00", "score": 1}')
+    standin.configure(faults=[{"kind": "verbatim", "text": text}])
+    assert ask(standin.base_url).output["answer"] == "a\ufffdb\ufffdc\U0001f600"
 
 
 def test_large_answers_and_long_headers_are_read(standin: Standin) -> None:

@@ -32,6 +32,10 @@ KEEP_ALIVE = 5.0
 #: Bytes of a header's line, at most. aiohttp's own 8 kB are less than gateways send.
 HEADER_LINE = 64 << 10
 
+#: Bytes of a reply, at most: a hundred times the longest answer of a model. More would fill a
+#: worker's memory, and end all rows that it runs.
+MAX_REPLY = 32 << 20
+
 #: What `getproxies` calls the proxies that a request to the API could take.
 PROXIES = ("http", "https", "all")
 
@@ -101,7 +105,7 @@ class Endpoint:
             async with self._started().post(
                 f"{self._base}{path}", data=body, allow_redirects=False
             ) as response:
-                reply = Reply(response.status, response.headers, await response.read())
+                reply = Reply(response.status, response.headers, await _content(response))
         except TimeoutError:
             raise
         except (aiohttp.ClientError, ValueError, OSError) as error:
@@ -143,6 +147,18 @@ class Endpoint:
         except (openai.APIConnectionError, httpx2.HTTPError, ValueError) as error:
             raise Unreachable(_first_cause(error)) from None
         return Reply(response.status_code, response.headers, response.content)
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """Return the reply's bytes. Raises Unreachable for more than MAX_REPLY, decompressed."""
+    parts = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_REPLY:
+            raise Unreachable(f"the reply is larger than {MAX_REPLY >> 20} MiB")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _headers(sdk: openai.AsyncOpenAI) -> dict[str, str]:

@@ -8,7 +8,6 @@ minute can't hold a slot.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 from rowfleet import openai_api as wire
 from rowfleet.queue import LONGEST_WAIT
+from rowfleet.received import read_json
 from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
 from worker.analyzers.endpoint import Endpoint, Reply, Unreachable
 from worker.limiter import Limiter, Turn
@@ -94,7 +94,7 @@ class OpenAIAnalyzer:
         for asked in range(RE_ASKS + 1):
             text, usage = await self._ask(question, messages, used, wait)
             used += usage
-            output, problem = wire.parse(text, question.recipe)
+            output, problem = wire.parse(text, question.recipe, used)
             if output is not None:
                 return Answer(output, used)
             if asked < RE_ASKS:
@@ -170,12 +170,12 @@ class OpenAIAnalyzer:
         api = question.recipe.api
         paid = used
         try:
-            body = json.loads(reply.content)
+            body = read_json(reply.content)
             usage = wire.usage_of(body, api)
             self._limiter.answered(turn, usage, seconds, reply.headers)
             paid = used + usage
             return wire.text_of(body, api, paid), usage
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise Transient(
                 "the API's reply could not be read", paid, said=wire.short(error)
             ) from None
