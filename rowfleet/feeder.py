@@ -214,14 +214,21 @@ class Feeder:
                     back += transitions.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
-            self._settle_followers(batch_id, thorough=thorough)
-            with self._engine.begin() as connection:
-                if not transitions.finish_batch(connection, batch_id):
-                    transitions.finish_sample(connection, batch_id)
-                    transitions.exhaust(connection, batch_id)
+            self.close(batch_id, thorough=thorough)
         if back:
             log.warning("put back %d rows whose worker or message was lost", back)
         return back
+
+    def close(self, batch_id: str, *, thorough: bool = False) -> None:
+        """Mark the batch as ended if it has. Only the ledger is asked: the broker may be away.
+
+        ``thorough``: look for rows without the answer of the row they follow although others run.
+        """
+        self._settle_followers(batch_id, thorough=thorough)
+        with self._engine.begin() as connection:
+            if not transitions.finish_batch(connection, batch_id):
+                transitions.finish_sample(connection, batch_id)
+                transitions.exhaust(connection, batch_id)
 
     def _has_had_the_ledger(self) -> bool:
         """Note that the ledger answers, and tell whether it did for as long as PATIENCE.

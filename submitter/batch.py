@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between tries while the ledger is away.
 PAUSE = 1.0
+
+#: Seconds until a service is asked again that was away when the queue was to be fed.
+FEED_AGAIN = 10.0
 
 #: Rows recorded in the first transaction, so that the queue has something at once, and in each of
 #: the next: large enough that commits vanish, small enough to hold in memory.
@@ -132,20 +136,38 @@ def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> Bat
         found = None if new else queries.get_batch(connection, submission.batch_id)
         if found is not None:
             _resume(connection, found, submission)
+    feeding = _Feeding(feeder, submission.batch_id)
     if found is None or found.status in ("loading", "stopped"):
-        _record_rows(engine, feeder, submission)
-    _feed(feeder, submission.batch_id)
+        _record_rows(engine, feeding, submission)
+    feeding.step(last=True)
     return found
 
 
-def _feed(feeder: Feeder | None, batch_id: str) -> None:
-    """Feed what there is; if a service is away, the next step or a worker feeds it."""
-    if feeder is None:
-        return
-    try:
-        feeder.feed(only=batch_id)
-    except (ServiceError, DBAPIError) as error:
-        log.warning("not feeding for now, no row is lost: %s", error)
+class _Feeding:
+    """Feeds one batch while its rows are recorded.
+
+    A service that is away is named once, and asked again only now and then: each try may take as
+    long as a connect does. What it leaves, the next step or a worker feeds.
+    """
+
+    def __init__(self, feeder: Feeder | None, batch_id: str) -> None:
+        self._feeder = feeder
+        self._batch_id = batch_id
+        self._away = False
+        self._not_before = -math.inf
+
+    def step(self, *, last: bool = False) -> None:
+        """Feed what there is; ``last``: also if the service was away just now."""
+        if self._feeder is None or (time.monotonic() < self._not_before and not last):
+            return
+        try:
+            self._feeder.feed(only=self._batch_id)
+            self._away = False
+        except (ServiceError, DBAPIError) as error:
+            if not self._away:
+                log.warning("not feeding for now, no row is lost: %s", error)
+            self._away = True
+            self._not_before = time.monotonic() + FEED_AGAIN
 
 
 def _resume(connection: Connection, found: BatchRecord, submission: Submission) -> None:
@@ -186,7 +208,7 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
     transitions.reopen(connection, found.id)
 
 
-def _record_rows(engine: Engine, feeder: Feeder | None, submission: Submission) -> None:
+def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> None:
     batch_id = submission.batch_id
     with reading(engine) as connection:
         last = queries.last_recorded(connection, batch_id)
@@ -201,7 +223,7 @@ def _record_rows(engine: Engine, feeder: Feeder | None, submission: Submission) 
         new = [(number, encode_all(cells), identity.of(cells)) for number, cells in chunk]
         sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
         _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new, sent=sent))
-        _feed(feeder, batch_id)
+        feeding.step()
     _patiently(engine, lambda connection: transitions.finish_loading(connection, batch_id))
 
 

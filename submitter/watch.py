@@ -65,33 +65,47 @@ def until_ended(
 ) -> Progress:
     """Follow the batch to its end, feeding its queue meanwhile if ``feeder`` is given.
 
-    Services that go away are waited for; that is said once.
+    The end is read from the ledger alone: a broker that is away delays rows and hides no end. A
+    service that is away is waited for; each is named once until it is back.
     """
-    away = False
+    away: set[str] = set()
     while True:
+        problems: dict[str, RowfleetError] = {}
+        if feeder is not None:
+            problems |= _feed(engine, feeder, batch_id)
         try:
-            if feeder is not None:
-                feeder.step()
             progress = read_progress(engine, batch_id)
         except ServiceError as error:
-            _say_once(error, said=away)
-            away = True
-        except DBAPIError as error:
-            _say_once(unreachable(engine, error), said=away)
-            away = True
+            problems["ledger"] = error
         else:
-            away = False
             show(progress)
             if progress.status in ENDED and not progress.running:
                 return progress
         if each_time is not None:
-            each_time()
+            try:
+                each_time()
+            except DBAPIError as error:
+                problems["ledger"] = unreachable(engine, error)
+        for service, problem in problems.items():
+            if service not in away:
+                log.warning("%s; waiting, no row is lost", problem)
+        away = set(problems)
         time.sleep(INTERVAL)
 
 
-def _say_once(error: RowfleetError, *, said: bool) -> None:
-    if not said:
-        log.warning("%s; waiting, no row is lost", error)
+def _feed(engine: Engine, feeder: Feeder, batch_id: str) -> dict[str, RowfleetError]:
+    """Let the feeder do a step. Return which services are away, each with a sentence."""
+    problems: dict[str, RowfleetError] = {}
+    try:
+        try:
+            feeder.step()
+        except ServiceError as error:
+            problems["broker"] = error
+            # Workers may settle the last rows while nobody reaches the broker.
+            feeder.close(batch_id)
+    except DBAPIError as error:
+        problems["ledger"] = unreachable(engine, error)
+    return problems
 
 
 @contextmanager

