@@ -41,7 +41,9 @@ _NAMES = (
 #: Shapes of secrets that nobody has told of: the key of another tenant, a signed link.
 _SHAPES = (
     # https://user:password@host; of http also a user alone, who is a token there.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/@:]*:)[^\s/@]+@", re.I), rf"\1{MASK}@"),
+    # What sentences of ours write in a password's place is none.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/@:]*:)(?!PASSWORD@|\*+@)[^\s/@]+@", re.I),
+     rf"\1{MASK}@"),
     (re.compile(r"(\bhttps?://)[^\s/@:]+@", re.I), rf"\1{MASK}@"),
     (re.compile(r"([?&](?:[\w-]*(?:key|token|signature|credential)|sig|code)=)[^\s&#\"']+", re.I),
      rf"\1{MASK}"),
@@ -56,7 +58,7 @@ _secrets: dict[str, re.Pattern[str]] = {}
 #: Characters that move a cursor, colour a screen, or turn the order of those around them: C0, DEL
 #: and C1; the line and paragraph separators; bidirectional embeddings, overrides and isolates
 #: (https://www.unicode.org/reports/tr9/), and the marks.
-_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LINES = re.compile(r"\s*[\r\n]+\s*")
 
 #: Exceptions of a chain whose tracebacks are logged, at most.
@@ -120,8 +122,13 @@ def printable(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    text = _CONTROLS.sub(lambda found: found[0] if found[0] in keep else _MARK, text)
+    text = CONTROLS.sub(lambda found: found[0] if found[0] in keep else _MARK, text)
     return text.encode("utf-8", "replace").decode()
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` on one line, masked, with a mark in place of each control character."""
+    return printable(masked(_LINES.sub(" ", text)), keep="\t")
 
 
 def frames(error: BaseException) -> str:
@@ -149,7 +156,7 @@ class Discreet(logging.Filter):
             message = record.getMessage()
         except (TypeError, ValueError):  # whose arguments don't fit, which logging would report
             message = str(record.msg)
-        record.msg = printable(masked(_LINES.sub(" ", message)), keep="\t")
+        record.msg = one_line(message)
         record.args = None
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
             record.exc_text = frames(record.exc_info[1])

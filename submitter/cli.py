@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
 from pydantic import SecretStr
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Column, Table
 from sqlalchemy import Engine
@@ -32,14 +30,28 @@ from rowfleet.ledger import queries, remote, transitions
 from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
 from rowfleet.limits import Cap, PerMinute
+from rowfleet.masking import quieten
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
-from submitter import batch, batch_tier, bill, cluster_commands, export, sample, storage, watch
+from submitter import (
+    batch,
+    batch_tier,
+    bill,
+    cluster_commands,
+    export,
+    sample,
+    storage,
+    terminal,
+    watch,
+)
 from submitter.command import DOLLARS, HELP_OPTIONS, Command
 from submitter.estimate import Estimate, estimate
 from submitter.sample import MOST_SAMPLED
 from submitter.sheet import Sheet, open_sheet
+from submitter.terminal import err as _err
+from submitter.terminal import out as _out
+from submitter.terminal import print_json as _print_json
 from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:
@@ -47,9 +59,6 @@ if TYPE_CHECKING:
 
 #: What the shell sees when Ctrl-C ended a command: 128 + SIGINT.
 EXIT_INTERRUPTED = 130
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def main() -> NoReturn:
@@ -64,26 +73,26 @@ def main() -> NoReturn:
             else logging.StreamHandler()
         ],
     )
+    quieten(logging.getLogger().handlers)
     raise_on_sigterm()
     try:
         code = cli.main(prog_name="rowfleet", standalone_mode=False)
     except RowfleetError as error:
-        _err.print(f"[red]rowfleet:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        terminal.complain(error)
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        _err.print(f"[red]rowfleet:[/] {_escaped(_usage(error))}", highlight=False, soft_wrap=True)
+        terminal.complain(_usage(error))
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     except Terminated:
-        _err.print("[red]rowfleet:[/] ended by SIGTERM; the same command again goes on")
+        terminal.complain("ended by SIGTERM; the same command again goes on")
         code = EXIT_TERMINATED
     except DBAPIError as error:
-        why = ledgers.words_of(error)
-        _err.print(f"[red]rowfleet:[/] the ledger failed: {_escaped(why)}", soft_wrap=True)
+        terminal.complain(f"the ledger failed: {ledgers.words_of(error)}")
         code = ServiceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -319,10 +328,6 @@ def _opened(source: storage.Location, sheet: str | None, recipe: Recipe) -> Iter
         open_sheet(file, sheet, recipe=recipe, name=str(source)) as opened,
     ):
         yield opened
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, default=str, ensure_ascii=False))
 
 
 def _as_json(progress: Progress) -> dict[str, object]:

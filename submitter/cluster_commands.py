@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,9 +19,11 @@ from rowfleet import settings as configuration
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.models import TIERS
 from rowfleet.recipe import Analyzer
-from submitter import batch, cluster, launch
+from submitter import batch, cluster, launch, terminal
 from submitter.command import DOLLARS, Command
 from submitter.sample import MOST_SAMPLED
+from submitter.terminal import err as _err
+from submitter.terminal import out as _out
 
 if TYPE_CHECKING:
     from submitter.fleet import Worker
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 #: The release that `helm install rowfleet …` makes.
 DEFAULT_RELEASE = "rowfleet"
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def _say(text: str) -> None:
@@ -259,7 +256,7 @@ def _follow(there: cluster.Cluster, job: launch.Object) -> int:
     from submitter import jobs
 
     try:
-        return jobs.follow(there, job, show=click.echo, note=_say)
+        return jobs.follow(there, job, show=terminal.pass_on, note=_say)
     except KeyboardInterrupt:
         _say("the Job goes on; the same command follows it again")
         raise
@@ -313,7 +310,7 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
                 _say(f"the pods are not listed: {error}")
     rows = _join(answers, pods or [])
     if as_json:
-        click.echo(json.dumps([row.as_json() for row in rows], default=str, ensure_ascii=False))
+        terminal.print_json([row.as_json() for row in rows])
     elif rows:
         _out.print(_table(rows, pods=pods is not None, broker=broker))
     elif broker:

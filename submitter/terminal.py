@@ -1,0 +1,69 @@
+"""The one place that prints.
+
+What it shows may come from cells, headers, files and APIs: that moves no cursor, colours nothing,
+and turns no text around.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
+
+from rowfleet.masking import CONTROLS, one_line, printable
+
+#: Rich breaks lines, and puts tabs in order, itself.
+_ITS_OWN = "\n\t"
+
+#: What JSON written as text leaves as it is, and a terminal obeys; and halves of surrogate pairs.
+_UNESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
+
+
+class Terminal(Console):
+    """Rich's console, which shows a mark in place of each control character that it is given.
+
+    Its own escape sequences are segments apart.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text as it will be shown, so that its width is right in a table."""
+        return super().render_str(printable(text, keep=_ITS_OWN), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the pieces of all that is shown, whatever it was made of."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep=_ITS_OWN), segment.style)
+
+
+#: Standard output, and standard error.
+out, err = Terminal(), Terminal(stderr=True)
+
+
+def complain(sentence: object) -> None:
+    """Say on one line what is wrong."""
+    err.print(
+        f"[red]rowfleet:[/] {escape(one_line(str(sentence)))}", highlight=False, soft_wrap=True
+    )
+
+
+def pass_on(line: str) -> None:
+    """Print a line of another program's log."""
+    click.echo(printable(line, keep=_ITS_OWN))
+
+
+def print_json(value: object) -> None:
+    """Print JSON on one line: exact data, since JSON has escapes for what a terminal obeys."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    click.echo(_UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
