@@ -36,8 +36,9 @@ TCP_USER_TIMEOUT_MS = 20_000
 #: stands still, or whose network does, would keep its rows from all others for hours. Between two
 #: statements of ours lie milliseconds; leases last 45 seconds.
 SILENT_MS = 15_000
-#: PostgreSQL's codes for a write on a standby, and for a table and a column that are not there.
-_READ_ONLY, _UNDEFINED = "25006", ("42P01", "42703")
+#: PostgreSQL's codes for a write on a standby, for a table and a column that are not there, and for
+#: what a role may not do. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_READ_ONLY, _UNDEFINED, _NOT_ALLOWED = "25006", ("42P01", "42703"), "42501"
 #: Any constant; it names the lock that keeps two migrations apart.
 _MIGRATION_LOCK = 0x526F77666C656574 & 0x7FFFFFFFFFFFFFFF
 
@@ -163,6 +164,8 @@ def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
     why = words_of(error)
     if lacks_schema(error):
         return ServiceError(f"the ledger in {where} lacks tables of this version: {why}")
+    if _sqlstate(error) == _NOT_ALLOWED:
+        return ServiceError(f"the role that DATABASE_URL names in {where} may not do that: {why}")
     if engine.url.password and str(engine.url.password) in why:
         why = why.replace(str(engine.url.password), MASK)
     return ServiceError(f"the ledger's database {where} can't be reached: {why}")
@@ -225,7 +228,8 @@ def _config() -> Config:
 def migrate(engine: Engine) -> None:
     """Create the ledger's schema or bring it up to date; safe when several do so at once.
 
-    Raises ServiceError if the database can't be reached, or was migrated by a newer Rowfleet.
+    Raises ServiceError if the database can't be reached, was migrated by a newer Rowfleet, or lets
+    another role make and change tables.
     """
     if engine.dialect.name == "sqlite":
         Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +241,12 @@ def migrate(engine: Engine) -> None:
         if found != SCHEMA:
             _upgrade(engine)
     except DBAPIError as error:
+        if _sqlstate(error) == _NOT_ALLOWED:
+            where = engine.url.render_as_string(hide_password=True)
+            raise ServiceError(
+                f"the role that DATABASE_URL names in {where} may not make or change tables, and "
+                f"the ledger lacks the schema {SCHEMA}; run `rowfleet migrate` as the tables' owner"
+            ) from None
         raise unreachable(engine, error) from None
 
 

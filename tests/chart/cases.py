@@ -98,6 +98,7 @@ EVERYTHING: Values = {
     },
     "postgresql": {
         "password": f"{SENTINEL}'postgres'@/:",
+        "owner": {"password": f"{SENTINEL}'owner'"},
         "persistence": {"size": "100Gi", "storageClass": "fast"},
         **_placement("postgresql"),
     },
@@ -217,7 +218,11 @@ CASES: dict[str, Case] = {
         {
             "openai": {"existingSecret": "mine", "existingSecretKey": "key"},
             "redis": {"existingSecret": "mine", "existingSecretKey": "redis"},
-            "postgresql": {"existingSecret": "mine", "existingSecretKey": "postgres"},
+            "postgresql": {
+                "existingSecret": "mine",
+                "existingSecretKey": "postgres",
+                "owner": {"existingSecret": "mine", "existingSecretKey": "owner"},
+            },
             "flower": {"existingSecret": "mine", "existingSecretKey": "flower"},
             "recipes": {"existingConfigMap": "my-recipes"},
         },
@@ -226,6 +231,7 @@ CASES: dict[str, Case] = {
                 "key": f"sk-{SENTINEL}",
                 "redis": SENTINEL,
                 "postgres": SENTINEL,
+                "owner": f"{SENTINEL} too",
                 "flower": f"user:{SENTINEL}",
             }
         },
@@ -241,7 +247,12 @@ CASES: dict[str, Case] = {
                 "existingSecretKey": "redis",
                 "keyPrefix": "audit:",
             },
-            "externalDatabase": {"existingSecret": "mine", "existingSecretKey": "url"},
+            "externalDatabase": {
+                "existingSecret": "mine",
+                "existingSecretKey": "url",
+                "ownerSecret": "mine",
+                "ownerSecretKey": "owner-url",
+            },
             "flower": {"existingSecret": "mine", "existingSecretKey": "flower"},
         },
         {
@@ -249,6 +260,7 @@ CASES: dict[str, Case] = {
                 "key": f"sk-{SENTINEL}",
                 "redis": SENTINEL,
                 "url": f"postgresql://fleet:{SENTINEL}@db.example.com/fleet",
+                "owner-url": f"postgresql://owner:{SENTINEL}@db.example.com/fleet",
                 "flower": f"user:{SENTINEL}",
             }
         },

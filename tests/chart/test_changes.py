@@ -16,7 +16,7 @@ from tests.chart.manifests import of_kind, pods
 BASE: Values = {
     "openai": {"apiKey": "sk-one"},
     "redis": {"password": "redis-one"},
-    "postgresql": {"password": "postgres-one"},
+    "postgresql": {"password": "postgres-one", "owner": {"password": "owner-one"}},
     "flower": {"password": "flower-one"},
 }
 
@@ -62,6 +62,7 @@ def test_an_upgrade_that_changes_nothing_rolls_nothing():
         ("redis.password", "redis-two", {"redis", "worker", "flower"}),
         ("redis.maxmemory", "1gb", {"redis"}),
         ("postgresql.password", "postgres-two", {"postgresql", "worker"}),
+        ("postgresql.owner.password", "owner-two", {"postgresql"}),
         ("flower.password", "flower-two", {"flower"}),
         ("flower.username", "other", {"flower"}),
         ("flower.urlPrefix", "flower", {"flower"}),
@@ -105,7 +106,13 @@ def test_another_secret_or_another_key_of_it_counts_too(field: str):
     assert changed(helm.template(base), helm.template(after)) == {"worker"}
 
 
-SECRETS = ["openai.apiKey", "redis.password", "postgresql.password", "flower.password"]
+SECRETS = [
+    "openai.apiKey",
+    "redis.password",
+    "postgresql.password",
+    "postgresql.owner.password",
+    "flower.password",
+]
 
 
 @pytest.mark.parametrize("path", SECRETS)

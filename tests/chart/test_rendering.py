@@ -252,7 +252,7 @@ def test_programs_of_one_release_agree_on_the_broker_and_the_ledger(
     for pod in pods(manifests):
         for container in pod.containers:
             variables = environment(pod, container["name"], case.known(manifests))
-            if "REDIS_URL" in variables:
+            if "REDIS_URL" in variables and pod.component != "migration":
                 loaded = configuration.load(variables)
                 seen.add(tuple(str(getattr(loaded, field)) for field in same))
     assert len(seen) == 1
@@ -265,13 +265,32 @@ def test_the_release_s_own_broker_and_ledger_take_the_password_that_the_programs
     variables = environment(component(manifests, "worker"), "worker", known)
     for name, server_s, program_s in (
         ("redis", "REDIS_PASSWORD", "REDIS_PASSWORD"),
-        ("postgresql", "POSTGRES_PASSWORD", "PGPASSWORD"),
+        ("postgresql", "LEDGER_PASSWORD", "PGPASSWORD"),
     ):
         for pod in pods(manifests):
             if pod.component == name:
                 served = environment(pod, name, known)
                 assert served[server_s] == variables[program_s]
                 assert variables[program_s]
+
+
+def test_owner_of_the_tables_is_known_to_the_migration_alone(manifests: list[Manifest], case: Case):
+    known = case.known(manifests)
+    own = case.values.get("postgresql", {}).get("enabled", True)
+    secret = "PGPASSWORD" if own else "DATABASE_URL"
+    user_s = environment(component(manifests, "worker"), "worker", known)[secret]
+    for pod in pods(manifests):
+        if pod.component == "migration":
+            variables = environment(pod, "submitter", known)
+            assert "REDIS_PASSWORD" not in variables
+            two_roles = own or "ownerSecret" in case.values["externalDatabase"]
+            assert (variables[secret] != user_s) == two_roles
+            if own:
+                assert "://rowfleet_owner@" in variables["DATABASE_URL"]
+                server = environment(component(manifests, "postgresql"), "postgresql", known)
+                assert server["LEDGER_OWNER_PASSWORD"] == variables[secret]
+        elif pod.component != "postgresql":
+            assert "owner" not in json.dumps(pod.spec), pod.name
 
 
 def test_passwords_given_are_the_ones_that_are_kept():

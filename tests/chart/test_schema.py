@@ -226,6 +226,14 @@ CONTRADICTIONS: dict[str, tuple[Values, list[str]]] = {
         {**KEY, "postgresql": {"password": SENTINEL, "existingSecret": "b"}},
         ["postgresql.password", "postgresql.existingSecret"],
     ),
+    "two passwords for the owner of PostgreSQL's tables": (
+        {**KEY, "postgresql": {"owner": {"password": SENTINEL, "existingSecret": "b"}}},
+        ["postgresql.owner.password", "postgresql.owner.existingSecret"],
+    ),
+    "an external owner without an external ledger": (
+        {**KEY, "externalDatabase": {"ownerSecret": "a"}},
+        ["externalDatabase.ownerSecret", "postgresql.enabled"],
+    ),
     "a hard limit below the soft one": (
         {**KEY, "worker": {"softTimeLimit": 60, "timeLimit": 60}},
         ["worker.timeLimit", "worker.softTimeLimit"],

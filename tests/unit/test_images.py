@@ -115,7 +115,12 @@ def test_compose_publishes_flower_alone_and_to_this_machine_alone(compose):
 
 def test_compose_starts_nothing_without_its_passwords():
     text = (ROOT / "compose.yaml").read_text("utf-8")
-    for variable in ("REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"):
+    for variable in (
+        "REDIS_PASSWORD",
+        "POSTGRES_PASSWORD",
+        "POSTGRES_OWNER_PASSWORD",
+        "FLOWER_BASIC_AUTH",
+    ):
         uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", text)
         assert uses
         assert all(use.startswith(":?") for use in uses), variable
@@ -131,6 +136,20 @@ def test_compose_uses_the_images_of_this_version(compose):
     images = {name: service["image"] for name, service in compose["services"].items()}
     assert images["worker"] == images["flower"] == f"rowfleet-worker:{VERSION}"
     assert images["submitter"] == f"rowfleet-submitter:{VERSION}"
+
+
+def test_compose_gives_the_owner_s_password_to_the_migration_alone(compose):
+    compose["services"]["postgres"].pop("environment")  # the server itself
+    texts = {name: json.dumps(service) for name, service in compose["services"].items()}
+    assert [name for name, text in texts.items() if "rowfleet_owner" in text] == [
+        "postgres",  # whose health is looked at by that name
+        "migrate",
+    ]
+    text = (ROOT / "compose.yaml").read_text("utf-8")
+    assert text.count("POSTGRES_OWNER_PASSWORD") == 2
+    for mount in compose["services"]["postgres"]["volumes"]:
+        source = mount.split(":")[0]
+        assert not source.startswith("./") or (ROOT / source).is_file(), source
 
 
 def test_compose_gives_rows_in_flight_their_time(compose):

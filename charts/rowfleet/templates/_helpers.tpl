@@ -124,6 +124,20 @@ true
 {{ ternary .Values.postgresql.existingSecretKey "postgres-password" (not (empty .Values.postgresql.existingSecret)) }}
 {{- end }}
 
+{{/* Who migrates the release's own PostgreSQL. */}}
+{{- define "rowfleet.ownerSecret" -}}
+{{ .Values.postgresql.owner.existingSecret | default (printf "%s-postgresql-owner" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{- define "rowfleet.ownerSecretKey" -}}
+{{ ternary .Values.postgresql.owner.existingSecretKey "owner-password" (not (empty .Values.postgresql.owner.existingSecret)) }}
+{{- end }}
+
+{{/* The ledger's URL in the release's own PostgreSQL, without a password. Takes (list . USER). */}}
+{{- define "rowfleet.databaseUrl" -}}
+postgresql://{{ index . 1 }}@{{ include "rowfleet.fullname" (index . 0) }}-postgresql:5432/rowfleet
+{{- end }}
+
 {{- define "rowfleet.databaseSecret" -}}
 {{ .Values.externalDatabase.existingSecret | default (printf "%s-database" (include "rowfleet.fullname" .)) }}
 {{- end }}
@@ -201,8 +215,8 @@ username: {{ trimSuffix ":" . | quote }}
 {{ include "rowfleet.redisPart" (list . 4) | default "6379" }}
 {{- end }}
 
-{{/* Passwords of broker and ledger, as a container's env. */}}
-{{- define "rowfleet.serviceSecrets" -}}
+{{/* The broker's password, as a container's env. */}}
+{{- define "rowfleet.brokerSecret" -}}
 {{- if include "rowfleet.redisHasPassword" . }}
 - name: REDIS_PASSWORD
   valueFrom:
@@ -210,6 +224,33 @@ username: {{ trimSuffix ":" . | quote }}
       name: {{ include "rowfleet.redisSecret" . }}
       key: {{ include "rowfleet.redisSecretKey" . }}
 {{- end }}
+{{- end }}
+
+{{/* How the ledger's owner gets in, who alone may change its tables, as a container's env. */}}
+{{- define "rowfleet.ownerOfTheLedger" -}}
+{{- if .Values.postgresql.enabled }}
+- {name: DATABASE_URL, value: {{ include "rowfleet.databaseUrl" (list . "rowfleet_owner") | quote }}}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "rowfleet.ownerSecret" . }}
+      key: {{ include "rowfleet.ownerSecretKey" . }}
+{{- else }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      {{- with .Values.externalDatabase.ownerSecret }}
+      name: {{ . }}
+      key: {{ $.Values.externalDatabase.ownerSecretKey }}
+      {{- else }}
+      name: {{ include "rowfleet.databaseSecret" . }}
+      key: {{ include "rowfleet.databaseSecretKey" . }}
+      {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How those get in who read and write the ledger's rows, as a container's env. */}}
+{{- define "rowfleet.userOfTheLedger" -}}
 {{- if .Values.postgresql.enabled }}
 - name: PGPASSWORD
   valueFrom:
@@ -315,9 +356,11 @@ authenticationRef:
     {{- end }}
 {{- end }}
 
-{{/* The container of a submitter pod, without its args; takes `root`, and whether it asks the model. */}}
+{{/* The container of a submitter pod, without its args; takes `root`, and whether it `asksModel`, or
+     `migrates` the ledger and asks neither model nor broker. */}}
 {{- define "rowfleet.submitterContainer" -}}
 {{- $asksModel := .asksModel -}}
+{{- $migrates := .migrates -}}
 {{- with .root -}}
 name: submitter
 image: {{ include "rowfleet.image" (list . .Values.submitter.image) }}
@@ -329,7 +372,12 @@ envFrom:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "rowfleet.serviceSecrets" . | nindent 2 }}
+  {{- if $migrates }}
+  {{- include "rowfleet.ownerOfTheLedger" . | nindent 2 }}
+  {{- else }}
+  {{- include "rowfleet.brokerSecret" . | nindent 2 }}
+  {{- include "rowfleet.userOfTheLedger" . | nindent 2 }}
+  {{- end }}
   {{- if $asksModel }}
   {{- include "rowfleet.openaiKey" . | nindent 2 }}
         optional: true
