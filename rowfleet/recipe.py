@@ -8,7 +8,11 @@ cache the prompt. So placeholders (`{currency}`) name the recipe's own `variable
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -27,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from rowfleet import bounded_yaml
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 
@@ -38,6 +43,10 @@ DEFAULT_RECIPE = "invoice-refunds"
 
 #: A recipe is a page of text. A larger file is a mistake (1 MiB).
 MAX_RECIPE_BYTES = 1 << 20
+#: Characters of the prompt with its variables filled in; a variable may stand there many times.
+MAX_PROMPT_CHARS = 1 << 20
+#: Columns, and names of columns with all aliases: a worksheet has 16,384 columns.
+MAX_COLUMN_NAMES = 16_384
 
 Analyzer = Literal["openai", "rules"]
 
@@ -94,8 +103,11 @@ class Recipe(_Part):
     @field_validator("output")
     @classmethod
     def _is_an_object_schema(cls, schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if info.context != _BUNDLED:
-            _check_schema(schema)
+        if info.context not in (_BUNDLED, _RECORDED):
+            # A thirtieth of a second to import, and only a schema of a user's own needs it.
+            from rowfleet.schema import check
+
+            check(schema)
         if schema.get("type") != "object" or not schema.get("properties"):
             raise ValueError('must be a JSON schema with "type: object" and "properties"')
         return schema
@@ -103,19 +115,23 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _refers_to_what_is_there(self) -> Recipe:
         names = [column.name for column in self.columns]
-        folded = [fold(name) for column in self.columns for name in (column.name, *column.aliases)]
+        folded = Counter(
+            fold(name) for column in self.columns for name in (column.name, *column.aliases)
+        )
+        if folded.total() > MAX_COLUMN_NAMES:
+            raise ValueError(f"columns has more than {MAX_COLUMN_NAMES:,} names and aliases")
         for name in names:
-            if folded.count(fold(name)) > 1:
+            if folded[fold(name)] > 1:
                 raise ValueError(f"columns names {name!r} twice")
+        known = set(names)
         for name in self.identity:
-            if names and name not in names:
+            if names and name not in known:
                 raise ValueError(f"identity names {name!r}, which is not one of the columns")
         for field in self.result_columns:
             if field not in self.output["properties"]:
                 raise ValueError(f"result_columns names {field!r}, which output does not have")
-        headers = list(self.headers().values())
-        for header in headers:
-            if headers.count(header) > 1:
+        for header, count in Counter(self.headers().values()).items():
+            if count > 1:
                 raise ValueError(f"result_columns gives the header {header!r} twice")
         self._fill()
         return self
@@ -142,7 +158,9 @@ class Recipe(_Part):
             parts = list(Formatter().parse(self.prompt))
         except ValueError as error:
             raise ValueError(f"prompt: {error}; write a literal brace as {{{{ or }}}}") from None
-        for _, field, spec, conversion in parts:
+        length = 0
+        for text, field, spec, conversion in parts:
+            length += len(text)
             if field is None:
                 continue
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", field) or spec or conversion:
@@ -151,6 +169,11 @@ class Recipe(_Part):
                 raise ValueError(
                     f"prompt: {{{field}}} is not in variables; a row's cells are sent beside the "
                     f"prompt, so name a column in words (the {field} column)"
+                )
+            length += len(str(self.variables[field]))
+            if length > MAX_PROMPT_CHARS:
+                raise ValueError(
+                    f"prompt: has more than {MAX_PROMPT_CHARS:,} characters with its variables"
                 )
         return self.prompt.format_map(self.variables).strip()
 
@@ -168,17 +191,19 @@ class Recipe(_Part):
 
     @cached_property
     def _validator(self) -> Draft202012Validator:
-        from jsonschema import Draft202012Validator
+        from rowfleet.schema import validator
 
-        return Draft202012Validator(self._strict_schema)
+        return validator(self._strict_schema)
 
     def problem_with(self, output: Any) -> str | None:
         """Return what is wrong with an output by the strict schema, None if it is valid."""
-        problem = next(iter(self._validator.iter_errors(output)), None)
+        from rowfleet.schema import first_problem
+
+        problem = first_problem(self._validator, output)
         if problem is None:
             return None
-        where = "/".join(map(str, problem.absolute_path))
-        return f"{where + ': ' if where else ''}{problem.message[:200]}"
+        where, what = problem
+        return f"{where[:200] + ': ' if where else ''}{what[:200]}"
 
     def canonical(self) -> str:
         """Return the recipe as canonical JSON; recipes that ask the same give equal text."""
@@ -250,20 +275,10 @@ def _close(schema: Any) -> Any:
     return closed
 
 
-def _check_schema(schema: dict[str, Any]) -> None:
-    # A thirtieth of a second to import, and only who brings a schema needs it.
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = "/".join(str(part) for part in error.absolute_path) or "the top"
-        raise ValueError(f"not a JSON schema, at {where}: {error.message}") from None
-
-
 #: Context of validation for a recipe whose output is known to be a JSON schema.
 _BUNDLED = {"bundled": True}
+#: Context of validation for a recipe that only says which columns its answers have.
+_RECORDED = {"recorded": True}
 
 
 @cache
@@ -279,25 +294,50 @@ def bundled_text(name: str = DEFAULT_RECIPE) -> str:
     return resources.files("rowfleet").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
 
 
+def recorded(snapshot: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a batch, to read its answers by.
+
+    It may be one that an older version took and this one does not. So its schema is not checked,
+    and nothing may be asked or judged by it.
+    """
+    return Recipe.model_validate(snapshot, context=_RECORDED)
+
+
+def again(snapshot: Mapping[str, Any], batch_id: str) -> Recipe:
+    """Return the recipe of a batch, to ask by. Raises InputError if this version takes it not."""
+    try:
+        return Recipe.model_validate(snapshot)
+    except ValidationError as error:
+        raise InputError(f"the recipe of batch {batch_id}: {_sentence(error)}") from None
+
+
 def load(path: Path) -> Recipe:
     """Read a recipe file. Raises InputError with a sentence that names the file and the field."""
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
+        # Opening a named pipe would wait for its other end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path}: not a regular file")
+            content = file.read(MAX_RECIPE_BYTES + 1)
+        if len(content) > MAX_RECIPE_BYTES:
             raise InputError(f"{path}: larger than 1 MiB; a recipe is a page of YAML")
-        text = path.read_text("utf-8")
+        text = content.decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such recipe file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read as a recipe: {error}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory, not a recipe file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: can't be read as a recipe: {reason}") from None
     return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> Recipe:
     """Return the recipe that the YAML ``text`` holds; ``where`` is named in errors."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        data = bounded_yaml.load(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{where}: a recipe is a YAML mapping with name, prompt and output")
     try:

@@ -564,7 +564,7 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
         rest = queries.waiting_to_be_asked(connection, record.id)
     projection = sample.project(sampled, rest)
     if say:
-        for line in bill.results(sampled, Recipe.model_validate(record.recipe).headers()):
+        for line in bill.results(sampled, recipes.recorded(record.recipe).headers()):
             _out.print(line, markup=False, highlight=False, soft_wrap=True)
         _out.print(bill.projected(projection, progress.cost_usd), highlight=False, soft_wrap=True)
         _out.print(
@@ -596,7 +596,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
             formats=record.formats,
             widths=record.widths,
             result_headers={
-                **Recipe.model_validate(record.recipe).headers(),
+                **recipes.recorded(record.recipe).headers(),
                 _ANALYZER: "AI_Analyzer",
                 **({_SAME_AS: "AI_Same_As_Row"} if record.dedupe else {}),
             },
@@ -925,7 +925,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
             )
         if max_cost is not None and record.analyzer == "openai":
             price = None if record.price is None else prices.Price.model_validate(record.price)
-            _check_price(Recipe.model_validate({**record.recipe, "model": record.model}), price)
+            _check_price(recipes.recorded({**record.recipe, "model": record.model}), price)
             spent = queries.progress(connection, batch_id).cost_usd
             if spent is not None and spent >= max_cost:
                 raise InputError(

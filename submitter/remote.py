@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet import cells, fate, prices
 from rowfleet import openai_api as wire
+from rowfleet import recipe as recipes
 from rowfleet.analysis import (
     AnalysisError,
     Misconfigured,
@@ -38,7 +39,6 @@ from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord, Progress
 from rowfleet.ledger.remote import Part
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
-from rowfleet.recipe import Recipe
 from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Follower:
         self._moved = False
         with reading(engine) as connection:
             record = queries.get_batch(connection, batch_id)
-        recipe = Recipe.model_validate(record.recipe)
+        recipe = recipes.again(record.recipe, batch_id)
         # A tier of the ordinary API; the Batch API is one of its own.
         options = recipe.options.model_copy(update={"service_tier": None})
         self._recipe = recipe.model_copy(update={"options": options})

@@ -16,8 +16,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
+from rowfleet import schema
 from rowfleet.cells import Cell, plain
 from rowfleet.recipe import Recipe, fold
 from worker.analyzers import Answer, Misconfigured, Question
@@ -283,15 +282,17 @@ def check_fillable(recipe: Recipe) -> None:
             f"the rules analyzer fills only the output of the recipe invoice-refunds, and the "
             f"recipe {recipe.name!r} asks for {', '.join(unknown)}; use the openai analyzer"
         )
-    validator = Draft202012Validator(recipe.output)
+    validator = schema.validator(recipe.output)
     for basis in BASES:
         finding = Finding(basis, "A sentence.", Decimal("12.34"), 50)
         for findings in ([], [finding]):
             output = _output(findings)
-            for error in validator.iter_errors({field: output[field] for field in fields}):
+            problem = schema.first_problem(validator, {field: output[field] for field in fields})
+            if problem is not None:
+                where, what = problem
                 raise Misconfigured(
-                    f"the rules analyzer can't fill {error.json_path.removeprefix('$.')} as the "
-                    f"recipe {recipe.name!r} defines it: {error.message:.200}"
+                    f"the rules analyzer can't fill {where} as the recipe {recipe.name!r} defines "
+                    f"it: {what:.200}"
                 )
 
 
