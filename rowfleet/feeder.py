@@ -58,7 +58,7 @@ class Feeder:
         redelivery: float,
         cap: Cap | None = None,
     ) -> None:
-        """``redelivery``: seconds until a dead worker's message is delivered again.
+        """``redelivery``: seconds until a dead worker's message is delivered again, above zero.
 
         ``cap`` is renewed before each feeding: pods are started for what is on the queue.
         """
@@ -109,6 +109,7 @@ class Feeder:
             self._cap.write()
         with reading(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
+        self._note_the_ledger()
         fed = 0
         for is_urgent in (True, False):
             lane = [batch.id for batch in live if batch.urgent is is_urgent]
@@ -198,7 +199,6 @@ class Feeder:
                 for batch_id in live
             }
             expected = sum(sum(queries.live_counts(connection, batch_id)) for batch_id in live)
-        may_expire = self._has_had_the_ledger() or not patient
         lost: dict[str, list[int]] = {}
         if any(waiting.values()) and (thorough or sum(self._queue.depth()) < expected):
             lost = self._without_message(waiting)
@@ -210,7 +210,7 @@ class Feeder:
         for batch_id in live:
             with self._engine.begin() as connection:
                 back += transitions.put_back(connection, batch_id, lost.get(batch_id, ()))
-                if may_expire:
+                if not patient or self._note_the_ledger():
                     back += transitions.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
@@ -230,10 +230,11 @@ class Feeder:
                 transitions.finish_sample(connection, batch_id)
                 transitions.exhaust(connection, batch_id)
 
-    def _has_had_the_ledger(self) -> bool:
+    def _note_the_ledger(self) -> bool:
         """Note that the ledger answers, and tell whether it did for as long as PATIENCE.
 
         Leases run out while it is away from everybody, and that takes longer than ``redelivery``.
+        Each answer is noted, and not each step: a step over many batches may take longer.
         """
         now = time.monotonic()
         if now - self._found_at > self._redelivery:

@@ -294,11 +294,10 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
     return engine
 
 
-def _feeder(engine: Engine, settings: Settings, *, redelivery: float | None = None) -> Feeder:
+def _feeder(engine: Engine, settings: Settings) -> Feeder:
     queue = Queue(settings)
     queue.check()
-    if redelivery is None:
-        redelivery = settings.visibility_timeout
+    redelivery = settings.visibility_timeout
     cap = Cap(engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute))
     return Feeder(engine, queue, window=settings.window, redelivery=redelivery, cap=cap)
 
@@ -650,7 +649,7 @@ def local(
     """
     from contextlib import ExitStack
 
-    from submitter.local import LocalWorker, embedded_broker, state_directory
+    from submitter.local import LocalWorker, Run, embedded_broker, state_directory
 
     beside = source.with_suffix("") if isinstance(source, Path) else source.stem
     out = export_to or Path(f"{beside}.results.xlsx")
@@ -676,9 +675,7 @@ def local(
             tier="workers",
         )
         engine = _ledger(settings, create=True)
-        redelivery = None
         if settings.redis_url is None:
-            redelivery = 0.0  # a new broker delivers nothing again that an earlier one held
             # A broker of its own needs a queue of its own: the ledger may be shared.
             submission = dataclasses.replace(submission, queue=f"local-{submission.batch_id}")
             settings = settings.model_copy(
@@ -688,17 +685,25 @@ def local(
                     "queue": submission.queue,
                 }
             )
-        feeder = _feeder(engine, settings, redelivery=redelivery)
-        worker = LocalWorker(settings, engine, state_directory())
+        feeder = _feeder(engine, settings)
+        run = Run(engine)
+        stack.callback(run.end)
+        worker = LocalWorker(settings, state_directory(), run)
         stack.push(
             lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
         )
+        run.free_rows_of_dead_runs()
         worker.start()
         found = batch.record(engine, feeder, submission)
+
+        def look_after() -> None:
+            worker.watch()
+            run.free_rows_of_dead_runs()
+
         _announce(engine, submission, again=found is not None, as_json=False)
         with watch.display(_err if as_json else _out, quiet=as_json) as show:
             progress = watch.until_ended(
-                engine, submission.batch_id, show=show, feeder=feeder, each_time=worker.watch
+                engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
     return _conclude(engine, progress, out, as_json=as_json)
 

@@ -5,6 +5,7 @@ What the environment names (`REDIS_URL`, `DATABASE_URL`) is used instead of the 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -18,10 +19,14 @@ from pathlib import Path
 
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
-from rowfleet.ledger import transitions
+from rowfleet.ledger import queries, transitions
+from rowfleet.ledger.engine import reading
 from rowfleet.settings import VARIABLES, Settings
+from submitter import run_lock
+from submitter.run_lock import RunLock
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ log = logging.getLogger(__name__)
 MOST_RESTARTS = 5
 
 
-#: A socket's path has 107 characters at most (unix(7)); `/run-PID/valkey.sock` takes up to 24.
+#: A socket's path has 107 characters at most (unix(7)); `/run-01234567/valkey.sock` takes 25.
 LONGEST_BASE = 80
 
 
@@ -55,19 +60,23 @@ def embedded_broker() -> Iterator[str]:
     if base.stat().st_uid != os.getuid():
         raise ServiceError(f"{base} belongs to somebody else; set TMPDIR to a directory of yours")
     _sweep(base)
-    home = base / f"run-{os.getpid()}"
+    lock = RunLock(base, "run-")
+    home = base / lock.name
     server = ValkeyServer(
         port=0, data_dir=home, unix_socket_path=home / "valkey.sock", save="", appendonly="no"
     )
     try:
-        server.start()
-    except ValkeyServerError as error:
-        raise ServiceError(f"the embedded broker did not start: {error}") from None
-    try:
-        yield f"unix://{home / 'valkey.sock'}"
+        try:
+            server.start()
+        except ValkeyServerError as error:
+            raise ServiceError(f"the embedded broker did not start: {error}") from None
+        try:
+            yield f"unix://{home / 'valkey.sock'}"
+        finally:
+            server.stop()
     finally:
-        server.stop()
         shutil.rmtree(home, ignore_errors=True)
+        lock.release()
 
 
 def _run_directory() -> Path:
@@ -78,32 +87,74 @@ def _run_directory() -> Path:
 
 def _sweep(base: Path) -> None:
     """End the brokers of runs that were killed before they could do so themselves."""
-    for home in base.glob("run-*"):
-        if _is_alive(int(home.name.removeprefix("run-"))):
-            continue
+    for name in run_lock.dead(base):
+        home = base / name
         with suppress(redis.RedisError):
-            redis.Redis(unix_socket_path=str(home / "valkey.sock")).shutdown(nosave=True)
+            client = redis.Redis(unix_socket_path=str(home / "valkey.sock"), socket_timeout=2)
+            client.shutdown(nosave=True)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+class Run:
+    """This run on its ledger: its name there, and the rows that killed runs left `running`.
+
+    Its workers hold its lock with it, so a worker that outlives its submitter keeps its rows.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Take a name that no other run has."""
+        self._engine = engine
+        self._directory = state_directory() / "runs" / _name_of(engine)
+        self._lock = RunLock(self._directory)
+        self.descriptor = self._lock.descriptor
+
+    def worker_name(self, number: int) -> str:
+        """Return the Celery node name of this run's worker of that number."""
+        return f"{_prefix(self._lock.name)}{number}@{os.uname().nodename}"
+
+    def free_rows_of_dead_runs(self) -> None:
+        """Put rows back whose whole run is gone, without waiting for their leases to run out.
+
+        While the ledger is away nothing is done; the next look finds the same runs.
+        """
+        with suppress(DBAPIError):
+            for name in run_lock.dead(self._directory):
+                with reading(self._engine) as connection:
+                    workers = queries.workers_with_rows(connection, _prefix(name))
+                for worker in workers:
+                    self.free_rows(worker)
+
+    def free_rows(self, worker: str) -> None:
+        """Put the rows back that ``worker``, a process that has ended, was running."""
+        with self._engine.begin() as connection:
+            transitions.give_up(connection, worker=worker, by=worker)
+
+    def end(self) -> None:
+        """Give the name up."""
+        self._lock.release()
+
+
+def _prefix(run: str) -> str:
+    return f"local-{run}-"
+
+
+def _name_of(engine: Engine) -> str:
+    """Return a file name for the ledger, the same for every run that writes to it."""
+    url = engine.url
+    if engine.dialect.name == "sqlite":
+        url = url.set(database=str(Path(str(url.database)).resolve()))
+    shown = url.render_as_string(hide_password=True)
+    return hashlib.sha256(shown.encode()).hexdigest()[:12]
 
 
 class LocalWorker:
     """A Celery worker in a process of its own, started again if it dies."""
 
-    def __init__(self, settings: Settings, engine: Engine, logs: Path) -> None:
+    def __init__(self, settings: Settings, logs: Path, run: Run) -> None:
         """Nothing starts before `start`; the worker's log goes to a file in ``logs``."""
         self._settings = settings
-        self._engine = engine
         self._logs = logs
+        self._run = run
         self.log_file = logs / f"worker-{os.getpid()}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._starts: list[float] = []
@@ -113,7 +164,7 @@ class LocalWorker:
         """Start the worker; it ends by itself if this process dies."""
         self._logs.mkdir(parents=True, exist_ok=True)
         self._starts.append(time.monotonic())
-        self._name = f"local-{os.getpid()}-{len(self._starts)}@{os.uname().nodename}"
+        self._name = self._run.worker_name(len(self._starts))
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -136,6 +187,7 @@ class LocalWorker:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is this process's to handle
+                pass_fds=[self._run.descriptor],  # the run lives while its worker does
             )
 
     def watch(self) -> None:
@@ -172,8 +224,8 @@ class LocalWorker:
                 process.stdin.close()
 
     def _free_rows(self) -> None:
-        with self._engine.begin() as connection:
-            transitions.give_up(connection, worker=self._name, by=self._name)
+        with suppress(DBAPIError):  # the ledger is away: then their leases run out
+            self._run.free_rows(self._name)
 
     def _tail(self) -> str:
         lines = self.log_file.read_text("utf-8", "replace").split("\n")

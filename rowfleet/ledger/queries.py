@@ -205,6 +205,20 @@ def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: flo
     return (min(known) - clock).total_seconds() if known else None
 
 
+def workers_with_rows(connection: Connection, prefix: str) -> list[str]:
+    """Return the node names of workers that have running rows and whose name begins so."""
+    names = connection.execute(
+        select(Row.worker)
+        .where(
+            Row.batch_id.in_(select(Batch.id).where(Batch.status != "finished")),
+            Row.status == "running",
+            Row.worker.startswith(prefix, autoescape=True),
+        )
+        .distinct()
+    ).scalars()
+    return [name for name in names if name is not None]
+
+
 def called_off(connection: Connection, batch_ids: Collection[str]) -> set[str]:
     """Return those of the batches whose rows need not begin any more.
 

@@ -266,6 +266,24 @@ def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_
     eventually(lambda: stepped() == ["running", "queued"])
 
 
+def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """Its looks are further apart than what it takes for an absence of the ledger."""
+    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 1.5)
+    make_batch(engine, 1, queue=queue.name)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+    keeper = Feeder(engine, queue, window=1000, redelivery=1.0)
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"], 15)
+
+
 def test_the_turn_to_feed_is_one_process_at_a_time(engine: Engine, queue: Queue) -> None:
     make_batch(engine, 5, queue=queue.name)
     first, second = feeder(engine, queue), feeder(engine, queue)

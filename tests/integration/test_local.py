@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,73 @@ def test_killed_altogether_it_goes_on_when_run_again(
     assert "continues a batch submitted before" in output
     assert summary["calls"] - calls_before == 100 - len(done_before)
     assert set(summary["rows"].values()) == {1}
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """SIGKILL the submitter, its worker and its broker, as a power cut does."""
+    family = psutil.Process(process.pid)
+    for each in [*family.children(recursive=True), family]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.communicate()
+
+
+def test_everything_killed_at_once_it_goes_on_without_waiting_for_leases(tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 30)
+    with Standin.start(latency=5) as standin:
+        # The leases of an hour's visibility timeout last for 36 minutes.
+        long = {"ROWFLEET_SLOTS": "10", "ROWFLEET_VISIBILITY_TIMEOUT": "3600"}
+        env = {**standin.environment(), **long}
+        first = start(sheet, env)
+        standin.wait_until(lambda summary: summary["in_flight"] == 10)
+        kill_all(first)
+        standin.configure(latency=0.05)
+        second = start(sheet, env)
+        output, _ = second.communicate(timeout=60)
+        summary = standin.summary()
+    assert second.returncode == 0, output
+    assert {r["AI_Status"] for r in results(tmp_path / "refunds.results.xlsx")} == {"done"}
+    assert summary["calls"] == 40  # the ten in flight were paid for without an answer
+
+
+def test_an_orphaned_broker_is_ended_by_the_next_run(tmp_path: Path, rowfleet: Run) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 4)
+    runs = Path(tempfile.mkdtemp(prefix="r-"))
+    with Standin.start(latency=5) as standin:
+        env = {**standin.environment(), "TMPDIR": str(runs)}
+        first = start(sheet, env)
+        standin.wait_until(lambda summary: summary["in_flight"] == 4)
+        family = psutil.Process(first.pid).children()
+        (broker,) = [child for child in family if "celery" not in child.cmdline()]
+        for child in family:
+            if child != broker:
+                child.kill()
+        first.kill()
+        first.communicate()
+        assert broker.is_running()
+        standin.configure(latency=0)
+        ran = rowfleet("local", sheet, env=env)
+    assert ran.returncode == 0, ran.stderr
+    assert not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE
+    assert list(runs.rglob("run-*")) == []
+    shutil.rmtree(runs)
+
+
+def test_a_run_that_lives_keeps_its_rows_when_the_same_is_started_beside_it(
+    tmp_path: Path,
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 16)
+    with Standin.start(latency=6) as standin:
+        env = {**standin.environment(), "ROWFLEET_SLOTS": "8"}
+        first = start(sheet, env)
+        standin.wait_until(lambda summary: summary["in_flight"] == 8)
+        second = start(sheet, env, "--export", str(tmp_path / "second.xlsx"))
+        outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+        summary = standin.summary()
+    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert set(summary["rows"].values()) == {1}
+    with open_ledger(f"sqlite:///{tmp_path}/state/rowfleet/ledger.db").connect() as connection:
+        assert connection.execute(select(func.sum(Row.losses))).scalar_one() == 0
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_again_goes_on(tmp_path: Path, rowfleet: Run) -> None:
