@@ -76,6 +76,9 @@ class AnalysisError(Exception):
     its answer, said: it may quote the row or the key, and is masked and bounded here.
     """
 
+    #: Whether every row of the batch may be meant.
+    is_doubtful = False
+
     def __init__(self, reason: str, usage: Usage | None = None, *, said: object = None) -> None:
         self.reason = reason
         self.said = "" if said is None else outside(said)

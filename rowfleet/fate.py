@@ -32,9 +32,13 @@ def of_failure(
 
     A transient error is tried again ``max_retries`` times, after the seconds the API asked for or
     else ``retry_delay``. A misconfigured batch gets its row back without that counting, and so
-    does one whose row only waited.
+    does one whose row only waited. A row that was answered, and then waited, has had a try: else
+    invalid answers with a 429 between them would be paid for without end.
     """
     reason = str(error)
+    if isinstance(error, Postponed) and error.usage.calls:
+        # It has paid for an answer that was not valid, and will pay again: that must have an end.
+        error = Transient(error.reason, error.usage, error.delay, said=error.said or None)
     if isinstance(error, Postponed):
         return Outcome(
             row.key,
@@ -42,7 +46,7 @@ def of_failure(
             "pending",
             delay=error.delay,
             counts=False,
-            begun=spent.calls > 0,
+            begun=False,
             spent=spent,
         )
     if isinstance(error, Misconfigured):

@@ -14,8 +14,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
+from rowfleet import api_failures
 from rowfleet.allowance import retry_after
-from rowfleet.analysis import Answer, Misconfigured, Permanent, Question, Transient, Usage
+from rowfleet.analysis import (
+    AnalysisError,
+    Answer,
+    Misconfigured,
+    Permanent,
+    Question,
+    Transient,
+    Usage,
+)
+from rowfleet.api_failures import ENDINGS, ErrorClass, Fate
 from rowfleet.cells import Cell, plain
 from rowfleet.masking import outside
 from rowfleet.received import read_json, token_count
@@ -143,9 +153,12 @@ def usage_of(body: Any, api: str) -> Usage:
         return (_usage_of_response if api == "responses" else _usage_of_completion)(body)
 
 
-def text_of(body: Any, api: str, used: Usage) -> str:
-    """Return an answer's text. Raises Permanent, with ``used``, if there is none, and ValueError
-    for what is no answer."""
+def text_of(body: Any, api: str, used: Usage, model: str = "") -> str:
+    """Return an answer's text. Raises what `api_failures` makes of it, with ``used``, if there is
+    none or an error in its place, and ValueError for what is no answer. ``model`` is named in
+    errors."""
+    if failure := _failure_in(body, api, used, model):
+        raise failure
     with _lenient():
         return (_text_of_response if api == "responses" else _text_of_completion)(body, used)
 
@@ -190,11 +203,10 @@ def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
     choice = choices[0]
     message = choice["message"]
     if refusal := message.get("refusal"):
-        raise Permanent("the model refused", used, said=refusal)
-    if choice.get("finish_reason") == "content_filter":
-        raise Permanent("the answer was withheld by the content filter", used)
-    if choice.get("finish_reason") == "length":
-        raise Permanent(_CUT_OFF, used)
+        raise ENDINGS["refusal"].failure(used, refusal)
+    finish = choice.get("finish_reason")
+    if finish in ("content_filter", "length", "error"):
+        raise ENDINGS[finish].failure(used)
     return str(message.get("content") or "")
 
 
@@ -214,21 +226,44 @@ def _usage_of_response(response: Mapping[str, Any]) -> Usage:
 
 
 def _text_of_response(response: Mapping[str, Any], used: Usage) -> str:
-    if response.get("status") == "incomplete" and (why := response.get("incomplete_details")):
-        if why.get("reason") == "content_filter":
-            raise Permanent("the answer was withheld by the content filter", used)
-        raise Permanent(_CUT_OFF, used)
+    if response.get("status") == "incomplete":
+        why = (response.get("incomplete_details") or {}).get("reason")
+        if why == "content_filter":
+            raise ENDINGS["content_filter"].failure(used)
+        raise ENDINGS["length" if why else "incomplete"].failure(used)
     text = ""
     for item in response["output"]:
         for part in item["content"] if item.get("type") == "message" else ():
             if part.get("type") == "refusal":
-                raise Permanent("the model refused", used, said=part["refusal"])
+                raise ENDINGS["refusal"].failure(used, part["refusal"])
             if part.get("type") == "output_text":
                 text += part["text"]
     return text
 
 
-_CUT_OFF = "the answer was cut off; raise max_completion_tokens in the recipe's options"
+def _failure_in(
+    body: Any, api: str, used: Usage, model: str
+) -> Transient | Permanent | Misconfigured | None:
+    """Return the error inside an answer of status 200, or None if there is none.
+
+    Gateways send one when they have sent the status before the provider failed; the responses API
+    does for a response that has failed.
+    """
+    if not isinstance(body, dict):
+        return None
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    for holder in (body, choice):
+        error = holder.get("error") if isinstance(holder, dict) else None
+        if error and isinstance(error, dict | str):
+            error = error if isinstance(error, dict) else {"message": error}
+            said = _one_line(error.get("message") or error.get("code") or "no reason given")
+            status = api_failures.status_in(error)
+            return api_failures.failure_of(status, error, said, used, model)[0]
+    state = body.get("status") if api == "responses" else None
+    if state in ("failed", "cancelled", "queued", "in_progress"):
+        return ENDINGS["failed"].failure(used, f"status {state}")
+    return None
 
 
 def of_status(
@@ -236,59 +271,21 @@ def of_status(
 ) -> Transient | Permanent | Misconfigured:
     """Return what an HTTP error status means for the row or its batch."""
     after = retry_after(error.response.headers)
-    return of_code(error.status_code, error.code, short(error), used, model, after)
+    body = api_failures.error_in(error.body)
+    return api_failures.failure_of(error.status_code, body, short(error), used, model, after)[0]
 
 
 def of_reply(
     status: int, headers: Mapping[str, str], content: bytes, used: Usage, model: str
-) -> tuple[Transient | Permanent | Misconfigured, str | None]:
-    """Return what an answer of an error status means, as `of_status` does, and the API's code."""
+) -> tuple[Transient | Permanent | Misconfigured, ErrorClass]:
+    """Return what an answer of an error status means, as `of_status` does, and its class."""
     try:
         body = read_json(content)
     except ValueError:
         body = None
-    error = body.get("error", body) if isinstance(body, dict) else None
-    error = error if isinstance(error, dict) else {}
+    error = api_failures.error_in(body)
     said = _one_line(error.get("message") or f"Error code: {status}")
-    code = _code(error.get("code"))
-    return of_code(status, code, said, used, model, retry_after(headers)), code
-
-
-def _code(value: object) -> str | None:
-    """Return an error's code, which some gateways send as a number."""
-    return None if value is None else _one_line(value)
-
-
-def of_code(
-    status: int,
-    code: str | None,
-    said: str,
-    used: Usage,
-    model: str,
-    after: float | None = None,
-) -> Transient | Permanent | Misconfigured:
-    """Return what an error means by its HTTP status and the API's own ``code``.
-
-    ``after`` is the seconds it asks to wait.
-    """
-    match status:
-        case 401:
-            return Misconfigured("OPENAI_API_KEY was rejected by the API (401)", used, said=said)
-        case 403:
-            return Misconfigured("the API denies this key the request (403)", used, said=said)
-        case 404:
-            return Misconfigured(
-                f"the API has no model {model!r} or no such path (404)", used, said=said
-            )
-        case 429 if code == "insufficient_quota":
-            return Misconfigured("the API key's quota is used up (429)", used, said=said)
-        case 429 if "too large" in said:  # for the limit of a whole minute: no waiting helps
-            return Permanent("the API refused the request (429)", used, said=said)
-        case 408 | 409 | 429:
-            pass
-        case _ if status < 500:
-            return Permanent(f"the API refused the request ({status})", used, said=said)
-    return Transient(f"the API answered {status}", used, after, said=said)
+    return api_failures.failure_of(status, error, said, used, model, retry_after(headers))
 
 
 #: How the error of a row begins whose answer the Batch API gave and that did not fit the schema.
@@ -340,22 +337,31 @@ class BatchResult:
         An answer that does not fit the schema is a Transient whose sentence begins with INVALID.
         """
         if self.status is None:
-            raise Transient(f"not answered by the Batch API ({self.code})", said=self.message)
+            raise self._unanswered(model)
         body = self.body if isinstance(self.body, dict) else {}
         if self.status != HTTPStatus.OK:
-            error = body.get("error")
-            error = error if isinstance(error, dict) else {}
-            said = _one_line(error.get("message") or self.body)
-            raise of_code(self.status, _code(error.get("code")), said, Usage(), model)
+            found = api_failures.error_in(body)
+            said = _one_line(found.get("message") or self.body)
+            raise api_failures.failure_of(self.status, found, said, Usage(), model)[0]
         try:
             usage = usage_of(body, recipe.api)
-            text = text_of(body, recipe.api, usage)
+            text = text_of(body, recipe.api, usage, model)
         except ValueError as error:
             raise Transient("the API's reply could not be read", said=short(error)) from None
         output, problem = parse(text, recipe, usage)
         if output is None:
             raise Transient(INVALID, usage, said=problem)
         return Answer(output, usage)
+
+    def _unanswered(self, model: str) -> AnalysisError:
+        """Return what the API's code for a request that was not answered means."""
+        error = {"code": self.code}
+        status = api_failures.status_in(error)
+        said = f"not answered by the Batch API ({self.code}): {self.message}"
+        failure, found = api_failures.failure_of(status, error, said, Usage(), model)
+        if found.fate is not Fate.RETRY:
+            return failure
+        return Transient(f"not answered by the Batch API ({self.code})", said=self.message)
 
 
 def read_batch_line(line: bytes) -> BatchResult | None:
@@ -380,6 +386,11 @@ def read_batch_line(line: bytes) -> BatchResult | None:
 
 #: What `batch_line` calls a row. A sheet has 1,048,576 rows.
 _ROW = re.compile(r"row-([0-9]{1,9})")
+
+
+def _code(value: object) -> str | None:
+    """Return an error's code, which some gateways send as a number."""
+    return None if value is None else _one_line(value)
 
 
 def _one_line(text: object) -> str:

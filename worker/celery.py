@@ -30,6 +30,7 @@ from celery.signals import (
 )
 
 from rowfleet import settings as configuration
+from rowfleet.api_failures import Doubts
 from rowfleet.errors import InputError
 from rowfleet.limits import PerMinute
 from rowfleet.masking import outside, quieten
@@ -97,6 +98,8 @@ app.set_default()
 
 _limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
 _node = f"celery@{os.uname().nodename}"
+_doubts = Doubts()
+
 _lock = threading.Lock()
 _books: Bookkeeper | None = None
 _analyzers: dict[str, Analyzer] = {}
@@ -196,7 +199,9 @@ class Unexpected(Exception):
 def analyze(batch_id: str, row_number: int) -> str:
     """Analyze one row; the message is acknowledged when the ledger has its result."""
     try:
-        return run_row(batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits)
+        return run_row(
+            batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits, doubts=_doubts
+        )
     except (RowFailed, TaskPredicate):
         raise
     except Exception as error:  # what it says may quote a cell

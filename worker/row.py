@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from celery.exceptions import Retry
 
 from rowfleet import cells, fate, prices
+from rowfleet.api_failures import Doubts
 from rowfleet.ledger.transitions import Outcome, Spent
 from worker.analyzers import AnalysisError, Analyzer, Misconfigured, Question, Usage
 from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused
@@ -39,6 +40,7 @@ def run_row(
     books: Bookkeeper,
     analyzer: Callable[[str], Analyzer],
     limits: Limits,
+    doubts: Doubts,
 ) -> str:
     """Run one row and return how it ended, in a word or two for Flower.
 
@@ -54,7 +56,8 @@ def run_row(
         answer = analyzer(assignment.batch.record.analyzer).answer(
             _question(assignment, limits.soft_time_limit)
         )
-    except AnalysisError as error:
+    except AnalysisError as failure:
+        error = doubts.judged(batch_id, failure)
         outcome = fate.of_failure(
             row,
             error,
@@ -67,6 +70,7 @@ def run_row(
             books.stop_batch(batch_id, str(error))
             log.error("batch %s stopped: %s; rowfleet progress says more", batch_id, error.reason)
     else:
+        doubts.answered(batch_id)
         outcome = fate.of_answer(
             row, answer, _spent(answer.usage, assignment.batch), clock.seconds()
         )

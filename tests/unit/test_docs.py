@@ -1,6 +1,7 @@
 """The pages that repeat what the program says must say what it says now.
 
-`UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py` writes docs/command-line.md anew.
+`UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py` writes docs/command-line.md and the tables
+of docs/error-classes.md anew.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from rowfleet.api_failures import BATCH_ERRORS, CLASSES, ENDINGS, Fate, of_batch_error
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
 from submitter.cli import cli
 
@@ -36,6 +38,19 @@ def test_command_line_page_is_what_the_program_prints():
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(_command_line_page(), "utf-8")
     assert page.read_text("utf-8") == _command_line_page()
+
+
+@pytest.mark.parametrize("name", ["errors", "answers", "remote batches"])
+def test_error_classes_page_has_the_tables_of_the_code(name):
+    page = DOCS / "error-classes.md"
+    text = page.read_text("utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    wanted = f"{before}{begin}{ERROR_TABLES[name]()}{end}{after}"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(wanted, "utf-8")
+    assert page.read_text("utf-8") == wanted
 
 
 @pytest.mark.parametrize("variable", [*VARIABLES, *sorted(OTHER_VARIABLES)])
@@ -70,6 +85,71 @@ def _settings_table() -> dict[str, str]:
     page = (DOCS / "settings.md").read_text("utf-8")
     lines = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
     return {cells[0].strip(" `"): cells[-1].strip() for cells in lines}
+
+
+ROW_ENDS = {
+    Fate.RETRY: "is tried again",
+    Fate.WAIT: "waits for its turn",
+    Fate.FAIL: "fails",
+    Fate.STOP: "waits",
+}
+
+
+def _fate_cells(fate: Fate, *, is_doubtful: bool = False) -> list[str]:
+    """Return what becomes of the row and of the batch."""
+    batch = "stops" if fate is Fate.STOP else "goes on"
+    return [ROW_ENDS[fate], "goes on; doubtful" if is_doubtful else batch]
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def _errors_table() -> str:
+    lines = []
+    for one in CLASSES:
+        words = ", ".join(f"`{word}`" for word in sorted(one.words))
+        if one.params:
+            words += "; or `param` is " + ", ".join(f"`{param}`" for param in sorted(one.params))
+        if one.says:
+            words = f'the message has "{one.says}"'
+        billed = "perhaps" if one.may_be_billed else "no"
+        fate = _fate_cells(one.fate, is_doubtful=one.is_doubtful)
+        lines.append([_ranges(one.statuses), words or "any", one.what, *fate, billed])
+    return _table(["status", "code or type", "meaning", "the row", "the batch", "billed"], lines)
+
+
+def _ranges(statuses: frozenset[int]) -> str:
+    """Return statuses as people write them: 300–499."""
+    found: list[list[int]] = []
+    for status in sorted(statuses):
+        if found and status == found[-1][-1] + 1:
+            found[-1].append(status)
+        else:
+            found.append([status])
+    shown = (str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in found)
+    return ", ".join(shown) or "any"
+
+
+def _answers_table() -> str:
+    lines = [[one.sign, one.what, *_fate_cells(one.fate)] for one in ENDINGS.values()]
+    return _table(["the answer", "meaning", "the row", "the batch"], lines)
+
+
+def _remote_batches_table() -> str:
+    lines = [[f"`{code}`", *_fate_cells(fate)] for code, fate in BATCH_ERRORS.items()]
+    return _table(
+        ["code", "its rows", "the batch"],
+        [*lines, ["any other", *_fate_cells(of_batch_error(""))]],
+    )
+
+
+ERROR_TABLES = {
+    "errors": _errors_table,
+    "answers": _answers_table,
+    "remote batches": _remote_batches_table,
+}
 
 
 def _command_line_page() -> str:

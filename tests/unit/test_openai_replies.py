@@ -81,11 +81,13 @@ def response(**fields: Any) -> str:
         (301, Permanent),
         (400, Permanent),
         (401, Misconfigured),
-        (403, Misconfigured),
+        (402, Misconfigured),
+        (403, Transient),
         (404, Misconfigured),
         (408, Transient),
         (409, Transient),
         (413, Permanent),
+        (425, Transient),
         (422, Permanent),
         (500, Transient),
         (502, Transient),
@@ -259,7 +261,6 @@ def test_usage_may_be_missing_or_absurd(
         ("chat_completions", completion(content="[" * 20_000)),
         ("chat_completions", completion(content='{"answer": ' + "[" * 70 + "]" * 70 + "}")),
         ("responses", response(output=[])),
-        ("responses", response(status="failed", output=[])),
     ],
 )
 def test_an_answer_without_the_json_asked_for_is_asked_for_once_more(

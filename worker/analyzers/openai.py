@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any
 
 from rowfleet import openai_api as wire
+from rowfleet.api_failures import Fate
 from rowfleet.queue import LONGEST_WAIT
 from rowfleet.received import read_json
 from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
@@ -29,9 +30,6 @@ RE_ASKS = 1
 
 #: Times a row waits and asks again, in its slot, after a 429; then it goes back to the ledger.
 REFUSALS = 5
-
-#: The API's code of a 429 that says nothing of limits: the flex tier has nothing free.
-FLEX_IS_BUSY = "resource_unavailable"
 
 #: Seconds for connections to be closed at the end of the process.
 END_WITHIN = 1.0
@@ -113,12 +111,10 @@ class OpenAIAnalyzer:
             reply = await self._send(question, body, used)
             if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
                 return self._read(question, reply, turn, used, time.monotonic() - began)
-            failure, code = wire.of_reply(
+            failure, found = wire.of_reply(
                 reply.status, reply.headers, reply.content, used, question.model
             )
-            # The flex tier has nothing free for this call; a limit of ours is not what is hit.
-            is_limit = reply.status == HTTPStatus.TOO_MANY_REQUESTS and code != FLEX_IS_BUSY
-            if not is_limit or not isinstance(failure, Transient):
+            if found.fate is not Fate.WAIT:
                 raise failure
             refusals += 1
             pause = self._limiter.refused(turn, reply.headers)
@@ -174,7 +170,7 @@ class OpenAIAnalyzer:
             usage = wire.usage_of(body, api)
             self._limiter.answered(turn, usage, seconds, reply.headers)
             paid = used + usage
-            return wire.text_of(body, api, paid), usage
+            return wire.text_of(body, api, paid, question.model), usage
         except ValueError as error:
             raise Transient(
                 "the API's reply could not be read", paid, said=wire.short(error)
