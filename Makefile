@@ -6,10 +6,11 @@ READY := $(VENV)/.ready
 TOOLS := $(VENV)/tools/.ready
 CHECKOV := $(VENV)/checkov/.ready
 BENCH := $(VENV)/bench/.ready
+MUTANTS := $(VENV)/mutants/.ready
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos e2e tools lint bench lock clean
+.PHONY: help demo test chaos mutants e2e tools lint bench lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +41,13 @@ $(BENCH): requirements-bench.lock | $(READY)
 	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --target $(@D) -r requirements-bench.lock
 	@touch $@
 
+# All that the tests need, and the mutation tester with what it brings.
+$(MUTANTS): requirements-mutants.lock pyproject.toml | $(READY)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-mutants.lock
+	$(@D)/bin/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
 demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME=$(CURDIR)/build/demo $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
 	@echo "to look at it again: XDG_STATE_HOME=build/demo $(BIN)/rowfleet batches"
@@ -49,6 +57,9 @@ test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers the
 
 chaos: $(READY)  ## Harm a fleet in every way; see docs/reliability.md. CHAOS_SEED=N repeats a run
 	$(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED) )CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
+
+mutants: $(MUTANTS)  ## Change the core in small ways and see whether a test fails; ARGS="--seed 1"
+	$(VENV)/mutants/bin/python -m tests.mutants $(ARGS)
 
 e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e
 	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)
@@ -71,6 +82,7 @@ lock: $(READY)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.14 --no-deps --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group tools -o requirements-tools.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group checkov -o requirements-checkov.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group bench -o requirements-bench.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --all-extras --group dev --group mutants -c requirements-dev.lock -o requirements-mutants.lock pyproject.toml
 
 clean:  ## Remove what was made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

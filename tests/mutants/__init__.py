@@ -1,0 +1,1 @@
+"""Mutation testing of the modules that decide about money and ends; `make mutants` runs it."""

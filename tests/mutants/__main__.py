@@ -1,0 +1,161 @@
+"""`make mutants`: change the core in small ways, a copy each, and see whether a test fails.
+
+    python -m tests.mutants --seed 1 --sample 200
+
+Each mutant is run against the tests that cover its lines. A survivor is a change no test saw:
+each must stand in explained.toml with its reason, or get a test. The report is written to
+build/mutants/report-SEED.json; exit 1 if fewer than 90 % are killed or a survivor is unexplained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import random
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.mutants import covered
+from tests.mutants.covered import Covered
+from tests.mutants.mutations import Mutant, sample
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "mutants"
+
+#: The part of the mutants that must be killed.
+WANTED = 0.9
+
+#: Seconds after which one test has hung, which kills a mutant: the slowest takes a third of it.
+TEST_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a mutant fared: who killed it, or nobody."""
+
+    name: str
+    module: str
+    line: int
+    operator: str
+    killed_by: str | None
+    tests: int
+    seconds: float
+    why: str | None = None
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    parser.add_argument("--sample", type=int, default=200, help="how many mutants")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--measured", action="store_true", help="take the last run's map of lines")
+    parser.add_argument("--only", help="only mutants whose name holds this")
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}, {asked.sample} mutants", flush=True)
+    if not asked.measured:
+        print("measuring which tests cover which lines", flush=True)
+        covered.measure(ROOT, BUILD, asked.jobs)
+    mutants = [m for m in sample(ROOT, asked.sample, asked.seed) if (asked.only or "") in m.name]
+    verdicts = _run_all(mutants, Covered(BUILD, ROOT), asked.jobs)
+    return _report(verdicts, asked.seed)
+
+
+def _run_all(mutants: list[Mutant], map_: Covered, jobs: int) -> list[Verdict]:
+    copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    for number in range(jobs):
+        copy = BUILD / f"copy-{number}"
+        shutil.rmtree(copy, ignore_errors=True)
+        for name in filter(None, files):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+        copies.put(copy)
+    reasons = explained()
+
+    def run(mutant: Mutant) -> Verdict:
+        copy = copies.get()
+        try:
+            verdict = _try(mutant, map_.tests(mutant.module, mutant.line), copy, reasons)
+        finally:
+            (copy / mutant.module).write_text((ROOT / mutant.module).read_text())
+            copies.put(copy)
+        word = f"killed by {verdict.killed_by}" if verdict.killed_by else "SURVIVED"
+        print(
+            f"{word}, {verdict.seconds:.0f} s: {mutant.module}:{mutant.line} {mutant.operator}\n"
+            f"    {mutant.before}\n -> {mutant.after}",
+            flush=True,
+        )
+        return verdict
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(run, mutants))
+
+
+def _try(mutant: Mutant, tests: list[str], copy: Path, reasons: dict[str, str]) -> Verdict:
+    (copy / mutant.module).write_text(mutant.source)
+    (copy / "mutant-tests").write_text("\n".join(tests))
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
+            *("-p", "no:xdist", "--timeout", str(TEST_SECONDS), "--tb", "no", "@mutant-tests"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    output, _ = process.communicate()
+    killed_by = None
+    if process.returncode:
+        failed = [
+            line.split()[1] for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))
+        ]
+        killed_by = failed[0] if failed else f"exit code {process.returncode}"
+    return Verdict(
+        mutant.name,
+        mutant.module,
+        mutant.line,
+        mutant.operator,
+        killed_by,
+        len(tests),
+        time.monotonic() - began,
+        None if killed_by else reasons.get(mutant.name),
+    )
+
+
+def explained() -> dict[str, str]:
+    """Return the survivors that are no fault of the tests, each with its reason."""
+    entries = tomllib.loads((Path(__file__).parent / "explained.toml").read_text())
+    return {entry["mutant"]: entry["why"] for entry in entries.get("survivor", [])}
+
+
+def _report(verdicts: list[Verdict], seed: int) -> int:
+    (BUILD / f"report-{seed}.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    killed = sum(v.killed_by is not None for v in verdicts)
+    print(f"\nseed {seed}: {killed} of {len(verdicts)} killed, {killed / len(verdicts):.1%}")
+    for module, count in sorted(Counter(v.module for v in verdicts).items()):
+        dead = sum(v.killed_by is not None for v in verdicts if v.module == module)
+        print(f"  {module}: {dead} of {count}")
+    unexplained = [v for v in verdicts if v.killed_by is None and v.why is None]
+    for verdict in unexplained:
+        print(f"unexplained survivor, line {verdict.line}, {verdict.operator}: {verdict.name}")
+    return 1 if unexplained or killed < WANTED * len(verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

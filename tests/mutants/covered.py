@@ -1,0 +1,151 @@
+"""Which tests run a line: measured by coverage.py over the suite, workers' processes included."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import coverage
+
+from tests.mutants.mutations import MODULES
+
+HERE = Path(__file__).parent
+
+#: The tests that run the modules at all.
+SUITE = ("tests/unit", "tests/integration")
+
+
+def measure(root: Path, build: Path, jobs: int) -> None:
+    """Run the suite once with coverage.py. Raises CalledProcessError if a test fails."""
+    build.mkdir(parents=True, exist_ok=True)
+    for old in build.glob(".coverage*"):
+        old.unlink()
+    sources = "\n  ".join(str(root / module) for module in MODULES)
+    (build / "coveragerc").write_text(
+        f"[run]\ndata_file = {build}/.coverage\nparallel = true\nrelative_files = false\n"
+        "concurrency = thread\ncontext = ${COVERAGE_TEST-}\n"
+        f"include =\n  {sources}\n"
+    )
+    with (build / "suite.log").open("wb") as log:
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "worksteal"),
+                *("-p", "tests.mutants.tracing", "--durations", "0", "--durations-min", "0"),
+                *("-vv", *SUITE),
+            ],
+            env={
+                **os.environ,
+                "COVERAGE_PROCESS_START": str(build / "coveragerc"),
+                "PYTHONPATH": os.pathsep.join((str(HERE / "traced"), str(root))),
+            },
+            cwd=root,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+    seconds = _durations((build / "suite.log").read_text())
+    data = coverage.Coverage(data_file=str(build / ".coverage"), config_file=False)
+    data.combine([str(build)])
+    found: dict[str, dict[int, list[str]]] = {}
+    for module in MODULES:
+        lines: dict[int, list[str]] = defaultdict(list)
+        for line, tests in data.get_data().contexts_by_lineno(str(root / module)).items():
+            lines[line] = sorted(filter(None, tests))
+        found[module] = lines
+    (build / "covered.json").write_text(json.dumps({"lines": found, "seconds": seconds}))
+
+
+def _durations(log: str) -> dict[str, float]:
+    """Return what each test took, in seconds, set-up and end included."""
+    total: dict[str, float] = defaultdict(float)
+    for line in log.splitlines():
+        words = line.split(maxsplit=2)
+        if len(words) == 3 and words[1] in ("setup", "call", "teardown"):
+            total[words[2]] += float(words[0].removesuffix("s"))
+    return total
+
+
+class Covered:
+    """The measured map of lines to tests."""
+
+    def __init__(self, build: Path, root: Path) -> None:
+        """Read what `measure` wrote to ``build`` about the modules below ``root``."""
+        found = json.loads((build / "covered.json").read_text())
+        self._lines: dict[str, dict[str, list[str]]] = found["lines"]
+        self._seconds: dict[str, float] = found["seconds"]
+        self._trees = {module: ast.parse((root / module).read_text()) for module in MODULES}
+
+    def seconds(self, tests: Iterable[str]) -> float:
+        """Return how long the tests took together when they were measured."""
+        return sum(self._seconds.get(test, 0) for test in tests)
+
+    def tests(self, module: str, line: int) -> list[str]:
+        """Return the tests that run the statement on ``line``, the quickest first.
+
+        What runs only once in a process is seen in one test only: a constant, a class, a function
+        that is cached. Of that, the tests of the lines that use its name count.
+        """
+        tree = self._trees[module]
+        within = [node for node in ast.walk(tree) if _holds(node, line)]
+        functions = [
+            node for node in within if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        once = next(
+            (f for f in functions if any("cache" in ast.dump(d) for d in f.decorator_list)), None
+        )
+        if once is not None:
+            found = self._using(module, {once.name})
+        elif functions and line >= functions[-1].body[0].lineno:
+            statement = max((n for n in within if isinstance(n, ast.stmt)), key=lambda n: n.lineno)
+            body = getattr(statement, "body", None)
+            last = body[0].lineno - 1 if body else statement.end_lineno or line
+            found = self._running(module, min(statement.lineno, line), max(last, line))
+        elif functions:
+            found = self._running(
+                module, functions[-1].body[0].lineno, functions[-1].end_lineno or line
+            )
+        else:
+            found = self._using(module, {name for node in within for name in _names(node)})
+        return sorted(
+            found or self._running(module, 1, 1 << 30), key=lambda t: self._seconds.get(t, 0)
+        )
+
+    def _running(self, module: str, first: int, last: int) -> set[str]:
+        lines = self._lines[module]
+        return {test for at, tests in lines.items() if first <= int(at) <= last for test in tests}
+
+    def _using(self, module: str, names: set[str]) -> set[str]:
+        """Return the tests that run a line of a function that says one of the names."""
+        found: set[str] = set()
+        for function in ast.walk(self._trees[module]):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for node in ast.walk(function):
+                    said = getattr(node, "id", None) or getattr(node, "attr", None)
+                    if said in names and node.lineno >= function.body[0].lineno:
+                        found |= self._running(module, node.lineno, node.end_lineno or node.lineno)
+        return found
+
+
+def _holds(node: ast.AST, line: int) -> bool:
+    first = getattr(node, "lineno", None)
+    if first is None:
+        return False
+    for decorator in getattr(node, "decorator_list", ()):
+        first = min(first, decorator.lineno)
+    return bool(first <= line <= node.end_lineno)  # type: ignore[attr-defined]
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.ClassDef():
+            yield node.name
+        case ast.Assign():
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            yield name
