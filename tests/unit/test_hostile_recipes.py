@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rowfleet import patterns, schema
+from rowfleet import bounded_yaml, patterns, schema
 from rowfleet import recipe as recipes
 from rowfleet.errors import InputError
-from rowfleet import bounded_yaml
 from rowfleet.recipe import load, parse
 
 GOOD = {
