@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -25,9 +25,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -54,9 +56,25 @@ Analyzer = Literal["openai", "rules"]
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: Fields that are always written out. A field that is added later is left out while it has its
+    #: default: recorded batches stay the same batches, and older workers can read new ones.
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        for name, field in type(self).model_fields.items():
+            if name not in self._ALWAYS and getattr(self, name) == field.get_default(
+                call_default_factory=True
+            ):
+                values.pop(name, None)
+        return values
+
 
 class Column(_Part):
     """A column that is sent to the analyzer under ``name``, found by its name or an alias."""
+
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset({"name", "required", "aliases"})
 
     name: str = Field(min_length=1)
     required: bool = True
@@ -71,6 +89,13 @@ def _named(value: Any) -> Any:
 class ModelOptions(_Part):
     """Options passed to the API as they are; what is not set is not sent."""
 
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("temperature", "top_p", "max_completion_tokens"),
+            *("reasoning_effort", "service_tier", "seed"),
+        }
+    )
+
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -81,6 +106,13 @@ class ModelOptions(_Part):
 
 class Recipe(_Part):
     """One validated recipe. ``load`` and ``bundled`` make it; the batch keeps a snapshot."""
+
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("name", "description", "analyzer", "model", "api", "options", "columns"),
+            *("identity", "variables", "prompt", "output", "result_columns", "prices"),
+        }
+    )
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     description: str = ""
@@ -206,8 +238,21 @@ class Recipe(_Part):
         return f"{where[:200] + ': ' if where else ''}{what[:200]}"
 
     def canonical(self) -> str:
-        """Return the recipe as canonical JSON; recipes that ask the same give equal text."""
+        """Return the recipe as canonical JSON, the same from version to version."""
         return json.dumps(self.snapshot(), sort_keys=True, separators=(",", ":"))
+
+    def question(self) -> str:
+        """Return as canonical JSON only what decides answers.
+
+        The description and the headers of the result columns do not, nor does the model where rules
+        answer.
+        """
+        rest = self.snapshot()
+        for field in ("description", "result_columns"):
+            del rest[field]
+        if self.analyzer == "rules":
+            del rest["model"]
+        return json.dumps(rest, sort_keys=True, separators=(",", ":"))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the recipe as a batch keeps it: all of it but prices, which decide no answer."""

@@ -8,12 +8,15 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import PurePath
+from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -34,6 +37,9 @@ PAUSE = 1.0
 
 #: Seconds until a service is asked again that was away when the queue was to be fed.
 FEED_AGAIN = 10.0
+
+#: Seconds without a new row after which the submitter of another batch counts as gone.
+STALLED = 30.0
 
 #: Rows recorded in the first transaction, so that the queue has something at once, and in each of
 #: the next: large enough that commits vanish, small enough to hold in memory.
@@ -79,11 +85,19 @@ class Submission:
     terms: Terms = Terms()
     #: Who runs the rows: one of the ledger's TIERS; None: who did before, else the workers.
     tier: str | None = None
+    #: Whether a user chose ``batch_id``. Otherwise a batch with the same rows and question is this
+    #: one, whatever its id.
+    is_named: bool = False
 
     @property
     def content_hash(self) -> str:
-        """Hash of all that decides the answers; the same content is the same batch."""
+        """Hash of file, range and recipe, which makes the id of a batch that was not named."""
         return _content_hash(self.sheet, self.rows, self.recipe)
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return self.sheet.count(self.rows.start_row, self.rows.num_rows)
 
 
 def prepare(
@@ -101,12 +115,13 @@ def prepare(
 
     Raises InputError for a ``batch_id`` that can't be one.
     """
+    is_named = batch_id is not None
     if batch_id is not None:
         check_id(batch_id)
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms, tier)
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms, tier, is_named=is_named)
 
 
 def check_id(batch_id: str) -> None:
@@ -126,21 +141,128 @@ def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
 def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> BatchRecord | None:
     """Record the batch and its rows, and feed the queue meanwhile if ``feeder`` is given.
 
-    Return None for a new batch, the one found for one submitted before, which goes on: a
-    submitter that died in the middle resumes behind the last row it recorded. Raises InputError
-    if the id belongs to other content, to a batch of another tier, to a cancelled batch, or to one
-    whose rows were recorded without `dedupe` where that is asked for.
+    Return None for a new batch, the one found for content submitted before, which goes on under
+    the id that it has: a submitter that died in the middle resumes behind the last row it recorded.
+    Raises InputError if the id belongs to other content, to a batch of another tier, to a cancelled
+    batch, or to one whose rows were recorded without `dedupe` where that is asked for.
     """
-    with engine.begin() as connection:
-        new = transitions.create_batch(connection, _new_batch(submission))
-        found = None if new else queries.get_batch(connection, submission.batch_id)
-        if found is not None:
-            _resume(connection, found, submission)
+    found = _find_or_create(engine, submission)
+    if found is not None:
+        submission = replace(submission, batch_id=found.id)
     feeding = _Feeding(feeder, submission.batch_id)
     if found is None or found.status in ("loading", "stopped"):
         _record_rows(engine, feeding, submission)
     feeding.step(last=True)
     return found
+
+
+def _find_or_create(engine: Engine, submission: Submission) -> BatchRecord | None:
+    """Return the batch that has this content, ready to go on; None if a new one was made.
+
+    Rows are compared between two transactions, so that nothing waits for that.
+    """
+    same: str | None = None
+    others: set[str] = set()
+    while True:
+        with engine.begin() as connection:
+            transitions.submit_alone(connection)
+            known = [b for b in _known(connection, submission) if b.id not in others]
+            found = next((b for b in known if b.id == same or _is_same_file(b, submission)), None)
+            if found is not None:
+                _resume(connection, found, submission)
+                return found
+            if not known:
+                if transitions.create_batch(connection, _new_batch(submission)):
+                    return None
+                taken = queries.get_batch(connection, submission.batch_id)
+                raise InputError(
+                    f"--batch-id {taken.id}: there is a batch of that id with another sheet, range "
+                    f"or recipe ({taken.source}); choose another id"
+                )
+        same = next((b.id for b in known if _has_same_rows(engine, b, submission)), None)
+        if same is None:
+            others |= {batch.id for batch in known}
+
+
+def _known(connection: Connection, submission: Submission) -> list[BatchRecord]:
+    """Return the batches that ask the same of a sheet with the same header, the likeliest first."""
+    own = queries.find_batch(connection, submission.batch_id)
+    known = [] if own is None else [own]
+    if not submission.is_named:
+        analyzer = submission.recipe.analyzer
+        assert analyzer is not None
+        alike = queries.perhaps_same(connection, analyzer, submission.count)
+        known += [batch for batch in alike if batch.id != submission.batch_id]
+    return [batch for batch in known if _asks_the_same(batch, submission)]
+
+
+def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
+    sheet, recipe = submission.sheet, submission.recipe
+    if tuple(batch.header) != sheet.header or dict(batch.columns) != sheet.columns:
+        return False
+    try:
+        recorded = Recipe.model_validate(batch.recipe)
+    except ValidationError:  # of another version
+        return False
+    return recorded.question() == recipe.question()
+
+
+def _is_same_file(batch: BatchRecord, submission: Submission) -> bool:
+    """Tell whether the batch was recorded from the same range of the same file, without reading."""
+    sheet, rows = submission.sheet, submission.rows
+    return (
+        (batch.file_hash, batch.start_row, batch.num_rows)
+        == (sheet.sha256, rows.start_row, rows.num_rows)
+    ) and (sheet.is_text or batch.sheet == sheet.title)
+
+
+def _has_same_rows(engine: Engine, batch: BatchRecord, submission: Submission) -> bool:
+    """Tell whether the batch has the same rows, cell by cell; see `_agree`."""
+    with closing(
+        submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
+    ) as ours:
+        return _agree(engine, batch, ours, submission.count)
+
+
+def _agree(
+    engine: Engine, batch: BatchRecord, ours: Iterator[tuple[int, list[Cell]]], count: int
+) -> bool:
+    """Tell whether the batch has just the ``count`` rows that ``ours`` yields.
+
+    Another submitter may be recording it: wait for its rows. Raises InputError if all rows there
+    are agree and no more come: whether the batch is the same nobody can tell.
+    """
+    agreed = 0
+    last, moved_at = -1, time.monotonic()
+    while agreed < count:
+        with reading(engine) as connection:
+            current = queries.get_batch(connection, batch.id)  # first: its rows only become more
+            recorded = queries.recorded_cells(connection, batch.id, last, RECORD_CHUNK)
+        is_whole = current.status not in ("loading", "stopped", "cancelled")
+        if current.total > count or (is_whole and current.total != count):
+            return False
+        for (number, cells), (position, own) in zip(recorded, ours, strict=False):
+            if number != position or not _is_same(cells, encode_all(own)):
+                return False
+        if recorded:
+            agreed += len(recorded)
+            last, moved_at = recorded[-1][0], time.monotonic()
+        elif current.status == "cancelled":
+            return False
+        elif current.status == "stopped" or time.monotonic() - moved_at > STALLED:
+            raise InputError(
+                f"batch {batch.id} ({batch.source}) has the same rows up to row {last}, where its "
+                f"submitter ended; submit {batch.source} again to complete it, or give this sheet "
+                "a batch of its own with --batch-id"
+            )
+        else:
+            time.sleep(PAUSE)
+    return True
+
+
+def _is_same(recorded: Sequence[Any], own: Sequence[Any]) -> bool:
+    """Tell whether two rows of encoded cells are equal; True, 1 and 1.0 are sent differently."""
+    return list(recorded) == own and list(map(type, recorded)) == list(map(type, own))
 
 
 class _Feeding:
@@ -171,11 +293,6 @@ class _Feeding:
 
 
 def _resume(connection: Connection, found: BatchRecord, submission: Submission) -> None:
-    if found.content_hash != submission.content_hash:
-        raise InputError(
-            f"--batch-id {found.id}: there is a batch of that id with another sheet, range or "
-            f"recipe ({found.source}); choose another id"
-        )
     if found.status == "cancelled":
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
@@ -205,6 +322,9 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
         )
     if found.tier == "workers":
         transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
+    snapshot = submission.recipe.snapshot()
+    if found.recipe != snapshot:  # other headers of result columns, say
+        transitions.describe(connection, found.id, {**snapshot, "model": found.model})
     transitions.reopen(connection, found.id)
 
 

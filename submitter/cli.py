@@ -430,6 +430,8 @@ def submit(
         engine = _ledger(settings, create=True)
         feeder = None if tier == "batch" else _feeder(engine, settings)
         found = batch.record(engine, feeder, submission)
+        if found is not None:
+            submission = dataclasses.replace(submission, batch_id=found.id)
     _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
     if tier == "batch" or (found is not None and found.tier == "batch"):
         return _follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
@@ -695,6 +697,8 @@ def local(
         run.free_rows_of_dead_runs()
         worker.start()
         found = batch.record(engine, feeder, submission)
+        if found is not None:
+            submission = dataclasses.replace(submission, batch_id=found.id)
 
         def look_after() -> None:
             worker.watch()

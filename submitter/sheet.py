@@ -25,7 +25,7 @@ import random
 import stat
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
@@ -57,7 +57,7 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 DEFAULT_WIDTH = 8.43
 
 #: Yields (sheet position, cells) for the filled positions from the first number up to the second.
-Reader = Callable[[int, int], Iterator[tuple[int, list[Cell]]]]
+Reader = Callable[[int, int], Generator[tuple[int, list[Cell]]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,10 +76,11 @@ class Sheet:
     sha256: str  #: Of the file's bytes, in hex.
     filled: bytearray  #: One byte a position: 1 where the row holds a value.
     read: Reader
+    is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
 
     def rows(
         self, start_row: int = 0, num_rows: int | None = None
-    ) -> Iterator[tuple[int, list[Cell]]]:
+    ) -> Generator[tuple[int, list[Cell]]]:
         """Yield (position, cells) of each filled row in a range of positions.
 
         ``start_row`` is the first position; ``num_rows`` is how many positions, not how many filled
@@ -188,7 +189,7 @@ def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: st
     header.check_columns(found.first)
     first = header.row + 1
 
-    def read(start: int, stop: int) -> Iterator[tuple[int, list[Cell]]]:
+    def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
         for row, cells in table.rows(found, first + start, first + stop):
             yield row - first, _pick(cells, header.indexes)
 
@@ -202,6 +203,7 @@ def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: st
         sha256=sha256,
         filled=_below(found.filled, first),
         read=read,
+        is_text=True,
     )
 
 
@@ -396,7 +398,7 @@ def _check_worksheet(part: _Part, recipe: Recipe | None, name: str, sha256: str)
     _check_formulas(found, header, part.where)
     first = header.row + 1
 
-    def read(start: int, stop: int) -> Iterator[tuple[int, list[Cell]]]:
+    def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
         wanted = found.filled[: first + stop]
         wanted[: first + start] = bytes(first + start)
         for row, cells in part.rows(wanted, header.indexes):

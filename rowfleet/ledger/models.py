@@ -70,7 +70,7 @@ class Batch(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     #: What the file was called when it was submitted; a path or a URI without credentials.
     source: Mapped[str] = mapped_column(Text)
-    #: SHA-256 of sheet, range and recipe with the file's own hash: equal content, equal batch.
+    #: SHA-256 of sheet, range and recipe with the file's own hash; its beginning is part of the id.
     content_hash: Mapped[str] = mapped_column(String(64))
     file_hash: Mapped[str] = mapped_column(String(64))
     sheet: Mapped[str] = mapped_column(Text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, literal, select
+from sqlalchemy import Connection, and_, case, exists, func, literal, or_, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
@@ -43,6 +43,9 @@ class BatchRecord:
     sample: Sequence[int] | None
     dedupe: bool
     tier: str
+    file_hash: str
+    start_row: int
+    num_rows: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,40 @@ def batches(connection: Connection) -> list[BatchRecord]:
     """Return all batches, the newest first."""
     rows = connection.execute(select(*_RECORD).order_by(Batch.created_at.desc(), Batch.id))
     return [BatchRecord(*row) for row in rows]
+
+
+def perhaps_same(connection: Connection, analyzer: str, total: int) -> list[BatchRecord]:
+    """Return the batches that may have the same ``total`` rows, asked of the same analyzer.
+
+    Cancelled ones come last, then the newest first. Of a batch that is not recorded whole the rows
+    there are must not be more.
+    """
+    is_cancelled = case((Batch.status == "cancelled", 1), else_=0)
+    rows = connection.execute(
+        select(*_RECORD)
+        .where(
+            Batch.analyzer == analyzer,
+            or_(
+                Batch.total == total,
+                and_(Batch.status.in_(("loading", "stopped", "cancelled")), Batch.total < total),
+            ),
+        )
+        .order_by(is_cancelled, Batch.created_at.desc(), Batch.id)
+    )
+    return [BatchRecord(*row) for row in rows]
+
+
+def recorded_cells(
+    connection: Connection, batch_id: str, after: int, limit: int
+) -> list[tuple[int, Sequence[Any]]]:
+    """Return number and encoded cells of up to ``limit`` rows behind row ``after``, in order."""
+    rows = connection.execute(
+        select(Row.number, Row.cells)
+        .where(Row.batch_id == batch_id, Row.number > after)
+        .order_by(Row.number)
+        .limit(limit)
+    )
+    return [(row.number, row.cells) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,25 @@ class Outcome:
     latency: float | None = None
 
 
+#: Any constant; it names the lock that keeps two submissions apart.
+_SUBMISSION_LOCK = 0x5375626D69742121
+
+
+def submit_alone(connection: Connection) -> None:
+    """Let no other process look for a batch and make it until this transaction ends.
+
+    Otherwise two that submit the same content under two names would both find none. SQLite's
+    transactions are alone already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_SUBMISSION_LOCK)))
+
+
+def describe(connection: Connection, batch_id: str, recipe: Mapping[str, Any]) -> None:
+    """Let the batch keep ``recipe``, which asks the same as the one it has."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(recipe=dict(recipe)))
+
+
 def create_batch(connection: Connection, batch: NewBatch) -> bool:
     """Record a batch as ``loading``. Return False if its id is there already."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
