@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from rowfleet.ledger import queries, transitions
+from rowfleet.ledger import chunks, queries, transitions
 from rowfleet.ledger.engine import reading
 from rowfleet.limits import Cap
 from rowfleet.queue import INSERT_MOST, Queue
@@ -44,6 +44,8 @@ WORD_INTERVAL = 2 * REPAIR_INTERVAL
 
 #: Rows moved to the queue in one transaction.
 FEED_CHUNK = 1_000
+#: Seconds for which one look sweeps a batch, well below TURN_SECONDS; the next look goes on.
+SWEEP_SECONDS = 2.0
 
 
 class Feeder:
@@ -97,8 +99,16 @@ class Feeder:
         with reading(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live]
-            seconds = queries.seconds_to_next(connection, ids, self._redelivery)
-        self._queue.wake_in(None if seconds is None else max(0.0, seconds) + WORD_INTERVAL)
+            left = queries.unsettled_batches(connection, self._queue.name)
+            moments = [
+                seconds
+                for seconds in (
+                    queries.seconds_to_next(connection, ids, self._redelivery),
+                    queries.seconds_to_sweep(connection, left, self._redelivery),
+                )
+                if seconds is not None
+            ]
+        self._queue.wake_in(max(0.0, min(moments)) + WORD_INTERVAL if moments else None)
 
     def feed(self, only: str | None = None) -> int:
         """Fill the window from all live batches in equal shares, or from one. Return rows fed.
@@ -150,7 +160,7 @@ class Feeder:
             rows.setdefault(batch_id, []).append(number)
         for batch_id, numbers in rows.items():
             with self._engine.begin() as connection:
-                transitions.put_back(connection, batch_id, numbers)
+                transitions.put_back(connection, batch_id, numbers, by=self._id)
 
     def _fill(self, live: Sequence[str], *, is_urgent: bool) -> int:
         room = self._window - self._queue.waiting(is_urgent=is_urgent)
@@ -183,6 +193,7 @@ class Feeder:
     ) -> int:
         """Put back rows whose worker or message is gone, and close batches that have ended.
 
+        Batches that do not run any more are swept, and the rows of their dead workers put back.
         Safe at any time, by several at once: a row that is merely slow at worst gets a second
         message, which finds it taken. Without ``thorough`` the messages are only read when there
         are fewer of them than rows that should have one. If ``patient``, no worker is taken for
@@ -209,12 +220,14 @@ class Feeder:
         back = 0
         for batch_id in live:
             with self._engine.begin() as connection:
-                back += transitions.put_back(connection, batch_id, lost.get(batch_id, ()))
+                numbers = lost.get(batch_id, ())
+                back += transitions.put_back(connection, batch_id, numbers, by=self._id)
                 if not patient or self._note_the_ledger():
                     back += transitions.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
             self.close(batch_id, thorough=thorough)
+        back += self.sweep(only, patient=patient)
         if back:
             log.warning("put back %d rows whose worker or message was lost", back)
         return back
@@ -228,7 +241,25 @@ class Feeder:
         with self._engine.begin() as connection:
             if not transitions.finish_batch(connection, batch_id):
                 transitions.finish_sample(connection, batch_id)
-                transitions.exhaust(connection, batch_id)
+                transitions.exhaust(connection, batch_id, by=self._id)
+
+    def sweep(self, only: str | None = None, *, patient: bool = True) -> int:
+        """Settle batches that do not run, or one. Only the ledger is asked: the broker may be away.
+
+        ``patient``: as in `repair`. Return how many rows of dead workers were put back.
+        """
+        with reading(self._engine) as connection:
+            left = [only] if only else queries.unsettled_batches(connection, self._queue.name)
+        back = 0
+        for batch_id in left:
+            chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
+            with self._engine.begin() as connection:
+                if not patient or self._note_the_ledger():
+                    back += transitions.expire(
+                        connection, batch_id, grace=self._redelivery, by=self._id
+                    )
+                transitions.finish_batch(connection, batch_id)
+        return back
 
     def _note_the_ledger(self) -> bool:
         """Note that the ledger answers, and tell whether it did for as long as PATIENCE.

@@ -25,8 +25,8 @@ from rowfleet import settings as configuration
 from rowfleet.cells import decode
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.feeder import Feeder
+from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger import queries, remote, transitions
 from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
 from rowfleet.limits import Cap, PerMinute
@@ -869,7 +869,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     """Run a batch's failed rows again."""
     settings = _settings()
     engine = _ledger(settings)
-    with engine.begin() as connection:
+    with ledgers.reading(engine) as connection:
         batch_record = queries.get_batch(connection, batch_id)
         if batch_record.status == "stopped":
             raise InputError(_stopped(batch_record))
@@ -878,12 +878,10 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
                 f"rowfleet resume {batch_id} --max-cost USD"
             )
-        again = transitions.retry_failed(
-            connection, batch_id, list(numbers) or None, by=_this_process()
-        )
-        unmoved = sorted(set(numbers) - set(again))
-        if unmoved:
-            raise InputError(f"--row {unmoved[0]}: row {unmoved[0]} of {batch_id} has not failed")
+        unfailed = sorted(set(numbers) - queries.failed_among(connection, batch_id, numbers))
+        if unfailed:
+            raise InputError(f"--row {unfailed[0]}: row {unfailed[0]} of {batch_id} has not failed")
+    again = chunks.retry_failed(engine, batch_id, list(numbers) or None, by=_this_process())
     if as_json:
         _print_json({"batch_id": batch_id, "rows": again})
         return
@@ -970,7 +968,8 @@ def cancel(batch_id: str, as_json: bool) -> None:
         record = queries.get_batch(connection, batch_id)
         cancelled = transitions.cancel(connection, batch_id, by=_this_process())
         left = bool(remote.parts(connection, batch_id))
-    if not cancelled and not (record.status == "cancelled" and left):
+    swept = chunks.sweep(engine, batch_id, by=_this_process())
+    if not cancelled and not (record.status == "cancelled" and (left or swept)):
         raise InputError(f"batch {batch_id} has ended already")
     if left:
         batch_tier.cancel(engine, settings, batch_id)

@@ -34,7 +34,7 @@ from rowfleet.analysis import (
     Usage,
 )
 from rowfleet.errors import InputError, ServiceError
-from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord, Progress
 from rowfleet.ledger.remote import Part
@@ -196,6 +196,7 @@ class Follower:
             moved = True
         with self._engine.begin() as connection:
             transitions.finish_batch(connection, self.batch_id)
+        chunks.sweep(self._engine, self.batch_id, by=self._id)
         return moved
 
     def _may_leave(self, *, wait: bool) -> bool:

@@ -79,7 +79,7 @@ def until_ended(
             problems["ledger"] = error
         else:
             show(progress)
-            if progress.status in ENDED and not progress.running:
+            if _is_over(progress, mends=feeder is not None):
                 return progress
         if each_time is not None:
             try:
@@ -103,9 +103,21 @@ def _feed(engine: Engine, feeder: Feeder, batch_id: str) -> dict[str, RowfleetEr
             problems["broker"] = error
             # Workers may settle the last rows while nobody reaches the broker.
             feeder.close(batch_id)
+            feeder.sweep(batch_id)
     except DBAPIError as error:
         problems["ledger"] = unreachable(engine, error)
     return problems
+
+
+def _is_over(progress: Progress, *, mends: bool) -> bool:
+    """Tell whether no row of the batch moves any more.
+
+    Rows of a cancelled batch that wait are still to end. Only a process that ``mends`` waits for
+    those, since it ends them itself: else it might wait for a fleet that is not there.
+    """
+    if progress.status not in ENDED or progress.running:
+        return False
+    return progress.status != "cancelled" or not mends or progress.ended == progress.total
 
 
 @contextmanager

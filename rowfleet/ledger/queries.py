@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, literal, or_, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
@@ -203,6 +203,71 @@ def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
         .order_by(Batch.created_at, Batch.id)
     )
     return [LiveBatch(*row) for row in rows]
+
+
+def unsettled_batches(connection: Connection, queue: str) -> list[str]:
+    """Return the batches of ``queue`` that do not run and are not settled, the oldest first.
+
+    Something of theirs is still to be done: rows are queued or run, rows of a cancelled batch
+    wait, or all rows of one have ended whose budget is spent.
+    """
+    rows = connection.execute(
+        select(Batch.id)
+        .where(
+            Batch.queue == queue,
+            Batch.status.in_(("cancelled", "stopped", "sampled", "budget_exhausted")),
+            Batch.tier == "workers",
+            _is_unsettled(),
+        )
+        .order_by(Batch.created_at, Batch.id)
+    )
+    return list(rows.scalars())
+
+
+def _is_unsettled() -> ColumnElement[bool]:
+    # Apart, since each has an index of its own; scalars, so that PostgreSQL looks into that for
+    # each batch and never collects all rows of the ledger first.
+    of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
+    pending = of_batch.where(Row.status == "pending")
+    runs = of_batch.where(Row.status.in_(("queued", "running"))).scalar_subquery()
+    waits = pending.where(Row.same_as.is_(None)).scalar_subquery()
+    follows = pending.where(Row.same_as.is_not(None)).scalar_subquery()
+    return or_(
+        runs.is_not(None),
+        and_(Batch.status == "cancelled", or_(waits.is_not(None), follows.is_not(None))),
+        and_(Batch.status == "budget_exhausted", waits.is_(None), follows.is_(None)),
+    )
+
+
+def seconds_to_sweep(
+    connection: Connection, batch_ids: Sequence[str], grace: float
+) -> float | None:
+    """Return when rows of unsettled batches need somebody, in seconds; None: never.
+
+    That is ``grace`` seconds after the lease of one that runs is over, and now for all others.
+    """
+    if not batch_ids:
+        return None
+    clock = connection.execute(select(now())).scalar_one()
+    moments = []
+    for batch_id in batch_ids:
+        lease = connection.execute(
+            select(func.min(Row.lease_until)).where(
+                Row.batch_id == batch_id, Row.status == "running"
+            )
+        ).scalar()
+        moments.append(clock if lease is None else lease + timedelta(seconds=grace))
+    return float((min(moments) - clock).total_seconds())
+
+
+def failed_among(connection: Connection, batch_id: str, numbers: Sequence[int]) -> set[int]:
+    """Return those of the rows that have failed."""
+    rows = connection.execute(
+        select(Row.number).where(
+            Row.batch_id == batch_id, Row.number.in_(numbers), Row.status == "failed"
+        )
+    )
+    return set(rows.scalars())
 
 
 def has_queued(connection: Connection, batch_id: str) -> bool:

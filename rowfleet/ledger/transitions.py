@@ -7,6 +7,10 @@
 Each decides in one statement, whose WHERE says what must still hold, so that any number of
 workers and submitters may call them at once. The caller owns the transaction; a tally follows its
 rows in the same one. Times are the database's (see `clock`).
+
+Where this says that a row goes back to pending, it ends as cancelled instead if its batch is
+cancelled. A statement that began before the cancel committed does not know that yet: `sweep` finds
+the rows that it moves.
 """
 
 from __future__ import annotations
@@ -69,6 +73,10 @@ MOST_FOLLOWERS = 5_000
 
 #: Characters of a row's or a batch's reason, at most.
 MOST_REASON = 1_000
+
+#: Rows that a person's command, and what finishes it, moves in one transaction: some tens of
+#: milliseconds.
+ROWS_AT_ONCE = 2_000
 
 #: Keys in one IN list: PostgreSQL takes 65,535 parameters, and a row takes two.
 _KEYS_AT_ONCE = 5_000
@@ -392,7 +400,6 @@ def give_back(
 
     The attempt does not count. In a cancelled batch they end as cancelled. Return how many.
     """
-    cancelled = exists().where(Batch.id == batch_id, Batch.status == "cancelled")
     which = [Row.batch_id == batch_id, Row.status == "running", Row.claim == claim]
     if numbers is not None:
         which.append(Row.number.in_(numbers))
@@ -401,34 +408,48 @@ def give_back(
     moved = connection.execute(
         update(Row)
         .where(*which)
-        .values(
-            status=case((cancelled, "cancelled"), else_="pending"),
-            finished_at=case((cancelled, now()), else_=None),
-            attempts=Row.attempts - 1,
-            claim=None,
-        )
-        .returning(Row.status)
-    ).scalars()
-    ended = 0
-    count = 0
-    for status in moved:
-        count += 1
-        ended += status == "cancelled"
-    if ended:
-        _tally(connection, claim, {batch_id: {"cancelled": ended}})
-    return count
+        .values(**_back(), attempts=Row.attempts - 1, claim=None)
+        .returning(Row.batch_id, Row.status)
+    ).all()
+    _tally_cancelled(connection, claim, moved)
+    return len(moved)
 
 
-def put_back(connection: Connection, batch_id: str, numbers: Iterable[int]) -> int:
+def put_back(connection: Connection, batch_id: str, numbers: Iterable[int], *, by: str) -> int:
     """Move queued rows whose message is gone back to pending. Return how many."""
     count = 0
     for part in _parts(sorted(numbers)):
-        count += connection.execute(
+        moved = connection.execute(
             update(Row)
             .where(Row.batch_id == batch_id, Row.number.in_(part), Row.status == "queued")
-            .values(status="pending", queued_at=None)
-        ).rowcount
+            .values(**_back(), queued_at=None)
+            .returning(Row.batch_id, Row.status)
+        ).all()
+        _tally_cancelled(connection, by, moved)
+        count += len(moved)
     return count
+
+
+def _back() -> dict[str, Any]:
+    """Return where a row goes that has not ended: back to pending, or to its batch's end."""
+    cancelled = _is_cancelled()
+    return {
+        "status": case((cancelled, "cancelled"), else_="pending"),
+        "finished_at": case((cancelled, now()), else_=None),
+    }
+
+
+def _is_cancelled() -> Any:
+    return exists().where(Batch.id == Row.batch_id, Batch.status == "cancelled")
+
+
+def _tally_cancelled(connection: Connection, by: str, moved: Iterable[Any]) -> None:
+    """Add those of the moved rows (batch and status) to the tallies that ended as cancelled."""
+    sums: dict[str, dict[str, float]] = {}
+    for row in moved:
+        if row.status == "cancelled":
+            _add(sums, row.batch_id, cancelled=1)
+    _tally(connection, by, sums)
 
 
 def claim(
@@ -445,14 +466,23 @@ def claim(
     A row may be run if it waits, if its holder's lease has run out and ``take_over``, or if
     ``holder`` has it already (a claim whose commit was never confirmed). A row whose holders
     vanished MAX_LOSSES times fails here instead, with that as its reason. What the batch's budget
-    does not pay for goes back to pending.
+    does not pay for goes back to pending, and so does a row of a batch that does not run any more,
+    if its holder's lease has run out: nobody else will hear of it.
     """
     terms = {"holder": holder, "node": worker, "lease": lease, "take_over": take_over}
     rows = list(connection.execute(_claiming(), {"keys": list(keys), **terms, "paid": [""]}))
     # Most rows are claimed by then. The others' batches may have a budget.
     got = {(row.batch_id, row.number) for row in rows}
     left = [key for key in keys if key not in got]
-    if left and (paid := _affordable(connection, left)):
+    if left and take_over:
+        _lose(
+            connection,
+            holder,
+            tuple_(Row.batch_id, Row.number).in_(left),
+            Row.lease_until < now(),
+            ~exists().where(Batch.id == Row.batch_id, Batch.status.in_(_ACTIVE)),
+        )
+    if left and (paid := _affordable(connection, left, holder)):
         batches = {batch_id for batch_id, _ in paid}
         again = {"keys": paid, **terms, "paid": sorted(batches)}
         rows += connection.execute(_claiming(), again)
@@ -520,7 +550,7 @@ def _claiming() -> Any:
     )
 
 
-def _affordable(connection: Connection, keys: Sequence[Key]) -> list[Key]:
+def _affordable(connection: Connection, keys: Sequence[Key], holder: str) -> list[Key]:
     """Return those of ``keys`` whose batch has a budget that pays for them; put the others back.
 
     Holds the batches that have a budget until the end of the transaction, so that two processes
@@ -540,7 +570,8 @@ def _affordable(connection: Connection, keys: Sequence[Key]) -> list[Key]:
         room = max(0, money.admits() - running)
         of_batch = [key for key in keys if key[0] == batch_id]
         if len(of_batch) > room:
-            put_back(connection, batch_id, [number for _, number in of_batch[room:]])
+            unpaid = [number for _, number in of_batch[room:]]
+            put_back(connection, batch_id, unpaid, by=holder)
         paid += of_batch[:room]
     return paid
 
@@ -548,7 +579,7 @@ def _affordable(connection: Connection, keys: Sequence[Key]) -> list[Key]:
 def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> None:
     """Give back a row that ``holder`` has just claimed and not begun, for ``delay`` seconds."""
     batch_id, number = key
-    connection.execute(
+    moved = connection.execute(
         update(Row)
         .where(
             Row.batch_id == batch_id,
@@ -557,12 +588,14 @@ def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> 
             Row.status == "running",
         )
         .values(
-            status="pending",
+            **_back(),
             attempts=Row.attempts - 1,
             lease_until=None,
             due_at=in_seconds(delay),
         )
-    )
+        .returning(Row.batch_id, Row.status)
+    ).all()
+    _tally_cancelled(connection, holder, moved)
 
 
 def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: float) -> None:
@@ -749,7 +782,7 @@ def _settling(dialect: str) -> Any:
         given = select(*labels).subquery("given")
     of = given.c
     goes_on = of.status == "pending"
-    cancelled = and_(goes_on, exists().where(Batch.id == Row.batch_id, Batch.status == "cancelled"))
+    cancelled = and_(goes_on, _is_cancelled())
     output = cast(of.output, Json) if dialect == "postgresql" else type_coerce(of.output, Json)
     return (
         update(Row)
@@ -834,24 +867,25 @@ def give_up(connection: Connection, *, worker: str, by: str) -> int:
 
 def _lose(connection: Connection, by: str, *which: Any) -> int:
     poisoned = Row.losses + 1 >= MAX_LOSSES
+    back = _back()
     moved = connection.execute(
         update(Row)
         .where(Row.status == "running", *which)
         .values(
-            status=case((poisoned, "failed"), else_="pending"),
+            status=case((poisoned, "failed"), else_=back["status"]),
             error=case((poisoned, _poison_reason()), else_=Row.error),
-            finished_at=case((poisoned, now()), else_=None),
+            finished_at=case((poisoned, now()), else_=back["finished_at"]),
             losses=Row.losses + 1,
             lease_until=None,
             due_at=None,
         )
         .returning(Row.batch_id, Row.status)
     ).all()
-    failed: dict[str, dict[str, float]] = {}
+    ended: dict[str, dict[str, float]] = {}
     for row in moved:
-        if row.status == "failed":
-            _add(failed, row.batch_id, failed=1)
-    _tally(connection, by, failed)
+        if row.status != "pending":
+            _add(ended, row.batch_id, **{row.status: 1})
+    _tally(connection, by, ended)
     return len(moved)
 
 
@@ -860,21 +894,74 @@ def stop(connection: Connection, batch_id: str, reason: str) -> bool:
     return _change(connection, batch_id, _ACTIVE, "stopped", reason=_text(reason))
 
 
-def cancel(connection: Connection, batch_id: str, *, by: str) -> bool:
+def cancel(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_AT_ONCE) -> bool:
     """Cancel a batch: rows not yet started end cancelled, running ones finish.
 
-    Workers drop what is queued from the moment this commits. Return False if it had ended.
+    Workers drop what is queued from the moment this commits. At most ``limit`` rows end here,
+    `sweep` ends the others. Return False if the batch had ended.
     """
     before = (*_ACTIVE, "stopped", *_WAITING)
     if not _change(connection, batch_id, before, "cancelled", finished_at=now()):
         return False
-    ended = connection.execute(
-        update(Row)
-        .where(Row.batch_id == batch_id, Row.status.in_(("pending", "queued")))
-        .values(status="cancelled", finished_at=now(), due_at=None)
-    ).rowcount
-    _tally(connection, by, {batch_id: {"cancelled": ended}})
+    sweep(connection, batch_id, by=by, limit=limit)
     return True
+
+
+def sweep(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_AT_ONCE) -> int:
+    """Bring up to ``limit`` rows that wait in a batch that does not run where they belong.
+
+    In a cancelled batch they end as cancelled. In one that waits for a person, those that are
+    queued are pending again: workers drop their messages. Rows of a batch that runs stay. Return
+    how many moved; the next call moves further ones. Rows that another transaction holds are left
+    to a later one.
+    """
+    status = connection.execute(select(Batch.status).where(Batch.id == batch_id)).scalar()
+    pending = Row.status == "pending"
+    if status == "cancelled":
+        # Each has an index of its own.
+        kinds = [
+            (Row.status == "queued", Row.number),
+            (and_(pending, Row.same_as.is_(None)), Row.number),
+            (and_(pending, Row.same_as.is_not(None)), Row.same_as),
+        ]
+    elif status == "stopped" or status in _WAITING:
+        kinds = [(Row.status == "queued", Row.number)]
+    else:
+        return 0
+    count = 0
+    for kind, order in kinds:
+        if count >= limit:
+            break
+        waiting = connection.execute(
+            select(Row.number)
+            .where(Row.batch_id == batch_id, kind)
+            .order_by(order)
+            .limit(limit - count)
+            .with_for_update(skip_locked=True)
+        )
+        # As a list: before PostgreSQL has counted the rows of a new batch, it takes them for few,
+        # and compares each with each row of a subquery.
+        numbers = waiting.scalars().all()
+        if not numbers:
+            continue
+        count += connection.execute(
+            update(Row)
+            .where(
+                Row.batch_id == batch_id,
+                Row.number.in_(numbers),
+                kind,
+                # A batch that goes on by now keeps its rows.
+                exists().where(Batch.id == batch_id, Batch.status == status),
+            )
+            .values(
+                {"status": "cancelled", "finished_at": now(), "due_at": None}
+                if status == "cancelled"
+                else {"status": "pending", "queued_at": None}
+            )
+        ).rowcount
+    if status == "cancelled" and count:
+        _tally(connection, by, {batch_id: {"cancelled": count}})
+    return count
 
 
 def reopen(connection: Connection, batch_id: str) -> bool:
@@ -907,22 +994,41 @@ def move_queue(connection: Connection, batch_id: str, queue: str, *, urgent: boo
 
 
 def retry_failed(
-    connection: Connection, batch_id: str, numbers: Sequence[int] | None, *, by: str
+    connection: Connection,
+    batch_id: str,
+    numbers: Sequence[int] | None,
+    *,
+    by: str,
+    after: int | None = None,
+    limit: int = ROWS_AT_ONCE,
 ) -> list[int]:
     """Move failed rows (all, or those numbered) back to pending, with all their tries again.
 
-    The batch runs again. Return the numbers of the rows moved: rows that are answered together
-    are tried again together.
+    The batch runs again. At most ``limit`` rows move, in order; go on ``after`` the last of them
+    until fewer do. Return the numbers of the rows moved: rows that are answered together are tried
+    again together. A batch that was cancelled since the first call stays so, and keeps the rest.
     """
+    # Holds the batch, so that it can't be finished or cancelled while its rows move.
+    status = _hold(connection, batch_id)
+    if status is None or (status == "cancelled" and after is not None):
+        return []
     which = [Row.batch_id == batch_id, Row.status == "failed"]
+    if after is not None:
+        which.append(Row.number > after)
     if numbers is not None:
         asked = select(func.coalesce(Row.same_as, Row.number)).where(
             Row.batch_id == batch_id, Row.number.in_(numbers)
         )
         which.append(func.coalesce(Row.same_as, Row.number).in_(asked))
+    # In this order no row goes before the one it follows, whose end it would get again at once.
+    failed = connection.execute(select(Row.number).where(*which).order_by(Row.number).limit(limit))
     moved = connection.execute(
         update(Row)
-        .where(*which)
+        .where(
+            Row.batch_id == batch_id,
+            Row.number.in_(failed.scalars().all()),
+            Row.status == "failed",
+        )
         .values(status="pending", retries=0, losses=0, due_at=None, finished_at=None, error=None)
         .returning(Row.number)
     )
@@ -940,8 +1046,24 @@ def retry_failed(
     return again
 
 
+def _hold(connection: Connection, batch_id: str) -> str | None:
+    """Return the batch's status, which nobody else changes until the transaction ends.
+
+    What is read after this sees all that was committed under an earlier hold. Not held so firmly
+    that a tally of the batch had to wait.
+    """
+    status: str | None = connection.execute(
+        select(Batch.status).where(Batch.id == batch_id).with_for_update(key_share=True)
+    ).scalar()
+    return status
+
+
 def finish_batch(connection: Connection, batch_id: str) -> bool:
-    """Mark a running batch finished if all its rows have ended. Return whether it did."""
+    """Mark a running batch finished if all its rows have ended. Return whether it did.
+
+    One whose budget is spent, too: its last rows may have run then.
+    """
+    before = ("running", "budget_exhausted")
     pending = and_(Row.batch_id == batch_id, Row.status == "pending")
     unfinished = or_(
         # Apart, since each has an index of its own.
@@ -949,14 +1071,21 @@ def finish_batch(connection: Connection, batch_id: str) -> bool:
         exists().where(pending, Row.same_as.is_not(None)),
         exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
     )
-    return _change(connection, batch_id, ("running",), "finished", ~unfinished, finished_at=now())
+    over = select(literal(1)).where(Batch.id == batch_id, Batch.status.in_(before), ~unfinished)
+    # Before it is held, since it mostly is not over.
+    if connection.execute(over).first() is None or _hold(connection, batch_id) not in before:
+        return False
+    return _change(
+        connection, batch_id, before, "finished", ~unfinished, finished_at=now(), reason=None
+    )
 
 
 def finish_sample(connection: Connection, batch_id: str) -> bool:
     """Mark a running batch sampled if it has a sample and that has ended. Return whether it did."""
-    sample = connection.execute(
-        select(Batch.sample).where(Batch.id == batch_id, Batch.status == "running")
-    ).scalar()
+    sampled = select(Batch.sample).where(Batch.id == batch_id, Batch.status == "running")
+    if connection.execute(sampled).scalar() is None or _hold(connection, batch_id) != "running":
+        return False
+    sample = connection.execute(sampled).scalar()  # a person may have ended it meanwhile
     if sample is None:
         return False
     unfinished = exists().where(
@@ -967,24 +1096,28 @@ def finish_sample(connection: Connection, batch_id: str) -> bool:
     return _change(connection, batch_id, ("running",), "sampled", ~unfinished)
 
 
-def exhaust(connection: Connection, batch_id: str) -> bool:
+def exhaust(connection: Connection, batch_id: str, *, by: str) -> bool:
     """Mark a running batch `budget_exhausted` if its budget pays for no further row.
 
-    While rows run whose cost is set aside, it may still turn out to. Return whether it did.
+    While rows run whose cost is set aside, it may still turn out to. At most ROWS_AT_ONCE rows
+    leave the queue here, `sweep` takes the others. Return whether it did.
     """
+    if _reason_to_exhaust(connection, batch_id) is None or _hold(connection, batch_id) != "running":
+        return False
+    reason = _reason_to_exhaust(connection, batch_id)  # a person may have raised it meanwhile
+    if reason is None:
+        return False
+    _change(connection, batch_id, ("running",), "budget_exhausted", reason=reason)
+    sweep(connection, batch_id, by=by)
+    return True
+
+
+def _reason_to_exhaust(connection: Connection, batch_id: str) -> str | None:
     running = budget.in_flight(connection, batch_id, "running")
     money = budget.of_batch(connection, batch_id)
     if money is None or money.admits() or (running and not money.is_spent):
-        return False
-    reason = money.reason()
-    if not _change(connection, batch_id, ("running",), "budget_exhausted", reason=reason):
-        return False
-    connection.execute(
-        update(Row)
-        .where(Row.batch_id == batch_id, Row.status == "queued")
-        .values(status="pending", queued_at=None)
-    )
-    return True
+        return None
+    return money.reason()
 
 
 def _change(
