@@ -94,7 +94,7 @@ def _on_a_terminal(*arguments: str, env: dict[str, str]) -> str:
 
 def _workbook(header: str) -> Workbook:
     book = Workbook()
-    book.active.append([header, header])  # type: ignore[union-attr]
+    book.active.append([header, "b"])  # type: ignore[union-attr]
     return book
 
 
@@ -103,7 +103,7 @@ def test_a_hostile_header_does_not_reach_the_terminal(kind: str, tmp_path: Path)
     sheet = tmp_path / f"sheet.{kind}"
     if kind == "csv":
         with sheet.open("w", newline="") as file:
-            csv.writer(file).writerows([[f"a{HOSTILE}\nrowfleet: all done"] * 2, ["1", "2"]])
+            csv.writer(file).writerows([[f"a{HOSTILE}\nrowfleet: all done", "b"], ["1", "2"]])
     else:
         _workbook("a_x001B_[2J_x009B_2J\u202eb").save(sheet)
     env = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
