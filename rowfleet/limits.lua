@@ -6,7 +6,7 @@
 --       4, 5   requests and tokens a minute that the API named, 0 if it named none
 --       6      tokens used beyond those asked for (less than none: fewer were used)
 --       7..10  calls that have ended: how many, their seconds, their tokens, completion tokens
---       11     seconds to pause after a 429, -1 without one
+--       11     seconds to pause after a 429, -1 without one; more than MOST_PAUSE count as that
 --       12     1 if the API says that hardly anything is left of a limit
 --       13     seconds ahead that may be granted
 --       14     model
@@ -35,6 +35,9 @@ local RECOVERY = 0.02
 local GRACE = 2
 -- Before the first answer, which may name limits: calls at once, and a second.
 local FIRST, FIRST_RATE = 20, 5
+-- Seconds that one 429 pauses all, at most. The limits are a minute's, so a minute brings all of one
+-- back. What asks for longer is a limit of a day, or a gateway's word on one row; the row heeds it.
+local MOST_PAUSE = 60
 -- Seconds over which the rate is measured, and calls a minute it is taken for at least.
 local MEASURED, SLOWEST = 10, 6
 -- Weight of one call in the means.
@@ -50,6 +53,17 @@ local lane = {}
 local stored = redis.call('HGETALL', KEYS[1])
 for i = 1, #stored, 2 do lane[stored[i]] = tonumber(stored[i + 1]) end
 
+-- After a fail-over the clock may be behind the one before: `fa` was its last time. Then the lane's
+-- times move back together, so that none lies further ahead than it did.
+local back = (lane.fa or now) - now
+if back > 0 then
+  for _, name in ipairs({'r', 't', 'fa', 'pause', 'cut', 'ns'}) do
+    if lane[name] then lane[name] = lane[name] - back end
+  end
+end
+
+-- A process from ahead of now asked by another clock; if it lives, it asks again.
+redis.call('ZREMRANGEBYSCORE', KEYS[2], string.format('(%.17g', now), '+inf')
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - PRESENT)
 redis.call('EXPIRE', KEYS[2], PRESENT)
@@ -90,20 +104,21 @@ local part = (lane.f or 1) + RECOVERY * (now - (lane.fa or now))
 if known then lane.pr = nil end
 -- Above a rate that was only measured there may be more.
 if not lane.pr then part = math.min(1, part) end
-local pause = lane.pause or 0
+local pause = math.min(lane.pause or 0, now + MOST_PAUSE)
+lane.cut = math.min(lane.cut or 0, now + MOST_PAUSE + GRACE)
 if arg[11] >= 0 then
-  if now >= (lane.cut or 0) then
+  if now >= lane.cut then
     if not known then
       lane.pr = math.max(SLOWEST, lane.pr and lane.pr * part or math.max(lane.rate or 0, for_now))
       part = 1
     end
     part = math.max(LEAST, part * CUT)
   end
-  pause = math.max(pause, now + arg[11])
-  lane.cut = math.max(lane.cut or 0, pause + GRACE)
+  pause = math.max(pause, now + math.min(arg[11], MOST_PAUSE))
+  lane.cut = math.max(lane.cut, pause + GRACE)
   -- No burst when it goes on.
   lane.r, lane.t = math.max(lane.r or 0, pause + BURST), math.max(lane.t or 0, pause + BURST)
-elseif arg[12] > 0 and known and now >= (lane.cut or 0) then
+elseif arg[12] > 0 and known and now >= lane.cut then
   part = math.max(LEAST, part * BRAKE)
   lane.cut = now + GRACE
 end
@@ -126,6 +141,11 @@ if per_token then lane.t = (lane.t or now) + arg[6] * per_token end
 
 -- the calls that wait
 local earliest = math.max(now, pause)
+-- What was used is whole again within a minute at the rate in force, as the API's own limit is. So
+-- beyond what was granted ahead, and that minute, only another clock wrote.
+local furthest = earliest + arg[13] + math.max(burst, BURST) + 60 / (part * USED)
+if per_request and lane.r then lane.r = math.min(lane.r, furthest) end
+if per_token and lane.t then lane.t = math.min(lane.t, furthest) end
 local grants, more = {}, -1
 for i = 15, #ARGV do
   local start = earliest

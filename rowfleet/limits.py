@@ -28,6 +28,10 @@ SCRIPT = (Path(__file__).parent / "limits.lua").read_text("utf-8")
 #: the next calls still to be had. What is granted and then not used is lost.
 HORIZON = 2.0
 
+#: Seconds that one 429 pauses the whole fleet, at most; the script's MOST_PAUSE. The limits are a
+#: minute's. A row that is told to wait for longer does, alone.
+MOST_PAUSE = 60.0
+
 #: Seconds of a call where none has been seen yet; a guess that keeps a new fleet in proportion.
 UNKNOWN_LATENCY = 10.0
 #: Pods beyond what the limit lets through: latency varies, and a slot is busy between calls, too.

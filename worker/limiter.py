@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 
 from rowfleet import limits
 from rowfleet.allowance import allowance, pause_after_refusal
-from rowfleet.limits import HORIZON, Granted, PerMinute, Report
+from rowfleet.limits import HORIZON, MOST_PAUSE, Granted, PerMinute, Report
 from rowfleet.queue import LANES, LONGEST_WAIT, SOCKET_TIMEOUT
 from worker.analyzers import Postponed, Usage
 
@@ -161,7 +161,10 @@ class Limiter:
         self._lanes[turn.model].answered(turn, usage, seconds, headers)
 
     def refused(self, turn: Turn, headers: Mapping[str, str]) -> float:
-        """Pause the whole fleet after a 429. Return for how many seconds."""
+        """Pause the whole fleet after a 429, for MOST_PAUSE seconds at most.
+
+        Return the seconds that the row is asked to wait, which may be more.
+        """
         return self._lanes[turn.model].refused(headers)
 
     async def _ask(self, model: str, report: Report, costs: Sequence[float]) -> Granted | None:
@@ -277,12 +280,13 @@ class _Lane:
         )
 
     def refused(self, headers: Mapping[str, str]) -> float:
-        pause = pause_after_refusal(headers)
+        asked = pause_after_refusal(headers)
+        pause = min(asked, MOST_PAUSE)
         self._pause(pause, since=asyncio.get_running_loop().time())
         self._add(_said(headers) + Report(pause=pause))
         self._urgent.set()
         self._wake()
-        return pause
+        return asked
 
     def _pause(self, seconds: float, *, since: float) -> None:
         self._paused_until = max(self._paused_until, since + seconds)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rowfleet.limits import Granted, PerMinute
+from rowfleet.limits import MOST_PAUSE, Granted, PerMinute
 from tests import brokers
 from worker.analyzers import Postponed, Usage
 from worker.limiter import Lanes, Limiter
@@ -113,6 +113,19 @@ def test_who_was_refused_goes_first_after_a_pause_that_all_keep(make: Make) -> N
             new, call(first, "refused", again=True), call(second, "another process")
         )
         assert order.index("refused") < order.index("new")
+
+    run(test())
+
+
+def test_one_row_that_is_told_to_wait_for_an_hour_does_not_hold_up_the_fleet(make: Make) -> None:
+    async def test() -> None:
+        first, second = make(), make()
+        turn = await first.turn(MODEL, 400, None)
+        assert first.refused(turn, {"retry-after": "3600"}) == 3600  # the row's to heed
+        for limiter in (first, second):
+            with pytest.raises(Postponed) as caught:
+                await limiter.turn(MODEL, 400, None, longest=0.5)
+            assert 0 < caught.value.delay <= MOST_PAUSE
 
     run(test())
 

@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import Engine
 
 from rowfleet import limits
-from rowfleet.limits import HORIZON, Cap, Granted, PerMinute, Report, calls_in_flight
+from rowfleet.limits import HORIZON, MOST_PAUSE, Cap, Granted, PerMinute, Report, calls_in_flight
 from rowfleet.queue import CAP, LANES, Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import ECHO, make_batch
@@ -51,6 +51,16 @@ class Lane:
         known = self._redis.hgetall(self.key)
         older = {name: float(known[name]) - seconds for name in TIMES if name in known}
         self._redis.hset(self.key, mapping=older)
+
+    def age_processes(self, seconds: float) -> None:
+        """Let the same have passed for the processes that have asked."""
+        key = f"{self.key}.processes"
+        for process in self._redis.zrange(key, 0, -1):
+            self._redis.zincrby(key, -seconds, process)
+
+    def set(self, field: str, value: float) -> None:
+        """Let the lane know something else."""
+        self._redis.hset(self.key, field, value)
 
     def granted_in_a_minute(self, *costs: float, given: PerMinute) -> float:
         """Return how many calls are granted to one who asks twice a second, ever wanting more."""
@@ -111,6 +121,45 @@ def test_what_was_used_otherwise_is_charged_or_given_back(
     assert before is not None
     assert after is not None
     assert after - before == pytest.approx(delay / USED, abs=0.1)
+
+
+def test_a_broker_whose_clock_is_behind_grants_calls_as_the_one_before(lane: Lane) -> None:
+    lane.ask(*[1.0] * 100, process="gone")
+    before = lane.ask(*[1.0] * 5)
+    lane.ask(pause=3)
+    lane.age(-1200)  # as after a fail-over to a clock 20 minutes behind
+    lane.age_processes(-1200)
+    first = lane.ask(*[1.0] * 5)
+    assert first.starts == []
+    assert first.pause == pytest.approx(3, abs=0.5)  # what was left of it, and no more
+    assert first.processes == 1  # those that live ask again
+    lane.age(first.pause)
+    later = lane.granted_in_a_minute(*[1.0] * 10, given=TEN_A_SECOND)
+    assert before.requests == 600
+    assert later == pytest.approx(600 * USED, rel=0.2)  # cut by the 429, and grown back
+
+
+@pytest.mark.parametrize("field", ["r", "t", "pause", "cut"])
+def test_no_time_of_a_lane_lies_further_ahead_than_its_rules_put_it(lane: Lane, field: str) -> None:
+    given = PerMinute(600, 600)
+    lane.ask(1.0, given=given)
+    lane.set(field, time.time() + 3600)  # by a clock that was ahead, and left no other trace
+    if field == "cut":  # the next 429 must count
+        paused = lane.ask(1.0, given=given, pause=0)
+        lane.age(63)
+        assert lane.ask(1.0, given=given, pause=0).requests < paused.requests
+        return
+    for _ in range(2):
+        lane.ask(1.0, given=given)
+        lane.age(40)  # a minute, and what was granted ahead
+    assert lane.ask(1.0, given=given).starts
+
+
+def test_one_429_pauses_the_fleet_for_a_minute_at_most(lane: Lane) -> None:
+    lane.ask(1.0)
+    assert lane.ask(1.0, pause=3600).pause == pytest.approx(MOST_PAUSE)  # a worker of before, say
+    lane.age(MOST_PAUSE + 2)
+    assert lane.ask(1.0).starts
 
 
 def test_a_429_pauses_all_slows_them_down_and_that_wears_off(lane: Lane) -> None:

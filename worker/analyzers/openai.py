@@ -19,6 +19,7 @@ from typing import Any
 
 from rowfleet import openai_api as wire
 from rowfleet.api_failures import Fate
+from rowfleet.limits import MOST_PAUSE
 from rowfleet.queue import LONGEST_WAIT
 from rowfleet.received import read_json
 from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
@@ -118,7 +119,7 @@ class OpenAIAnalyzer:
                 raise failure
             refusals += 1
             pause = self._limiter.refused(turn, reply.headers)
-            if refusals > REFUSALS or pause > wait.left():
+            if refusals > REFUSALS or pause > min(wait.left(), MOST_PAUSE):
                 raise Postponed(failure.reason, used, pause, said=failure.said)
 
     async def _turn(
