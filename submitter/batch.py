@@ -28,6 +28,7 @@ from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord
 from rowfleet.prices import Price
 from rowfleet.recipe import Recipe, fold
+from submitter import export
 from submitter.sheet import Sheet
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,11 @@ def prepare(
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
-    Raises InputError for a ``batch_id`` that can't be one.
+    Raises InputError for a ``batch_id`` that can't be one, and where the finished sheet could not
+    be written.
     """
+    results = len(recipe.headers()) + 2  # AI_Analyzer and, with --dedupe, AI_Same_As_Row
+    export.check_size(sheet.name, sheet.count(rows.start_row, rows.num_rows), sheet.header, results)
     is_named = batch_id is not None
     if batch_id is not None:
         check_id(batch_id)

@@ -96,6 +96,25 @@ def check_target(out: Path) -> None:
         raise _unwritable(out, error) from None
 
 
+def check_size(name: str, rows: int, header: Sequence[str], results: int) -> None:
+    """Raise InputError, which names the sheet, unless its finished sheet fits into a worksheet.
+
+    ``results`` is the number of columns that answers fill, those for status and error left out.
+    """
+    if rows >= MAX_ROWS:
+        most = MAX_ROWS - 1
+        raise InputError(
+            f"{name}: {rows:,} rows are more than the {most:,} that the finished sheet can hold "
+            f"below its header; submit it in parts: --num-rows 1000000, then --start-row 1000000"
+        )
+    columns = len(header) + results + len((STATUS_HEADER, ERROR_HEADER))
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{name}: {len(header):,} columns and {columns - len(header):,} for the answers are "
+            f"more than the {MAX_COLUMNS:,} that the finished sheet can hold; remove some columns"
+        )
+
+
 def write_sheet(
     out: Path,
     *,
