@@ -41,6 +41,9 @@ INSERT_MOST = 10_000
 #: Behind the queue's name: the list whose length caps the fleet, and the hash of its models' lanes.
 CAP, LANES = ".cap", ".lanes"
 
+#: Characters of a batch's id, and the largest number of a row, in the ledger's columns.
+LONGEST_BATCH_ID, LARGEST_ROW = 64, (1 << 31) - 1
+
 #: Seconds to wait for Redis to answer a connect or a command.
 SOCKET_TIMEOUT = 10
 
@@ -118,6 +121,21 @@ def celery_app(settings: Settings) -> Celery:
         },
     )
     return app
+
+
+def is_key(key: object) -> bool:
+    """Tell whether ``key`` can be a row's: a batch's id and a number, as the ledger holds them."""
+    if not isinstance(key, (tuple, list)) or len(key) != 2:
+        return False
+    batch_id, number = key
+    return (
+        isinstance(batch_id, str)
+        and 0 < len(batch_id) <= LONGEST_BATCH_ID
+        and batch_id.isprintable()
+        and isinstance(number, int)
+        and not isinstance(number, bool)
+        and 0 <= number <= LARGEST_ROW
+    )
 
 
 def urgent(queue: str) -> str:

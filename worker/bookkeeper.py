@@ -4,6 +4,9 @@ Slots ask and wait; one thread per process writes. While a transaction commits, 
 gather, so a busy process commits a few times a second and needs one connection. If the ledger is
 away the slots wait, and with them the fetching: nothing piles up, and no result is acknowledged
 that is not saved.
+
+A transaction that the ledger refuses is halved until the request stands alone that it refuses: the
+others' answers are paid for. A result that is refused fails its row.
 """
 
 from __future__ import annotations
@@ -15,21 +18,23 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from celery.exceptions import Reject
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import is_unavailable, lacks_schema, unreachable
+from rowfleet.ledger.engine import is_denied, is_unavailable, lacks_schema, unreachable
 from rowfleet.ledger.queries import BatchRecord
-from rowfleet.ledger.transitions import Claimed, Key, Outcome
+from rowfleet.ledger.transitions import Claimed, Key, Outcome, Spent
 from rowfleet.prices import Price
-from rowfleet.recipe import Recipe
+from rowfleet.queue import is_key
+from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -59,6 +64,13 @@ PATIENCE = 2 * LONGEST_PAUSE
 #: rows that lost their workers together do not ask together.
 TURN_PAUSE = (1.0, 5.0)
 
+#: Seconds, least and most, until a row is tried again whose recipe this worker does not understand.
+#: Long enough that a window of such rows is no load, short enough for a rolling upgrade.
+UPGRADE_PAUSE = (60.0, 300.0)
+
+#: Seconds after which a batch is stopped that no worker understands: an upgrade is over by then.
+UPGRADED_WITHIN = 3600
+
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
@@ -86,6 +98,24 @@ class Refused:
     """A row that is not to be run, and why: it has ended, somebody has it, its batch stands."""
 
     why: str
+
+
+class ResultRefused(Exception):
+    """The ledger did not take a row's result; the row has failed for that. Its text says so."""
+
+
+class _NotUnderstood(Exception):
+    """A batch that was recorded by a newer version. Its text says what this one does not know."""
+
+
+class _TransactionRefused(Exception):
+    """The ledger is there and does not take what a transaction says. Nothing of it is written."""
+
+    def __init__(self, error: Exception, *, again: bool) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+        #: Whether an earlier try may have been committed.
+        self.again = again
 
 
 @dataclass(slots=True)
@@ -124,6 +154,7 @@ class Bookkeeper:
         self._is_ending = is_ending
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._batches: dict[str, BatchInfo] = {}
+        self._not_understood: dict[str, str] = {}
         self._running: dict[Key, tuple[int, Stopwatch]] = {}
         self._stuck: set[Key] = set()
         self._last_try: Key | None = None
@@ -136,19 +167,43 @@ class Bookkeeper:
     def claim(self, key: Key) -> Assignment | Refused:
         """Claim a row for this process; waits while the ledger is away.
 
-        Raises Celery's Reject if the process shall end meanwhile: the message goes to others.
+        Raises Celery's Reject if the process shall end meanwhile: the message goes to others. A
+        row that is claimed for a caller who was interrupted meanwhile is given back.
         """
-        result: Assignment | Refused = self._ask("claim", key)
+        if not is_key(key):
+            return Refused("its message names no row")
+        request = self._put("claim", key)
+        try:
+            result: Assignment | Refused = request.future.result()
+        except BaseException:
+            if not request.future.cancel() and request.future.exception() is None:
+                self._give_back_unbegun(request.future.result())
+            raise
         return result
 
     def settle(self, outcome: Outcome) -> bool:
-        """Save how a row ended; waits while the ledger is away. Return whether it counted."""
-        result: bool = self._ask("settle", outcome)
+        """Save how a row ended; waits while the ledger is away. Return whether it counted.
+
+        Raises ResultRefused if the ledger does not take that: the row has failed then. What else
+        the ledger itself raises says that it takes nothing of this row; its lease runs out.
+        """
+        request = self._put("settle", outcome)
+        try:
+            result: bool = request.future.result()
+        except Exception:
+            if request.future.done():
+                raise
+            result = request.future.result()  # a time limit came while it waited
         return result
+
+    def give_back(self, assignment: Assignment) -> None:
+        """Let others run a row whose slot ends. Does not wait, and does not count as a try."""
+        row = assignment.row
+        self._put("settle", Outcome(row.key, row.attempts, "pending", counts=False))
 
     def stop_batch(self, batch_id: str, reason: str) -> None:
         """Stop a batch that can't succeed."""
-        self._ask("stop", (batch_id, reason))
+        self._put("stop", (batch_id, reason)).future.result()
 
     def running(self) -> int:
         """Return how many rows this process runs now, stuck ones not counted."""
@@ -162,21 +217,21 @@ class Bookkeeper:
         """Return how many seconds ago the ledger was last reached."""
         return time.monotonic() - self._reached_at
 
-    def _ask(self, kind: str, what: Any) -> Any:
+    def _put(self, kind: str, what: Any) -> _Request:
         request = _Request(kind, what)
         self._requests.put(request)
-        return request.future.result()
+        return request
 
     def _run(self) -> None:
         while True:
             group = self._gather()
             try:
-                self._persist(group)
-            except Exception as error:
-                log.exception("the ledger refused a transaction")
+                self._persist(group, self._overdue())
+            except Exception as error:  # a mistake of ours: who waits must learn of it
+                log.exception("requests to the ledger failed")
                 for request in group:
-                    if not request.future.done():
-                        request.future.set_exception(error)
+                    self._raise(request, error)
+                self._renew_at = max(self._renew_at, time.monotonic() + FIRST_PAUSE)
 
     def _gather(self) -> list[_Request]:
         """Return what has been asked for; empty when it is time to renew the leases."""
@@ -192,18 +247,76 @@ class Bookkeeper:
         self._began_at = time.monotonic()
         return group
 
-    def _persist(self, group: list[_Request]) -> None:
-        """Do all of ``group`` in one transaction; try again for as long as the ledger is away."""
-        pause, away, again = FIRST_PAUSE, False, False
-        overdue = self._overdue()
+    def _persist(
+        self, group: list[_Request], overdue: list[Outcome], *, again: bool = False
+    ) -> None:
+        """Do all of ``group``: in one transaction, or halved until what is refused stands alone."""
+        try:
+            self._transact(group, overdue, again=again)
+        except _TransactionRefused as refusal:
+            log.warning("the ledger refused a transaction of %d requests (%s)", len(group), refusal)
+            if len(group) == 1:
+                self._refuse(group[0], refusal)
+                return
+            middle = len(group) // 2
+            for half in (group[:middle], group[middle:]):
+                if half:
+                    self._persist(half, [], again=refusal.again)
+            if not group:  # leases and slots that are lost: nothing here is from outside
+                self._renew_at = time.monotonic() + LONGEST_PAUSE
+
+    def _refuse(self, request: _Request, refusal: _TransactionRefused) -> None:
+        """Answer a request that the ledger does not take."""
+        match request.kind:
+            case "claim":
+                self._answer(request, Refused(f"the ledger refuses to give it out ({refusal})"))
+            case "settle":
+                self._fail(request, refusal)
+            case _:
+                log.error("the ledger refused to stop batch %s", request.what[0])
+                self._answer(request, None)
+
+    def _fail(self, request: _Request, refusal: _TransactionRefused) -> None:
+        """Let a row fail whose result is refused, with as much of what it cost as is taken."""
+        refused: Outcome = request.what
+        why = f"the ledger did not take its result ({refusal})"
+        spent = refused.spent
+        for counted in (spent, Spent(calls=spent.calls), Spent()):
+            failed = Outcome(
+                refused.key, refused.attempts, "failed", error=why, brief=why, spent=counted
+            )
+            attempt = _Request("settle", failed)
+            try:
+                self._transact([attempt], [], again=refusal.again)
+            except _TransactionRefused as another:
+                refusal = another
+                continue
+            if attempt.future.result():
+                self._raise(request, ResultRefused(why))
+            else:
+                self._answer(request, False)
+            return
+        # It is not what the row says. Nobody runs it here any more: its lease must run out.
+        log.error("the ledger takes no end of row %s of %s", refused.key[1], refused.key[0])
+        self._forget(refused.key)
+        self._raise(request, refusal.error)
+
+    def _transact(
+        self, group: list[_Request], overdue: list[Outcome], *, again: bool = False
+    ) -> None:
+        """Do all of ``group`` in one transaction; try again for as long as the ledger is away.
+
+        Raises _TransactionRefused, with nothing done, if the ledger does not take it.
+        """
+        pause, away = FIRST_PAUSE, False
         while True:
             began = time.monotonic()
             try:
                 with self._engine.begin() as connection:
                     results = self._work(connection, group, overdue, again=again)
-            except DBAPIError as error:
-                if not (is_unavailable(error) or lacks_schema(error)):
-                    raise
+            except Exception as error:
+                if not (isinstance(error, DBAPIError) and _is_to_be_waited_for(error)):
+                    raise _TransactionRefused(error, again=again) from error
                 if not away:
                     log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
                 away = again = True
@@ -234,7 +347,7 @@ class Bookkeeper:
         for request in everything:
             if request.kind == "claim":
                 away = "the ledger is away and the worker ends"
-                request.future.set_exception(Reject(away, requeue=True))
+                self._raise(request, Reject(away, requeue=True))
         return [request for request in everything if request.kind != "claim"]
 
     def _work(
@@ -266,7 +379,7 @@ class Bookkeeper:
         for request in group:
             match request.kind:
                 case "claim":
-                    results.append(self._answer(connection, request.what, claimed, postponed))
+                    results.append(self._assigned(connection, request.what, claimed, postponed))
                 case "settle":
                     results.append(
                         request.what.key in settled
@@ -303,7 +416,7 @@ class Bookkeeper:
             transitions.postpone(connection, key, holder=self.holder, delay=delay)
         return set(postponed)
 
-    def _answer(
+    def _assigned(
         self,
         connection: Connection,
         key: Key,
@@ -312,7 +425,10 @@ class Bookkeeper:
     ) -> Assignment | Refused:
         row = claimed.pop(key, None)
         if row:
-            return self._assignment(connection, row)
+            try:
+                return self._assignment(connection, row)
+            except _NotUnderstood as problem:
+                return self._leave_to_newer(connection, key, str(problem))
         if key in postponed:
             return Refused("its last try waits until no other last try runs here")
         return Refused(self._why(connection, key))
@@ -328,10 +444,31 @@ class Bookkeeper:
                 if result.row.has_one_try_left:
                     self._last_try = result.row.key
             elif request.kind == "settle":
-                self._running.pop(request.what.key, None)
-                self._stuck.discard(request.what.key)
-                self._end_last_try(request.what.key)
+                self._forget(request.what.key)
+            self._answer(request, result)
+
+    def _forget(self, key: Key) -> None:
+        self._running.pop(key, None)
+        self._stuck.discard(key)
+        self._end_last_try(key)
+
+    def _answer(self, request: _Request, result: Any) -> None:
+        """Answer who asked. A row that was claimed for a slot that waits no more is given back."""
+        try:
             request.future.set_result(result)
+        except InvalidStateError:
+            self._give_back_unbegun(result)
+
+    @staticmethod
+    def _raise(request: _Request, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            request.future.set_exception(error)
+
+    def _give_back_unbegun(self, result: Any) -> None:
+        if isinstance(result, Assignment):
+            row = result.row
+            unbegun = Outcome(row.key, row.attempts, "pending", counts=False, begun=False)
+            self._put("settle", unbegun)
 
     def _overdue(self) -> list[Outcome]:
         return [
@@ -372,13 +509,39 @@ class Bookkeeper:
     def _batch(self, connection: Connection, batch_id: str) -> BatchInfo:
         info = self._batches.get(batch_id)
         if info is None:
+            if batch_id in self._not_understood:
+                raise _NotUnderstood(self._not_understood[batch_id])
             record = queries.get_batch(connection, batch_id)
-            price = None if record.price is None else Price.model_validate(record.price)
-            info = BatchInfo(record, Recipe.model_validate(record.recipe), price)
-            if len(self._batches) >= BATCHES_KEPT:
-                self._batches.pop(next(iter(self._batches)))
-            self._batches[batch_id] = info
+            try:
+                info = _understood(record)
+            except _NotUnderstood as problem:
+                log.warning(
+                    "batch %s was recorded by another version: this one does not know %s; its "
+                    "rows wait for newer workers",
+                    batch_id,
+                    problem,
+                )
+                _keep(self._not_understood, batch_id, str(problem))
+                raise
+            _keep(self._batches, batch_id, info)
         return info
+
+    def _leave_to_newer(self, connection: Connection, key: Key, unknown: str) -> Refused:
+        """Put a row off whose recipe only a newer worker understands.
+
+        It is not tried, so it loses no try. If no worker got a row of its batch to an end for
+        UPGRADED_WITHIN, there is no newer worker: then the batch is stopped, which
+        submitting again mends.
+        """
+        delay = random.uniform(*UPGRADE_PAUSE)  # noqa: S311 (not a secret)
+        transitions.postpone(connection, key, holder=self.holder, delay=delay)
+        if queries.is_idle(connection, key[0], UPGRADED_WITHIN):
+            why = (
+                f"no worker understands its recipe, which has {unknown}; upgrade the workers, then "
+                "submit the same again"
+            )
+            transitions.stop(connection, key[0], why)
+        return Refused("its recipe is one for newer workers")
 
     def _why(self, connection: Connection, key: Key) -> str:
         state = queries.row_state(connection, *key)
@@ -390,3 +553,28 @@ class Bookkeeper:
         if row == "pending":  # a claim takes a pending row, unless it can't be paid for
             return "what is left of its batch's budget is set aside for rows that run"
         return {"running": "another worker runs it"}.get(row, f"it is {row} already")
+
+
+def _is_to_be_waited_for(error: DBAPIError) -> bool:
+    """Tell whether the database would refuse anything now, whatever it is asked for."""
+    return is_unavailable(error) or lacks_schema(error) or is_denied(error)
+
+
+def _understood(record: BatchRecord) -> BatchInfo:
+    """Return what a batch's record says. Raises _NotUnderstood for one of a newer version."""
+    if record.analyzer not in get_args(Analyzer):
+        raise _NotUnderstood(f"the analyzer {record.analyzer!r}")
+    try:
+        price = None if record.price is None else Price.model_validate(record.price)
+        return BatchInfo(record, Recipe.model_validate(record.recipe), price)
+    except ValidationError as error:
+        fields = {".".join(map(str, item["loc"])) or "its whole" for item in error.errors()}
+        raise _NotUnderstood(", ".join(sorted(fields))[:200]) from None
+    except RecursionError:
+        raise _NotUnderstood("an output that refers to itself") from None
+
+
+def _keep(kept: dict[str, Any], batch_id: str, what: Any) -> None:
+    if len(kept) >= BATCHES_KEPT:
+        kept.pop(next(iter(kept)))
+    kept[batch_id] = what

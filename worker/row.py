@@ -6,13 +6,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from celery.exceptions import Retry
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 
 from rowfleet import cells, fate, prices
 from rowfleet.api_failures import Doubts
 from rowfleet.ledger.transitions import Outcome, Spent
-from worker.analyzers import AnalysisError, Analyzer, Misconfigured, Question, Usage
-from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused
+from worker.analyzers import (
+    AnalysisError,
+    Analyzer,
+    Misconfigured,
+    Permanent,
+    Question,
+    Transient,
+    Usage,
+)
+from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused, ResultRefused
 
 log = logging.getLogger(__name__)
 
@@ -49,32 +57,20 @@ def run_row(
     """
     assignment = books.claim((batch_id, row_number))
     if isinstance(assignment, Refused):
-        log.info("row %d of %s not run: %s", row_number, batch_id, assignment.why)
+        log.info("row %s of %s not run: %s", row_number, batch_id, assignment.why)
         return assignment.why
-    row, clock = assignment.row, assignment.clock
     try:
-        answer = analyzer(assignment.batch.record.analyzer).answer(
-            _question(assignment, limits.soft_time_limit)
-        )
-    except AnalysisError as failure:
-        error = doubts.judged(batch_id, failure)
-        outcome = fate.of_failure(
-            row,
-            error,
-            _spent(error.usage, assignment.batch),
-            clock.seconds(),
-            max_retries=limits.max_retries,
-            retry_delay=limits.retry_delay,
-        )
-        if isinstance(error, Misconfigured):
-            books.stop_batch(batch_id, str(error))
-            log.error("batch %s stopped: %s; rowfleet progress says more", batch_id, error.reason)
-    else:
-        doubts.answered(batch_id)
-        outcome = fate.of_answer(
-            row, answer, _spent(answer.usage, assignment.batch), clock.seconds()
-        )
-    if not books.settle(outcome):
+        outcome = _outcome(assignment, analyzer, limits, books, doubts)
+    except Exception as error:
+        outcome = _unexpected(assignment, error)
+    except BaseException:  # the slot ends, not the row
+        books.give_back(assignment)
+        raise
+    try:
+        counted = books.settle(outcome)
+    except ResultRefused as refusal:
+        raise RowFailed(str(refusal)) from None
+    if not counted:
         log.warning(
             "row %d of %s: result dropped, another worker has taken the row over",
             row_number,
@@ -82,6 +78,52 @@ def run_row(
         )
         return "taken over by another worker"
     return _reported(outcome)
+
+
+def _outcome(
+    assignment: Assignment,
+    analyzer: Callable[[str], Analyzer],
+    limits: Limits,
+    books: Bookkeeper,
+    doubts: Doubts,
+) -> Outcome:
+    """Ask about the row and return what becomes of it, whatever its analyzer raises."""
+    row, batch, clock = assignment.row, assignment.batch, assignment.clock
+    try:
+        answer = analyzer(batch.record.analyzer).answer(
+            _question(assignment, limits.soft_time_limit)
+        )
+        doubts.answered(row.key[0])
+        return fate.of_answer(row, answer, _spent(answer.usage, batch), clock.seconds())
+    except AnalysisError as error:
+        failure = doubts.judged(row.key[0], error)
+    except (SoftTimeLimitExceeded, MemoryError) as error:
+        failure = Transient(f"interrupted while it ran ({type(error).__name__})")
+    except Exception as error:
+        log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
+        failure = Permanent(
+            f"an unexpected {type(error).__name__} while it ran; the worker's log says where"
+        )
+    outcome = fate.of_failure(
+        row,
+        failure,
+        _spent(failure.usage, batch),
+        clock.seconds(),
+        max_retries=limits.max_retries,
+        retry_delay=limits.retry_delay,
+    )
+    if isinstance(failure, Misconfigured):
+        books.stop_batch(row.key[0], str(failure))
+        log.error("batch %s stopped: %s; rowfleet progress says more", row.key[0], failure.reason)
+    return outcome
+
+
+def _unexpected(assignment: Assignment, error: Exception) -> Outcome:
+    """Return the end of a row for which this program itself is not right."""
+    row = assignment.row
+    log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
+    why = f"an unexpected {type(error).__name__} at its end; the worker's log says where"
+    return Outcome(row.key, row.attempts, "failed", error=why, brief=why)
 
 
 def _reported(outcome: Outcome) -> str:

@@ -140,6 +140,11 @@ def lacks_schema(error: DBAPIError) -> bool:
     return _sqlstate(error) in _UNDEFINED or any(text in str(error.orig) for text in missing)
 
 
+def is_denied(error: DBAPIError) -> bool:
+    """Tell whether ``error`` means that this user may not do that, until a person grants it."""
+    return _sqlstate(error) == _NOT_ALLOWED
+
+
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
@@ -164,7 +169,7 @@ def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
     why = words_of(error)
     if lacks_schema(error):
         return ServiceError(f"the ledger in {where} lacks tables of this version: {why}")
-    if _sqlstate(error) == _NOT_ALLOWED:
+    if is_denied(error):
         return ServiceError(f"the role that DATABASE_URL names in {where} may not do that: {why}")
     if engine.url.password and str(engine.url.password) in why:
         why = why.replace(str(engine.url.password), MASK)
@@ -241,7 +246,7 @@ def migrate(engine: Engine) -> None:
         if found != SCHEMA:
             _upgrade(engine)
     except DBAPIError as error:
-        if _sqlstate(error) == _NOT_ALLOWED:
+        if is_denied(error):
             where = engine.url.render_as_string(hide_password=True)
             raise ServiceError(
                 f"the role that DATABASE_URL names in {where} may not make or change tables, and "

@@ -549,3 +549,12 @@ def recorded_rows(
         if len(rows) < chunk:
             return
         after = rows[-1].number
+
+
+def is_idle(connection: Connection, batch_id: str, seconds: int) -> bool:
+    """Tell whether a batch is older than ``seconds`` and none of its rows has ended since then."""
+    ended = exists().where(Tally.batch_id == batch_id, Tally.minute >= minute() - seconds // 60)
+    old = select(Batch.id).where(
+        Batch.id == batch_id, Batch.created_at < in_seconds(-seconds), ~ended
+    )
+    return connection.execute(old).first() is not None

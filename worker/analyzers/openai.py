@@ -8,6 +8,7 @@ minute can't hold a slot.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -22,9 +23,20 @@ from rowfleet.api_failures import Fate
 from rowfleet.limits import MOST_PAUSE
 from rowfleet.queue import LONGEST_WAIT
 from rowfleet.received import read_json
-from worker.analyzers import Answer, Misconfigured, Permanent, Postponed, Question, Transient, Usage
+from worker.analyzers import (
+    AnalysisError,
+    Answer,
+    Misconfigured,
+    Permanent,
+    Postponed,
+    Question,
+    Transient,
+    Usage,
+)
 from worker.analyzers.endpoint import Endpoint, Reply, Unreachable
 from worker.limiter import Limiter, Turn
+
+log = logging.getLogger(__name__)
 
 #: Times a row is asked again, at once, when its answer is not valid.
 RE_ASKS = 1
@@ -68,6 +80,9 @@ class OpenAIAnalyzer:
         self._asked.add(future)
         try:
             return future.result()
+        except BaseException:  # a slot that is interrupted waits no longer for the call
+            future.cancel()
+            raise
         finally:
             self._asked.discard(future)
 
@@ -88,16 +103,26 @@ class OpenAIAnalyzer:
 
     async def _answer(self, question: Question) -> Answer:
         used = Usage()
-        messages = wire.messages(question)
-        wait = _Patience()
-        for asked in range(RE_ASKS + 1):
-            text, usage = await self._ask(question, messages, used, wait)
-            used += usage
-            output, problem = wire.parse(text, question.recipe, used)
-            if output is not None:
-                return Answer(output, used)
-            if asked < RE_ASKS:
-                messages = [*messages, *wire.re_ask(text, problem)]
+        try:
+            messages = wire.messages(question)
+            wait = _Patience()
+            for asked in range(RE_ASKS + 1):
+                text, usage = await self._ask(question, messages, used, wait)
+                used += usage
+                output, problem = wire.parse(text, question.recipe, used)
+                if output is not None:
+                    return Answer(output, used)
+                if asked < RE_ASKS:
+                    messages = [*messages, *wire.re_ask(text, problem)]
+        except AnalysisError:
+            raise
+        except Exception as error:  # what was paid for must be known
+            log.exception("row %d ended unexpectedly", question.row_number)
+            raise Permanent(
+                f"an unexpected {type(error).__name__} while it was asked about; the worker's log "
+                "says where",
+                used,
+            ) from error
         raise Permanent("the answer was not valid, twice", used, said=problem)
 
     async def _ask(
