@@ -94,6 +94,11 @@ if _asks_for_prefork(sys.argv):
 app.conf.worker_consumer = "worker.consumer:Consumer"
 app.steps["consumer"].update((VisibilityHeartbeat, Outbox))
 app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
+if "flower" in sys.argv:
+    # Every consumer of kombu's gives back what a silent worker held. Flower only looks: it gets an
+    # index of its own, which is always empty, and so needs no right to change the queue.
+    for name in ("unacked", "unacked_index", "unacked_mutex"):
+        app.conf.broker_transport_options[f"{name}_key"] = f"{settings.queue}.flower.{name}"
 app.set_default()
 
 _limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)

@@ -217,7 +217,11 @@ CASES: dict[str, Case] = {
     "existing secrets": Case(
         {
             "openai": {"existingSecret": "mine", "existingSecretKey": "key"},
-            "redis": {"existingSecret": "mine", "existingSecretKey": "redis"},
+            "redis": {
+                "existingSecret": "mine",
+                "existingSecretKey": "redis",
+                "users": {"existingSecret": "mine"},
+            },
             "postgresql": {
                 "existingSecret": "mine",
                 "existingSecretKey": "postgres",
@@ -232,6 +236,9 @@ CASES: dict[str, Case] = {
                 "redis": SENTINEL,
                 "postgres": SENTINEL,
                 "owner": f"{SENTINEL} too",
+                "worker-password": f"{SENTINEL}-worker",
+                "flower-password": f"{SENTINEL}-flower",
+                "keda-password": f"{SENTINEL}-keda",
                 "flower": f"user:{SENTINEL}",
             }
         },

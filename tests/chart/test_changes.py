@@ -56,10 +56,10 @@ def test_an_upgrade_that_changes_nothing_rolls_nothing():
         ("openai.model", "gpt-5", {"worker", "flower"}),
         ("openai.baseUrl", "https://models.example.com/v1", {"worker", "flower"}),
         ("openai.apiKey", "sk-two", {"worker"}),
-        ("worker.queue", "another", {"worker", "flower"}),
+        ("worker.queue", "another", {"worker", "flower", "redis"}),  # whose users it names
         ("worker.visibilityTimeout", 60, {"worker", "flower"}),
         ("worker.slots", 50, {"worker"}),
-        ("redis.password", "redis-two", {"redis", "worker", "flower"}),
+        ("redis.password", "redis-two", {"redis"}),  # of Jobs, which start with it
         ("redis.maxmemory", "1gb", {"redis"}),
         ("postgresql.password", "postgres-two", {"postgresql", "worker"}),
         ("postgresql.owner.password", "owner-two", {"postgresql"}),

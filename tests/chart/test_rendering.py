@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -247,14 +248,16 @@ def test_settings_take_the_environment_of_each_of_our_containers(
 def test_programs_of_one_release_agree_on_the_broker_and_the_ledger(
     manifests: list[Manifest], case: Case
 ):
-    same = ("redis_url", "redis_password", "queue", "key_prefix", "visibility_timeout")
+    same = ("queue", "key_prefix", "visibility_timeout")
     seen = set()
     for pod in pods(manifests):
         for container in pod.containers:
             variables = environment(pod, container["name"], case.known(manifests))
             if "REDIS_URL" in variables and pod.component != "migration":
                 loaded = configuration.load(variables)
-                seen.add(tuple(str(getattr(loaded, field)) for field in same))
+                url = urlsplit(loaded.broker_url() or "")
+                where = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+                seen.add((where, *(str(getattr(loaded, field)) for field in same)))
     assert len(seen) == 1
 
 
@@ -262,16 +265,33 @@ def test_the_release_s_own_broker_and_ledger_take_the_password_that_the_programs
     manifests: list[Manifest], case: Case
 ):
     known = case.known(manifests)
-    variables = environment(component(manifests, "worker"), "worker", known)
-    for name, server_s, program_s in (
-        ("redis", "REDIS_PASSWORD", "REDIS_PASSWORD"),
-        ("postgresql", "LEDGER_PASSWORD", "PGPASSWORD"),
-    ):
-        for pod in pods(manifests):
-            if pod.component == name:
-                served = environment(pod, name, known)
-                assert served[server_s] == variables[program_s]
-                assert variables[program_s]
+    there = {pod.component for pod in pods(manifests)}
+    for program in ("worker", "submitter", "flower", "test"):
+        for server, server_s, program_s in (
+            ("redis", f"{_user(program).upper()}_PASSWORD", "REDIS_PASSWORD"),
+            ("postgresql", "LEDGER_PASSWORD", "PGPASSWORD"),
+        ):
+            if not {program, server} <= there or (program, server) == ("flower", "postgresql"):
+                continue
+            pod = next(p for p in pods(manifests) if p.component == program)
+            variables = environment(pod, pod.containers[0]["name"], known)
+            served = environment(component(manifests, server), server, known)
+            assert variables[program_s], program
+            assert variables[program_s] == served[server_s], program
+            if server == "redis":
+                assert urlsplit(variables["REDIS_URL"]).username == _user(program)
+
+
+def _user(program: str) -> str:
+    return "submitter" if program == "test" else program
+
+
+def test_users_of_the_broker_have_passwords_of_their_own(manifests: list[Manifest], case: Case):
+    known = case.known(manifests)
+    for pod in pods(manifests):
+        if pod.component == "redis":
+            served = environment(pod, "redis", known)
+            assert len(served) == len(set(served.values())) == 4
 
 
 def test_owner_of_the_tables_is_known_to_the_migration_alone(manifests: list[Manifest], case: Case):
@@ -299,7 +319,8 @@ def test_passwords_given_are_the_ones_that_are_kept():
     known = CASES["everything on"].known(manifests)
     worker = environment(component(manifests, "worker"), "worker", known)
     flower = environment(component(manifests, "flower"), "flower", known)
-    assert worker["REDIS_PASSWORD"] == values["redis"]["password"]
+    submitter = environment(component(manifests, "submitter"), "submitter", known)
+    assert submitter["REDIS_PASSWORD"] == values["redis"]["password"]
     assert worker["PGPASSWORD"] == values["postgresql"]["password"]
     assert worker["OPENAI_API_KEY"] == values["openai"]["apiKey"]
     assert flower["FLOWER_BASIC_AUTH"] == "auditor:" + values["flower"]["password"]

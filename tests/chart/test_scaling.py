@@ -16,7 +16,7 @@ from rowfleet.queue import CAP, celery_app
 from rowfleet.settings import Settings
 from tests.chart.cases import CASES, Case, rendered
 from tests.chart.helm import Manifest
-from tests.chart.manifests import component, environment, of_kind
+from tests.chart.manifests import component, environment, of_kind, pods
 
 SCALED = [n for n, c in CASES.items() if c.values.get("autoscaling", {}).get("enabled", True)]
 
@@ -99,9 +99,13 @@ def test_keda_asks_the_broker_that_the_workers_use(
         assert int(port) == broker.get("port", 6379)
         assert int(said["databaseIndex"]) == broker.get("db", 0)
         assert said["enableTLS"] == str(encrypted).lower()
-        assert said.get("username") == broker.get("username")
+        own = [pod for pod in pods(manifests) if pod.component == "redis"]
+        assert said.get("username") == ("keda" if own else broker.get("username"))
         assert not [key for key in said if "password" in key.lower()]
-        assert _password(trigger, manifests, case) == broker.get("password")
+        password = broker.get("password")
+        if own:
+            password = environment(own[0], "redis", case.known(manifests))["REDISCLI_AUTH"]
+        assert _password(trigger, manifests, case) == password
 
 
 def _password(trigger: Manifest, manifests: list[Manifest], case: Case) -> str | None:

@@ -109,6 +109,25 @@ securityContext:
 {{ ternary $values.existingSecretKey "redis-password" (not (empty $values.existingSecret)) }}
 {{- end }}
 
+{{/* Secret with the passwords of the release's own Redis' other users. */}}
+{{- define "rowfleet.redisUsersSecret" -}}
+{{ .Values.redis.users.existingSecret | default (printf "%s-redis-users" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{/* Where a user of the broker has its password, as a secretKeyRef. In the release's own Redis each has
+     one: people and their Jobs are `submitter`. Takes (list . USER). */}}
+{{- define "rowfleet.redisPassword" -}}
+{{- $root := index . 0 -}}
+{{- $user := index . 1 -}}
+{{- if and $root.Values.redis.enabled (ne $user "submitter") -}}
+name: {{ include "rowfleet.redisUsersSecret" $root }}
+key: {{ $user }}-password
+{{- else -}}
+name: {{ include "rowfleet.redisSecret" $root }}
+key: {{ include "rowfleet.redisSecretKey" $root }}
+{{- end -}}
+{{- end }}
+
 {{/* Whether the broker has a password: "true" or nothing. */}}
 {{- define "rowfleet.redisHasPassword" -}}
 {{- if or .Values.redis.enabled .Values.externalRedis.password .Values.externalRedis.existingSecret -}}
@@ -170,14 +189,17 @@ postgresql://{{ index . 1 }}@{{ include "rowfleet.fullname" (index . 0) }}-postg
 
 {{/* --- broker and ledger */}}
 
-{{/* The broker's URL without its password. */}}
+{{/* The broker's URL for a user of it, without the password. Takes (list . USER). */}}
 {{- define "rowfleet.redisUrl" -}}
+{{- $user := index . 1 -}}
+{{- with index . 0 -}}
 {{- if .Values.redis.enabled -}}
-redis://{{ include "rowfleet.fullname" . }}-redis:6379/0
+redis://{{ $user }}@{{ include "rowfleet.fullname" . }}-redis:6379/0
 {{- else if .Values.externalRedis.caSecret -}}
 {{ .Values.externalRedis.url }}{{ contains "?" .Values.externalRedis.url | ternary "&" "?" }}ssl_ca_certs=/etc/rowfleet/redis-ca/ca.crt
 {{- else -}}
 {{ .Values.externalRedis.url }}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -200,7 +222,7 @@ username: {{ trimSuffix ":" . | quote }}
      Takes (list . PART). Not by urlParse: where that fails, it prints the URL, password and all. */}}
 {{- define "rowfleet.redisPart" -}}
 {{- $form := include "rowfleet.redisUrlForm" . -}}
-{{- $url := include "rowfleet.redisUrl" (index . 0) -}}
+{{- $url := include "rowfleet.redisUrl" (list (index . 0) "keda") -}}
 {{- if regexMatch $form $url -}}
 {{ regexReplaceAll $form $url (printf "${%d}" (index . 1)) }}
 {{- end -}}
@@ -215,14 +237,19 @@ username: {{ trimSuffix ":" . | quote }}
 {{ include "rowfleet.redisPart" (list . 4) | default "6379" }}
 {{- end }}
 
-{{/* The broker's password, as a container's env. */}}
-{{- define "rowfleet.brokerSecret" -}}
-{{- if include "rowfleet.redisHasPassword" . }}
+{{/* How a user of the broker gets in, as a container's env. The URL of `submitter` is in the ConfigMap,
+     where Jobs of the user's own find it. Takes (list . USER). */}}
+{{- define "rowfleet.userOfTheBroker" -}}
+{{- $root := index . 0 -}}
+{{- $user := index . 1 -}}
+{{- if and $root.Values.redis.enabled (ne $user "submitter") }}
+- {name: REDIS_URL, value: {{ include "rowfleet.redisUrl" . | quote }}}
+{{- end }}
+{{- if include "rowfleet.redisHasPassword" $root }}
 - name: REDIS_PASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ include "rowfleet.redisSecret" . }}
-      key: {{ include "rowfleet.redisSecretKey" . }}
+      {{- include "rowfleet.redisPassword" . | nindent 6 }}
 {{- end }}
 {{- end }}
 
@@ -288,7 +315,7 @@ username: {{ trimSuffix ":" . | quote }}
 {{/* Roll pods when what they read has changed; Secrets that exist already are theirs who made them. */}}
 {{- define "rowfleet.checksums" -}}
 checksum/env: {{ (include (print $.Template.BasePath "/env-configmap.yaml") . | fromYaml).data | toJson | sha256sum }}
-checksum/broker: {{ include "rowfleet.mark" (list . .Values.redis.password .Values.externalRedis.password) }}
+checksum/broker: {{ include "rowfleet.mark" (list . .Values.externalRedis.password) }}
 {{- end }}
 
 {{/* A mark that changes with secret values. Takes the root and the values. Who reads annotations may not
@@ -375,7 +402,7 @@ env:
   {{- if $migrates }}
   {{- include "rowfleet.ownerOfTheLedger" . | nindent 2 }}
   {{- else }}
-  {{- include "rowfleet.brokerSecret" . | nindent 2 }}
+  {{- include "rowfleet.userOfTheBroker" (list . "submitter") | nindent 2 }}
   {{- include "rowfleet.userOfTheLedger" . | nindent 2 }}
   {{- end }}
   {{- if $asksModel }}
