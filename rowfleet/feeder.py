@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from rowfleet.ledger import chunks, queries, transitions
 from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries import Standing
 from rowfleet.limits import Cap
 from rowfleet.queue import INSERT_MOST, Queue
 
@@ -119,17 +120,20 @@ class Feeder:
             self._cap.write()
         with reading(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
+            ids = [batch.id for batch in live if only in (None, batch.id)]
+            wanted = [b for b in queries.standings(connection, ids) if b.may_be_fed]
         self._note_the_ledger()
+        urgent = {batch.id for batch in live if batch.urgent}
         fed = 0
         for is_urgent in (True, False):
-            lane = [batch.id for batch in live if batch.urgent is is_urgent]
-            wanted = [batch_id for batch_id in lane if only in (None, batch_id)]
-            if wanted:
-                fed += self._let_in(wanted, len(lane), is_urgent=is_urgent)
-                fed += self._fill(wanted, is_urgent=is_urgent)
+            lane = [batch for batch in wanted if (batch.id in urgent) is is_urgent]
+            if lane:
+                sharing = len(urgent) if is_urgent else len(live) - len(urgent)
+                fed += self._let_in(lane, sharing, is_urgent=is_urgent)
+                fed += self._fill([batch.id for batch in lane], is_urgent=is_urgent)
         return fed
 
-    def _let_in(self, batch_ids: Sequence[str], sharing: int, *, is_urgent: bool) -> int:
+    def _let_in(self, batches: Sequence[Standing], sharing: int, *, is_urgent: bool) -> int:
         """Put rows of batches that have none queued between those that wait. Return rows fed.
 
         Behind a full window of others they would wait until all of that has run.
@@ -137,17 +141,18 @@ class Feeder:
         if sharing == 1:
             return 0
         fed = 0
-        for batch_id in batch_ids:
+        for batch in batches:
+            if batch.has_queued:
+                continue
             waiting = self._queue.waiting(is_urgent=is_urgent)
-            with reading(self._engine) as connection:
-                if not waiting or queries.has_queued(connection, batch_id):
-                    continue
+            if not waiting:
+                break
             share = min(max(1, self._window // sharing), INSERT_MOST)
             with self._engine.begin() as connection:
-                numbers = transitions.feed(connection, batch_id, share)
+                numbers = transitions.feed(connection, batch.id, share)
             self._make_room(waiting + len(numbers) - self._window, is_urgent=is_urgent)
             if numbers:
-                self._queue.insert(batch_id, numbers, among=sharing - 1, is_urgent=is_urgent)
+                self._queue.insert(batch.id, numbers, among=sharing - 1, is_urgent=is_urgent)
             fed += len(numbers)
         return fed
 
@@ -205,31 +210,43 @@ class Feeder:
                 if only
                 else [batch.id for batch in queries.live_batches(connection, self._queue.name)]
             )
-            waiting = {
-                batch_id: queries.queued_before(connection, batch_id, QUEUED_GRACE)
-                for batch_id in live
-            }
-            expected = sum(sum(queries.live_counts(connection, batch_id)) for batch_id in live)
+            waiting = queries.queued_before(connection, live, QUEUED_GRACE)
+            expected = queries.count_live(connection, live)
         lost: dict[str, list[int]] = {}
-        if any(waiting.values()) and (thorough or sum(self._queue.depth()) < expected):
+        if waiting and (thorough or sum(self._queue.depth()) < expected):
             lost = self._without_message(waiting)
             if any(lost.values()):
                 # On its way from list to hash a message is in neither for a moment.
                 time.sleep(SECOND_LOOK)
                 lost = self._without_message(lost)
-        back = 0
-        for batch_id in live:
-            with self._engine.begin() as connection:
-                numbers = lost.get(batch_id, ())
-                back += transitions.put_back(connection, batch_id, numbers, by=self._id)
-                if not patient or self._note_the_ledger():
-                    back += transitions.expire(
-                        connection, batch_id, grace=self._redelivery, by=self._id
-                    )
-            self.close(batch_id, thorough=thorough)
+        back = self._put_back(live, lost, patient=patient)
+        with reading(self._engine) as connection:
+            standings = queries.standings(connection, live)
+        for batch in standings:
+            if only or _may_close(batch, thorough=thorough):
+                self.close(batch.id, thorough=thorough)
         back += self.sweep(only, patient=patient)
         if back:
             log.warning("put back %d rows whose worker or message was lost", back)
+        return back
+
+    def _put_back(
+        self, live: Sequence[str], lost: Mapping[str, Sequence[int]], *, patient: bool
+    ) -> int:
+        """Put back the rows without a message, and those of dead workers. Return how many."""
+        back = 0
+        for batch_id, numbers in lost.items():
+            if numbers:
+                with self._engine.begin() as connection:
+                    back += transitions.put_back(connection, batch_id, numbers, by=self._id)
+        with reading(self._engine) as connection:
+            expired = queries.expired(connection, live, self._redelivery)
+        for batch_id in sorted(expired):
+            if not patient or self._note_the_ledger():
+                with self._engine.begin() as connection:
+                    back += transitions.expire(
+                        connection, batch_id, grace=self._redelivery, by=self._id
+                    )
         return back
 
     def close(self, batch_id: str, *, thorough: bool = False) -> None:
@@ -288,3 +305,12 @@ class Feeder:
             batch_id: [number for number in numbers if (batch_id, number) not in present]
             for batch_id, numbers in rows.items()
         }
+
+
+def _may_close(batch: Standing, *, thorough: bool) -> bool:
+    """Tell whether the batch, or rows of it that follow another, may have to be ended."""
+    if batch.has_followers and (thorough or batch.leads_nothing):
+        return True
+    return batch.status == "running" and (
+        batch.leads_nothing or batch.has_sample or batch.has_budget
+    )

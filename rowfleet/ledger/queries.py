@@ -240,7 +240,7 @@ def _is_unsettled() -> ColumnElement[bool]:
 
 
 def seconds_to_sweep(
-    connection: Connection, batch_ids: Sequence[str], grace: float
+    connection: Connection, batch_ids: Collection[str], grace: float
 ) -> float | None:
     """Return when rows of unsettled batches need somebody, in seconds; None: never.
 
@@ -249,15 +249,15 @@ def seconds_to_sweep(
     if not batch_ids:
         return None
     clock = connection.execute(select(now())).scalar_one()
-    moments = []
-    for batch_id in batch_ids:
-        lease = connection.execute(
-            select(func.min(Row.lease_until)).where(
-                Row.batch_id == batch_id, Row.status == "running"
-            )
-        ).scalar()
-        moments.append(clock if lease is None else lease + timedelta(seconds=grace))
-    return float((min(moments) - clock).total_seconds())
+    rows = connection.execute(
+        select(Row.batch_id, func.min(Row.lease_until))
+        .where(Row.batch_id.in_(batch_ids), Row.status == "running")
+        .group_by(Row.batch_id)
+    )
+    leases = [lease for _, lease in rows if lease is not None]
+    if len(leases) < len(batch_ids):
+        return 0.0
+    return float((min(leases) - clock).total_seconds()) + grace
 
 
 def failed_among(connection: Connection, batch_id: str, numbers: Sequence[int]) -> set[int]:
@@ -270,41 +270,113 @@ def failed_among(connection: Connection, batch_id: str, numbers: Sequence[int]) 
     return set(rows.scalars())
 
 
-def has_queued(connection: Connection, batch_id: str) -> bool:
-    """Tell whether a row of the batch is queued."""
-    found = select(literal(1)).where(Row.batch_id == batch_id, Row.status == "queued").limit(1)
-    return connection.execute(found).first() is not None
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a batch stands, as far as a feeder must know to leave it alone."""
+
+    id: str
+    status: str
+    #: Whether it runs a sample only, and whether it has a budget.
+    has_sample: bool
+    has_budget: bool
+    #: Whether a row waits that was never tried, and when the first retry is due.
+    has_fresh: bool
+    first_due: datetime | None
+    #: Whether that is now or was before.
+    is_due: bool
+    #: Whether rows wait for the answer of another row, are queued, and run.
+    has_followers: bool
+    has_queued: bool
+    has_running: bool
+
+    @property
+    def may_be_fed(self) -> bool:
+        """Whether a row may go to the queue now."""
+        return self.has_fresh or self.is_due
+
+    @property
+    def leads_nothing(self) -> bool:
+        """Whether no row is left that runs by itself: those that follow another may be."""
+        waits = self.has_fresh or self.first_due is not None
+        return not (waits or self.has_queued or self.has_running)
 
 
-def seconds_to_next(connection: Connection, batch_ids: Sequence[str], grace: float) -> float | None:
+def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standing]:
+    """Return how the batches stand, in the order in which they were submitted.
+
+    One statement for all. It looks into an index a few times for each batch, and reads more of it
+    only past retries that are not due yet.
+    """
+    if not batch_ids:
+        return []
+    of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
+    pending = of_batch.where(Row.status == "pending")
+    first_due = (
+        select(func.min(Row.due_at))
+        .where(Row.batch_id == Batch.id, Row.status == "pending", Row.due_at.is_not(None))
+        .correlate(Batch)
+        .scalar_subquery()
+    )
+    # Scalars: see `_is_unsettled`.
+    found = select(
+        Batch.id,
+        Batch.status,
+        Batch.sample.is_not(None).label("has_sample"),
+        Batch.max_cost.is_not(None).label("has_budget"),
+        pending.where(Row.same_as.is_(None), Row.due_at.is_(None)).scalar_subquery().label("fresh"),
+        first_due.label("first_due"),
+        pending.where(Row.same_as.is_not(None)).scalar_subquery().label("followers"),
+        of_batch.where(Row.status == "queued").scalar_subquery().label("queued"),
+        of_batch.where(Row.status == "running").scalar_subquery().label("running"),
+    ).where(Batch.id.in_(batch_ids))
+    clock = connection.execute(select(now())).scalar_one()
+    rows = connection.execute(found.order_by(Batch.created_at, Batch.id))
+    return [
+        Standing(
+            id=row.id,
+            status=row.status,
+            has_sample=bool(row.has_sample),
+            has_budget=bool(row.has_budget),
+            has_fresh=row.fresh is not None,
+            first_due=row.first_due,
+            is_due=row.first_due is not None and row.first_due <= clock,
+            has_followers=row.followers is not None,
+            has_queued=row.queued is not None,
+            has_running=row.running is not None,
+        )
+        for row in rows
+    ]
+
+
+def seconds_to_next(
+    connection: Connection, batch_ids: Collection[str], grace: float
+) -> float | None:
     """Return when a row of the batches next needs somebody, in seconds; None: none ever will.
 
     That is when a retry is due, and ``grace`` seconds after a lease ran out or a row was queued:
     rows whose worker or message is gone need somebody then. Below 0: somebody is late.
     """
     clock = connection.execute(select(now())).scalar_one()
-    moments: list[datetime | None] = []
-    for batch_id in batch_ids:
-        in_batch = Row.batch_id == batch_id
-        due = select(func.min(Row.due_at)).where(in_batch, Row.status == "pending")
-        moments.append(connection.execute(due.where(Row.due_at.is_not(None))).scalar())
-        fresh = select(literal(1)).where(
-            in_batch,
-            Row.status == "pending",
-            Row.due_at.is_(None),
-            Row.same_as.is_(None),
-            # Of a batch with a sample only that is fed, and it has been.
-            select(Batch.sample).where(Batch.id == batch_id).scalar_subquery().is_(None),
-        )
-        if connection.execute(fresh.limit(1)).first():
+    moments: list[datetime] = []
+    live = []
+    for batch in standings(connection, batch_ids):
+        if batch.first_due is not None:
+            moments.append(batch.first_due)
+        if batch.has_fresh and not batch.has_sample:  # only a sample is fed, and it has been
             moments.append(clock)
-        for column, status in ((Row.lease_until, "running"), (Row.queued_at, "queued")):
-            first = connection.execute(
-                select(func.min(column)).where(in_batch, Row.status == status)
-            ).scalar()
-            moments.append(None if first is None else first + timedelta(seconds=grace))
-    known = [moment for moment in moments if moment is not None]
-    return (min(known) - clock).total_seconds() if known else None
+        if batch.has_queued or batch.has_running:
+            live.append(batch.id)
+    if live:
+        rows = connection.execute(
+            select(Row.status, func.min(Row.lease_until), func.min(Row.queued_at))
+            .where(Row.batch_id.in_(live), Row.status.in_(("queued", "running")))
+            .group_by(Row.status)
+        )
+        for status, lease_until, queued_at in rows:
+            first = lease_until if status == "running" else queued_at
+            if first is not None:
+                moments.append(first + timedelta(seconds=grace))
+    return (min(moments) - clock).total_seconds() if moments else None
 
 
 def workers_with_rows(connection: Connection, prefix: str) -> list[str]:
@@ -349,14 +421,49 @@ def last_recorded(connection: Connection, batch_id: str) -> int | None:
     ).scalar_one()
 
 
-def queued_before(connection: Connection, batch_id: str, seconds: float) -> list[int]:
-    """Return the rows that have been queued for more than ``seconds``."""
-    rows = connection.execute(
-        select(Row.number).where(
-            Row.batch_id == batch_id, Row.status == "queued", Row.queued_at < in_seconds(-seconds)
+def queued_before(
+    connection: Connection, batch_ids: Collection[str], seconds: float
+) -> dict[str, list[int]]:
+    """Return the rows of the batches that have been queued for more than ``seconds``."""
+    found: dict[str, list[int]] = {}
+    if batch_ids:
+        rows = connection.execute(
+            select(Row.batch_id, Row.number).where(
+                Row.batch_id.in_(batch_ids),
+                Row.status == "queued",
+                Row.queued_at < in_seconds(-seconds),
+            )
         )
+        for batch_id, number in rows:
+            found.setdefault(batch_id, []).append(number)
+    return found
+
+
+def expired(connection: Connection, batch_ids: Collection[str], grace: float) -> set[str]:
+    """Return those of the batches that have rows whose lease ran out ``grace`` seconds ago."""
+    if not batch_ids:
+        return set()
+    rows = connection.execute(
+        select(Row.batch_id)
+        .where(
+            Row.batch_id.in_(batch_ids),
+            Row.status == "running",
+            Row.lease_until < in_seconds(-grace),
+        )
+        .distinct()
     )
-    return list(rows.scalars())
+    return set(rows.scalars())
+
+
+def count_live(connection: Connection, batch_ids: Collection[str]) -> int:
+    """Return how many rows of the batches are queued or run."""
+    if not batch_ids:
+        return 0
+    return connection.execute(
+        select(func.count()).where(
+            Row.batch_id.in_(batch_ids), Row.status.in_(("queued", "running"))
+        )
+    ).scalar_one()
 
 
 def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
