@@ -31,6 +31,9 @@ class Usage:
     cache_write_tokens: int = 0
     #: The tier that the last answer was made on; None where the API does not say.
     service_tier: str | None = None
+    #: Requests that were sent and ended without an answer: the API may have done their work, and
+    #: bill it.
+    possibly_billed: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -41,7 +44,12 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             other.service_tier or self.service_tier,
+            self.possibly_billed + other.possibly_billed,
         )
+
+
+#: What a request used that was sent and ended without an answer.
+UNANSWERED = Usage(possibly_billed=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,11 +231,17 @@ CLASSES: Final = (
         statuses=frozenset({429}),
     ),
     ErrorClass(
-        "a timeout, a conflict, too early, not ready",
+        "a gateway gave up on the call, which the API behind it may have answered",
         Fate.RETRY,
         "the API answered {status}",
-        statuses=frozenset({408, 409, 421, 423, 424, 425, 499}),
+        statuses=frozenset({408, 499, 502, 504, 520, 524}),
         may_be_billed=True,
+    ),
+    ErrorClass(
+        "a conflict, too early, not ready",
+        Fate.RETRY,
+        "the API answered {status}",
+        statuses=frozenset({409, 421, 423, 424, 425}),
     ),
     ErrorClass(
         "any other refusal",
@@ -245,10 +251,9 @@ CLASSES: Final = (
         is_doubtful=True,
     ),
     ErrorClass(
-        "an error of the API, or of what stands before it",
+        "an error of the API, which bills answers alone",
         Fate.RETRY,
         "the API answered {status}",
-        may_be_billed=True,
     ),
 )  #: The last entry fits everything.
 

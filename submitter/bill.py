@@ -68,8 +68,11 @@ def results(sampled: Sequence[SampledRow], headers: Mapping[str, str]) -> Iterat
         yield f"row {row.row}: {row.status}, {cost}" + "".join(f" · {part}" for part in said)
 
 
-def projected(projection: Projection, spent: float | None) -> str:
-    """Return what the rest of a sampled batch will cost, in a sentence."""
+def projected(projection: Projection, spent: float | None, possibly_billed: int = 0) -> str:
+    """Return what the rest of a sampled batch will cost, in a sentence.
+
+    ``possibly_billed`` is how many calls so far ended without an answer.
+    """
     if projection.cost_usd is None:
         cost = "what they cost is not known (the model has no known price)"
     else:
@@ -78,7 +81,8 @@ def projected(projection: Projection, spent: float | None) -> str:
             f"({dollars_between(projection.cost_low_usd, projection.cost_high_usd)})"
         )
     so_far = "" if spent is None else f", beside {watch.dollars(spent)} so far"
-    return f"{projection.rows:,} rows wait; {cost}{so_far}"
+    perhaps = f", and {watch.perhaps(possibly_billed)}" if possibly_billed else ""
+    return f"{projection.rows:,} rows wait; {cost}{so_far}{perhaps}"
 
 
 def _short(value: object) -> str:

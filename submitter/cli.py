@@ -567,7 +567,8 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
     if say:
         for line in bill.results(sampled, recipes.recorded(record.recipe).headers()):
             _out.print(line, markup=False, highlight=False, soft_wrap=True)
-        _out.print(bill.projected(projection, progress.cost_usd), highlight=False, soft_wrap=True)
+        said = bill.projected(projection, progress.cost_usd, progress.possibly_billed_calls)
+        _out.print(said, highlight=False, soft_wrap=True)
         _out.print(
             f"to run them: the same again without --sample, or, where workers run, rowfleet resume "
             f"{record.id}",

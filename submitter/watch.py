@@ -183,11 +183,19 @@ def _details(progress: Progress) -> str:
     if tokens:
         parts.append(f"{tokens:,} tokens")
         parts.append(dollars(progress.cost_usd))
+    if progress.possibly_billed_calls:
+        parts.append(perhaps(progress.possibly_billed_calls))
     if progress.max_cost_usd is not None:
         parts.append(f"budget {dollars(progress.max_cost_usd)}")
     if progress.reason:
         parts.append(progress.reason)
     return " · ".join(parts)
+
+
+def perhaps(calls: int) -> str:
+    """Return how many calls may be on the API's bill beside those that were answered."""
+    some = "1 call" if calls == 1 else f"{calls:,} calls"
+    return f"{some} without an answer, possibly billed"
 
 
 def dollars(cost: float | None) -> str:

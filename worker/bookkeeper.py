@@ -477,11 +477,18 @@ class Bookkeeper:
                 attempts,
                 "failed",  # tried again, it would cost one worker after the other its slot
                 error=f"over the hard time limit of {self._time_limit:g} s",
+                spent=self._perhaps_spent(key),
                 latency=seconds,
             )
             for key, (attempts, clock) in self._running.items()
             if (seconds := clock.seconds()) > self._time_limit
         ]
+
+    def _perhaps_spent(self, key: Key) -> Spent:
+        """Return what a row's call may cost that never came back."""
+        batch = self._batches.get(key[0])
+        asks = batch is None or batch.record.analyzer == "openai"
+        return Spent(possibly_billed=1 if asks else 0)
 
     def _lose_slots(self, overdue: list[Outcome]) -> None:
         late = [o.key for o in overdue if self._running.pop(o.key, None) is not None]

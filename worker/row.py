@@ -171,4 +171,5 @@ def _spent(usage: Usage, batch: BatchInfo) -> Spent:
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=cost,
+        possibly_billed=usage.possibly_billed,
     )

@@ -3,17 +3,21 @@
 A row's cost is known only when it has ended. So what the rows in flight will cost is set aside
 before they start: their number times the mean so far, and three standard deviations of such a sum.
 Near the end fewer and fewer rows run at once, and the budget is met from below.
+
+A call that was sent and ended without an answer (a time limit, a broken connection) may be billed
+all the same. Nothing tells what it cost, so it is taken for a try of mean cost.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from rowfleet.ledger.models import Batch, Row, Tally
-from rowfleet.prices import in_words
+from rowfleet.prices import Price, dollars, in_words
 
 #: Rows in flight while none has ended, so that a wrong guess costs ten rows at most. With each row
 #: that ends one more may run: the number doubles in the time that a row takes.
@@ -22,6 +26,10 @@ FIRST_ROWS = 10
 #: Standard deviations set aside beside the mean. A sum of many costs is above that in one batch of
 #: 700 (a normal distribution's share above three).
 DEVIATIONS = 3.0
+
+#: Tokens, sent and answered, of a call that may be billed while none of the batch was answered: a
+#: long row, and an answer with some reasoning. A guess; the first answer takes its place.
+UNSEEN_TOKENS = 2_000, 4_000
 
 #: As many rows as anybody wants.
 UNBOUNDED = 1 << 31
@@ -40,11 +48,26 @@ class Budget:
     #: Attempts that ``spent`` sums up, and the sum of the squares of their costs.
     priced: int
     cost_squared: float
+    #: Calls that ended without an answer and may be billed, and what one is taken to cost while
+    #: nothing is known of a row's cost.
+    possibly_billed: int = 0
+    unseen_cost: float = 0.0
+
+    @property
+    def assumed(self) -> float:
+        """Dollars that the calls without an answer are taken to cost."""
+        one = self.spent / self.priced if self.priced else self.unseen_cost
+        return self.possibly_billed * one
+
+    @property
+    def left(self) -> float:
+        """Dollars that are left; below 0 if more are spent."""
+        return self.max_cost - self.spent - self.assumed
 
     @property
     def is_spent(self) -> bool:
         """Whether nothing is left, or nobody knows what is."""
-        return self.unpriced_calls > 0 or self.spent >= self.max_cost
+        return self.unpriced_calls > 0 or self.left <= 0
 
     def admits(self) -> int:
         """Return how many rows may be in flight altogether."""
@@ -58,8 +81,7 @@ class Budget:
         variance = max(0.0, self.cost_squared / self.priced - mean * mean)
         beside = DEVIATIONS * math.sqrt(variance)
         # The largest n with n * mean + beside * sqrt(n) <= left.
-        left = self.max_cost - self.spent
-        root = (math.sqrt(beside * beside + 4 * mean * left) - beside) / (2 * mean)
+        root = (math.sqrt(beside * beside + 4 * mean * self.left) - beside) / (2 * mean)
         return min(int(root * root + 1e-9), FIRST_ROWS + self.ended)
 
     def reason(self) -> str:
@@ -69,7 +91,13 @@ class Budget:
                 f"the price of {self.unpriced_calls:,} answered calls is not known, "
                 "so what is left of the budget is not known"
             )
-        return f"{in_words(self.spent)} of its budget of {in_words(self.max_cost)} are spent"
+        spent = f"{in_words(self.spent)} of its budget of {in_words(self.max_cost)} are spent"
+        if not self.possibly_billed:
+            return spent
+        return (
+            f"{spent}, and {in_words(self.assumed)} are set aside for {self.possibly_billed:,} "
+            "calls that ended without an answer and may be billed"
+        )
 
 
 def of_batch(connection: Connection, batch_id: str) -> Budget | None:
@@ -78,10 +106,12 @@ def of_batch(connection: Connection, batch_id: str) -> Budget | None:
     Who subtracts the rows in flight must have counted them before: a row that ends in between
     then counts twice, and not never.
     """
-    max_cost = connection.execute(
-        select(Batch.max_cost).where(Batch.id == batch_id)
-    ).scalar_one_or_none()
-    if max_cost is None:
+    batch = connection.execute(
+        select(Batch.max_cost, Batch.model, Batch.price, Batch.recipe).where(
+            Batch.id == batch_id, Batch.max_cost.is_not(None)
+        )
+    ).one_or_none()
+    if batch is None:
         return None
     sums = connection.execute(
         select(
@@ -93,14 +123,36 @@ def of_batch(connection: Connection, batch_id: str) -> Budget | None:
                     Tally.done + Tally.failed,
                     Tally.priced,
                     Tally.cost_squared,
+                    Tally.possibly_billed,
                 )
             )
         ).where(Tally.batch_id == batch_id)
     ).one()
-    spent, unpriced, ended, priced, squared = tuple(sums)
+    spent, unpriced, ended, priced, squared, perhaps = tuple(sums)
     return Budget(
-        float(max_cost), float(spent), int(unpriced), int(ended), int(priced), float(squared)
+        float(batch.max_cost),
+        float(spent),
+        int(unpriced),
+        int(ended),
+        int(priced),
+        float(squared),
+        int(perhaps),
+        _unseen_cost(batch) if perhaps and not priced else 0.0,
     )
+
+
+def _unseen_cost(batch: Any) -> float:
+    """Return what a call is taken to cost of which nothing is known; 0 without a known price."""
+    prompt, completion = UNSEEN_TOKENS
+    options = batch.recipe.get("options") or {}
+    cost = dollars(
+        batch.model,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        service_tier=options.get("service_tier"),
+        price=None if batch.price is None else Price.model_validate(batch.price),
+    )
+    return cost or 0.0
 
 
 def in_flight(connection: Connection, batch_id: str, *statuses: str) -> int:

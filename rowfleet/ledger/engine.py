@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
-SCHEMA = "0004"
+SCHEMA = "0005"
 
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30

@@ -201,6 +201,8 @@ class Row(Base):
     reasoning_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     #: None: the model's price is not known.
     cost_usd: Mapped[float | None] = mapped_column(Dollars)
+    #: Requests, over all attempts, that were sent and ended without an answer: they may be billed.
+    possibly_billed: Mapped[int] = mapped_column(Integer, server_default="0")
     #: Seconds from claim to end of the last attempt.
     latency: Mapped[float | None] = mapped_column(Float)
 
@@ -258,6 +260,8 @@ class Tally(Base):
     cost_usd: Mapped[float] = mapped_column(Dollars, server_default="0")
     #: Answered calls whose price is not known.
     unpriced_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    #: Requests that ended without an answer, and may be billed.
+    possibly_billed: Mapped[int] = mapped_column(BigInteger, server_default="0")
     #: Attempts that cost what `cost_usd` sums up, and the sum of the squares of what each cost.
     priced: Mapped[int] = mapped_column(BigInteger, server_default="0")
     cost_squared: Mapped[float] = mapped_column(Float, server_default="0")

@@ -73,6 +73,8 @@ class Progress:
     max_cost_usd: float | None = None
     #: Why the batch was stopped, or that its budget is spent.
     reason: str | None = None
+    #: Calls that were sent and ended without an answer: they may be billed, and are in no cost.
+    possibly_billed_calls: int = 0
 
     @property
     def ended(self) -> int:
@@ -519,11 +521,12 @@ def progress(connection: Connection, batch_id: str) -> Progress:
                     Tally.completion_tokens,
                     Tally.cost_usd,
                     Tally.unpriced_calls,
+                    Tally.possibly_billed,
                 )
             )
         ).where(Tally.batch_id == batch_id)
     ).one()
-    done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced = tuple(sums)
+    done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced, perhaps = tuple(sums)
     queued, running = live_counts(connection, batch_id)
     # The parts are read one after the other while workers go on, so they may differ by a few rows.
     pending = max(0, batch.total - int(done + failed + cancelled) - queued - running)
@@ -551,6 +554,7 @@ def progress(connection: Connection, batch_id: str) -> Progress:
         cost_usd=None if unpriced else round(float(cost), 6),
         max_cost_usd=batch.max_cost,
         reason=batch.reason,
+        possibly_billed_calls=int(perhaps),
     )
 
 

@@ -136,7 +136,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the calls of one attempt used; ``cost_usd`` is None if the price is not known."""
+    """What the calls of one attempt used; ``cost_usd`` is None if the price is not known.
+
+    ``possibly_billed`` are calls that were sent and ended without an answer.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -144,6 +147,7 @@ class Spent:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
+    possibly_billed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -649,6 +653,8 @@ def _each_once(outcomes: Iterable[Outcome]) -> list[dict[Key, Outcome]]:
 
 
 def _add_spent(sums: dict[str, dict[str, float]], batch_id: str, spent: Spent) -> None:
+    if spent.possibly_billed:
+        _add(sums, batch_id, possibly_billed=spent.possibly_billed)
     if spent.calls:
         _add(
             sums,
@@ -724,6 +730,7 @@ _GIVEN: dict[str, Any] = {
     "completion_tokens": BigInteger(),
     "reasoning_tokens": BigInteger(),
     "cost_usd": Numeric(16, 8, asdecimal=False),
+    "possibly_billed": Integer(),
 }
 
 
@@ -766,6 +773,7 @@ def _given(outcome: Outcome) -> tuple[Any, ...]:
         spent.completion_tokens,
         spent.reasoning_tokens,
         spent.cost_usd,
+        spent.possibly_billed,
     )
 
 
@@ -811,6 +819,7 @@ def _settling(dialect: str) -> Any:
             cached_tokens=Row.cached_tokens + of.cached_tokens,
             completion_tokens=Row.completion_tokens + of.completion_tokens,
             reasoning_tokens=Row.reasoning_tokens + of.reasoning_tokens,
+            possibly_billed=Row.possibly_billed + of.possibly_billed,
             cost_usd=case(
                 (of.cost_usd.is_(None), Row.cost_usd),
                 else_=func.coalesce(Row.cost_usd, 0) + of.cost_usd,

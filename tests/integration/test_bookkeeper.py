@@ -62,6 +62,8 @@ def test_a_slot_that_is_stuck_gives_its_row_up_and_the_worker_learns_of_it(
     with engine.connect() as connection:
         (row, _) = queries.recorded_rows(connection, "b")
     assert row.error == "over the hard time limit of 0.5 s"
+    with engine.connect() as connection:
+        assert queries.progress(connection, "b").possibly_billed_calls == 1  # its call never ended
     late = Outcome(("b", 0), assignment.row.attempts, "done", output={})
     assert not books.settle(late)  # the row has ended, and ends once
     assert statuses(engine) == ["failed", "pending"]

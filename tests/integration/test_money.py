@@ -13,6 +13,7 @@ import openpyxl
 import pytest
 from alembic import command
 from alembic.config import Config
+from click.testing import CliRunner
 from sqlalchemy import Engine, select, text, update
 
 from rowfleet.feeder import Feeder
@@ -23,7 +24,7 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.transitions import Outcome, Spent
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
-from submitter import cli
+from submitter import cli, watch
 from tests.ledger_helpers import make_batch, statuses
 from tests.sheets import invoices, results
 from tests.standin import Standin
@@ -121,6 +122,92 @@ def test_a_call_without_a_price_ends_a_batch_with_a_budget(
     step()
     assert progress(engine).status == "budget_exhausted"
     assert "is not known" in str(progress(engine).reason)
+
+
+def unanswered(engine: Engine, *numbers: int, attempt: int = 1, holder: str = "h") -> None:
+    """Settle rows whose call ended without an answer, to be tried again."""
+    with engine.begin() as connection:
+        outcomes = [
+            Outcome(("b", n), attempt, "pending", error="late", spent=Spent(possibly_billed=1))
+            for n in numbers
+        ]
+        assert len(transitions.settle(connection, outcomes, holder=holder)) == len(numbers)
+
+
+def test_calls_without_an_answer_count_against_the_budget_as_if_paid(
+    engine: Engine, settings: Settings, step: Callable[[], None]
+) -> None:
+    make_batch(engine, 40, max_cost=0.205, queue=settings.queue)
+    claim(engine, feed(engine))
+    done(engine, *range(FIRST_ROWS))  # a cent each: ten more are paid for
+    started = 0
+    for attempt in range(1, 5):
+        got = claim(engine, feed(engine))
+        started += len(got)
+        unanswered(engine, *got, attempt=attempt)
+    assert started == 10  # each of which may be on the bill; without that, it went on for ever
+    step()
+    ended = progress(engine)
+    assert (ended.status, ended.possibly_billed_calls) == ("budget_exhausted", 10)
+    assert "$0.1000 are set aside for 10 calls" in str(ended.reason)
+    with engine.begin() as connection:
+        transitions.set_budget(connection, "b", 0.305)
+    again = claim(engine, feed(engine))
+    assert len(again) == 10
+    with engine.connect() as connection:
+        rows = connection.execute(select(Row.number, Row.possibly_billed, Row.calls))
+        counted = {row.number: (row.possibly_billed, row.calls) for row in rows}
+    assert counted[0] == (0, 1)
+    assert counted[10] == (1, 0)
+
+
+def test_a_budget_holds_while_no_call_is_answered(
+    engine: Engine, settings: Settings, step: Callable[[], None]
+) -> None:
+    make_batch(engine, 40, max_cost=0.1, queue=settings.queue)  # gpt-5-mini: 0.85 cents a guess
+    started = 0
+    for attempt in range(1, 9):
+        got = claim(engine, feed(engine))
+        started += len(got)
+        unanswered(engine, *got, attempt=attempt)
+    assert FIRST_ROWS <= started <= 2 * FIRST_ROWS
+    step()
+    assert progress(engine).status == "budget_exhausted"
+
+
+def test_workers_count_calls_that_may_be_billed_and_progress_says_so(
+    fleet: Settings,
+    ledger: Engine,
+    standin: Standin,
+    start: Start,
+    eventually: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    once = {"attempts": 1}  # then it is answered
+    standin.configure(
+        faults=[
+            {"kind": "hang", "rows": [0], **once},
+            {"kind": "reset", "rows": [1], **once},
+            {"kind": "verbatim", "status": 504, "rows": [2], **once},
+            {"kind": "verbatim", "status": 503, "rows": [3], **once},
+        ]
+    )
+    make_batch(ledger, 6, queue=fleet.queue)
+    feeder = Feeder(ledger, Queue(fleet), window=1000, redelivery=75)
+    feeder.feed()
+    start(fleet.model_copy(update={"retry_delay": 0.0, "soft_time_limit": 3.0}))
+    eventually(lambda: statuses(ledger) == ["done"] * 6, 90)
+    with ledger.connect() as connection:
+        counted = connection.execute(
+            select(Row.possibly_billed, Row.calls).order_by(Row.number)
+        ).all()
+    assert [tuple(row) for row in counted] == [(1, 1), (1, 1), (1, 1), (0, 1), (0, 1), (0, 1)]
+    assert progress(ledger).possibly_billed_calls == 3
+    assert fleet.database_url
+    monkeypatch.setenv("DATABASE_URL", fleet.database_url.get_secret_value())
+    said = CliRunner().invoke(cli.cli, ["progress", "b", "--json"], standalone_mode=False)
+    assert json.loads(said.output)["possibly_billed_calls"] == 3
+    assert "3 calls without an answer, possibly billed" in watch.line(progress(ledger))
 
 
 # --- samples

@@ -174,6 +174,23 @@ def test_few_rows_run_until_some_have_ended() -> None:
     assert budget(spent=0.0005, ended=1, priced=1, cost_squared=0.0005**2).admits() == 11
 
 
+def test_calls_that_may_be_billed_are_taken_for_paid() -> None:
+    assert budget(possibly_billed=400).admits() == 600  # each as dear as the mean
+    assert budget(possibly_billed=1000).admits() == 0
+    spent = budget(possibly_billed=1000)
+    assert spent.is_spent
+    assert spent.reason() == (
+        "$0.5000 of its budget of $1.0000 are spent, and $0.5000 are set aside for 1,000 calls "
+        "that ended without an answer and may be billed"
+    )
+
+
+def test_calls_that_may_be_billed_are_bounded_before_the_first_answer() -> None:
+    unknown = {"spent": 0, "ended": 0, "priced": 0, "cost_squared": 0, "unseen_cost": 0.01}
+    assert budget(**unknown, possibly_billed=99).admits() == FIRST_ROWS
+    assert budget(**unknown, possibly_billed=100).admits() == 0
+
+
 def test_the_more_rows_differ_the_more_is_set_aside() -> None:
     assert budget(cost_squared=0.001).admits() < budget().admits()
 

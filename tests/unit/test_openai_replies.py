@@ -23,6 +23,7 @@ import trustme
 
 from rowfleet.analysis import AnalysisError
 from rowfleet.recipe import Recipe
+from tests.brokers import free_port
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
 from worker.analyzers import Misconfigured, Permanent, Postponed, Question, Transient
@@ -480,3 +481,67 @@ def test_nothing_is_left_open_or_complained_of_at_the_end(standin: Standin) -> N
     assert ran.returncode == 0, ran.stderr
     assert "nclosed" not in ran.stderr
     assert "Exception" not in ran.stderr
+
+
+UNREADABLE = {"kind": "verbatim", "status": 200, "text": "<p>Welcome to the hotel</p>"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "billed"),
+    [
+        ({"kind": "hang"}, 1),
+        ({"kind": "reset"}, 1),
+        ({"kind": "closed"}, 1),
+        (UNREADABLE, 1),
+        ({"kind": "verbatim", "status": 504}, 1),
+        ({"kind": "verbatim", "status": 502}, 1),
+        ({"kind": "verbatim", "status": 408}, 1),
+        ({"kind": "verbatim", "status": 500}, 0),  # the API itself gave up, and bills answers
+        ({"kind": "verbatim", "status": 503}, 0),
+        ({"kind": "verbatim", "status": 400}, 0),
+        ({"kind": "verbatim", "status": 429, "text": error("busy", "resource_unavailable")}, 0),
+    ],
+    ids=lambda value: str(value.get("status", value["kind"])) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_call_that_was_sent_and_not_answered_may_be_billed(
+    standin: Standin,
+    fault: dict[str, Any],
+    billed: int,
+    proxied: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if proxied:  # then it goes over the SDK
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{standin.port}")
+    standin.configure(faults=[fault])
+    with pytest.raises(AnalysisError) as caught:
+        ask(standin.base_url, time_limit=1 if fault["kind"] == "hang" else 20)
+    assert caught.value.usage.possibly_billed == billed
+    assert caught.value.usage.calls == 0
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_call_that_could_not_be_sent_is_not_billed(
+    proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    if proxied:
+        monkeypatch.setenv("HTTP_PROXY", nobody)
+    with pytest.raises(Transient, match="the connection failed") as caught:
+        ask(f"{nobody}/v1")
+    assert caught.value.usage.possibly_billed == 0
+
+
+def test_an_answer_that_was_paid_and_a_call_that_may_be_are_both_counted(
+    standin: Standin,
+) -> None:
+    invalid = completion(content="no JSON")
+    standin.configure(
+        faults=[
+            {"kind": "verbatim", "text": invalid, "attempts": 1},
+            {"kind": "reset"},
+        ]
+    )
+    with pytest.raises(Transient, match="the connection failed") as caught:
+        ask(standin.base_url)
+    assert (caught.value.usage.calls, caught.value.usage.possibly_billed) == (1, 1)

@@ -56,6 +56,23 @@ class Reply:
 class Unreachable(Exception):
     """No answer came, or not all of one: its sentence is the first cause's."""
 
+    def __init__(self, sentence: str, *, was_sent: bool = True) -> None:
+        """``was_sent`` tells whether the API may have got the request, and answer it at a price."""
+        super().__init__(sentence)
+        self.was_sent = was_sent
+
+
+#: What the clients raise while they connect: nothing of the request has been sent.
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+
 
 class Endpoint:
     """Sends requests. For one event loop; connects on first use."""
@@ -106,10 +123,12 @@ class Endpoint:
                 f"{self._base}{path}", data=body, allow_redirects=False
             ) as response:
                 reply = Reply(response.status, response.headers, await _content(response))
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Unreachable(_first_cause(error), was_sent=False) from None
         except TimeoutError:
             raise
         except (aiohttp.ClientError, ValueError, OSError) as error:
-            raise Unreachable(_first_cause(error)) from None
+            raise Unreachable(_first_cause(error), was_sent=_may_be_sent(error)) from None
         if 300 <= reply.status < 400 and "location" in reply.headers:
             return await self._by_sdk(path, body, seconds)
         return reply
@@ -142,10 +161,12 @@ class Endpoint:
             )
         except openai.APIStatusError as error:
             response = error.response
-        except openai.APITimeoutError:
+        except openai.APITimeoutError as error:
+            if not _may_be_sent(error):
+                raise Unreachable(_first_cause(error), was_sent=False) from None
             raise TimeoutError from None
         except (openai.APIConnectionError, httpx2.HTTPError, ValueError) as error:
-            raise Unreachable(_first_cause(error)) from None
+            raise Unreachable(_first_cause(error), was_sent=_may_be_sent(error)) from None
         return Reply(response.status_code, response.headers, response.content)
 
 
@@ -175,6 +196,15 @@ def _headers(sdk: openai.AsyncOpenAI) -> dict[str, str]:
                 "one beyond ASCII"
             )
     return headers
+
+
+def _may_be_sent(error: BaseException | None) -> bool:
+    """Tell whether a request may have gone out before ``error``."""
+    while error is not None:
+        if isinstance(error, _NOT_SENT):
+            return False
+        error = error.__cause__
+    return True
 
 
 def _first_cause(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from http import HTTPStatus
 from typing import Any
 
 from rowfleet import openai_api as wire
+from rowfleet.analysis import UNANSWERED
 from rowfleet.api_failures import Fate
 from rowfleet.limits import MOST_PAUSE
 from rowfleet.queue import LONGEST_WAIT
@@ -141,6 +142,8 @@ class OpenAIAnalyzer:
                 reply.status, reply.headers, reply.content, used, question.model
             )
             if found.fate is not Fate.WAIT:
+                if found.may_be_billed:
+                    failure.usage += UNANSWERED
                 raise failure
             refusals += 1
             pause = self._limiter.refused(turn, reply.headers)
@@ -182,15 +185,18 @@ class OpenAIAnalyzer:
             async with asyncio.timeout(left):
                 return await self._endpoint.post(path, body, left)
         except TimeoutError:
-            raise Transient(f"no answer within {question.time_limit:g} s", used) from None
+            late = f"no answer within {question.time_limit:g} s"
+            raise Transient(late, used + UNANSWERED) from None
         except Unreachable as error:
+            if error.was_sent:
+                used += UNANSWERED
             raise Transient("the connection failed", used, said=wire.short(error)) from None
 
     def _read(
         self, question: Question, reply: Reply, turn: Turn, used: Usage, seconds: float
     ) -> tuple[str, Usage]:
         api = question.recipe.api
-        paid = used
+        paid = used + UNANSWERED  # until it says what it used
         try:
             body = read_json(reply.content)
             usage = wire.usage_of(body, api)
