@@ -34,24 +34,24 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-import openpyxl
-from openpyxl.cell.read_only import ReadOnlyCell
-from openpyxl.reader.excel import ExcelReader
-from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import INLINE_STRING, ROW_TAG, VALUE_TAG, WorkSheetParser
-from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
+from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
 from rowfleet.recipe import Recipe
-from submitter import sheet_checks, sheet_csv, sheet_plain
+from submitter import sheet_checks, sheet_csv, sheet_plain, sheet_workbook
 from submitter.sheet_checks import letter
 from submitter.sheet_header import HEADER_SEARCH_ROWS, Header, choose_header
 from submitter.sheet_strings import SharedStrings
 from submitter.sheet_values import PlainRows, unescape
+from submitter.sheet_workbook import Found, Workbook
 
 #: Suffixes of text files that are read as comma-separated values.
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
+
+#: Names of sheets that an error lists.
+MAX_TITLES_SHOWN = 50
 
 #: Excel's own width of a column, in characters.
 DEFAULT_WIDTH = 8.43
@@ -222,63 +222,38 @@ def _open_workbook(
     file: BufferedReader, wanted: str | None, recipe: Recipe | None, name: str, sha256: str
 ) -> Iterator[Sheet]:
     with sheet_checks.check_package(file, name) as package, warnings.catch_warnings():
-        # openpyxl warns of what it leaves out (validations, odd dates); none of it is a value.
+        # openpyxl warns of odd dates; they become errors, as in Excel.
         warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
-        workbook = _load(file, name)
-        worksheet = _choose_worksheet(workbook, wanted, name)
-        sheet_checks.check_other_worksheets(package, worksheet._worksheet_path, name)
-        part = _Part(package, worksheet, name, f"{name}, sheet {worksheet.title!r}")
+        book = sheet_workbook.read(package, name)
+        found = _choose_worksheet(book, wanted, name)
+        strings = SharedStrings()
+        if book.strings is not None:
+            with sheet_checks.opened(package, book.strings, name) as stream:
+                strings = SharedStrings(stream, f"{name}: the part {book.strings!r}")
+        sheet_checks.check_others(package, (found.path, book.strings), name)
+        part = _Part(package, book, found, strings, name, f"{name}, sheet {found.title!r}")
         yield _check_worksheet(part, recipe, name, sha256)
 
 
-class _Reader(ExcelReader):
-    """openpyxl's reader of workbooks, with the table of shared strings kept small."""
-
-    shared_strings: Any
-
-    def __init__(self, file: BufferedReader) -> None:
-        super().__init__(file, read_only=True, data_only=True, keep_links=False)
-        self.shared_strings = SharedStrings()
-
-    def read_strings(self) -> None:
-        part = self.package.find(SHARED_STRINGS)  # type: ignore[no-untyped-call]  # openpyxl has no types
-        if part is not None:
-            with self.archive.open(part.PartName[1:]) as stream:
-                self.shared_strings = SharedStrings(stream)
-
-
-def _load(file: BufferedReader, name: str) -> Any:
-    if not openpyxl.DEFUSEDXML:
-        raise RuntimeError("defusedxml must be installed: it keeps XML entities out of openpyxl")
-    try:
-        reader = _Reader(_rewound(file))
-        reader.read()
-    # openpyxl raises whatever its parsing meets: KeyError, TypeError, ParseError, …
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{name}: not a readable Excel workbook: {reason}") from None
-    return reader.wb
-
-
-def _choose_worksheet(workbook: Any, wanted: str | None, name: str) -> Any:
-    worksheets = [ws for ws in workbook.worksheets if isinstance(ws, ReadOnlyWorksheet)]
-    titles = ", ".join(repr(ws.title) for ws in worksheets)
-    if not worksheets:
+def _choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:
+    titles = ", ".join(repr(found.title) for found in book.worksheets[:MAX_TITLES_SHOWN])
+    if not book.worksheets:
         raise InputError(
             f"{name}: holds no worksheet that can be read; save it as an ordinary .xlsx "
             f"(not as a Strict Open XML Spreadsheet)"
         )
     if wanted is None:
-        visible = [ws for ws in worksheets if ws.sheet_state == "visible"]
-        return (visible or worksheets)[0]
-    for ws in worksheets:
-        if ws.title.casefold() == wanted.casefold():  # Excel's names ignore case too
-            return ws
-    if any(chart.title.casefold() == wanted.casefold() for chart in workbook.chartsheets):
+        visible = [found for found in book.worksheets if found.state == "visible"]
+        return (visible or book.worksheets)[0]
+    for found in book.worksheets:
+        if found.title.casefold() == wanted.casefold():  # Excel's names ignore case too
+            return found
+    if any(chart.casefold() == wanted.casefold() for chart in book.charts):
         raise InputError(f"{name}: {wanted!r} is a chart, not a worksheet; there are {titles}")
     raise InputError(f"{name}: no sheet {wanted!r}; there are {titles}")
 
 
+SHEET_DATA_TAG = f"{{{SHEET_MAIN_NS}}}sheetData"
 _TEXT = f"{{{SHEET_MAIN_NS}}}t"
 _RUN_TEXT = f"{{{SHEET_MAIN_NS}}}r/{_TEXT}"
 
@@ -304,15 +279,17 @@ class _Part:
     """One worksheet's XML, and the two ways through it: the checking walk and the reading one."""
 
     package: zipfile.ZipFile
-    worksheet: Any
+    book: Workbook
+    found: Found
+    strings: SharedStrings
     name: str
     where: str
 
     def scan(self, below: int, rows: int) -> sheet_checks.Scan:
         return sheet_checks.scan(
             self.package,
-            self.worksheet._worksheet_path,
-            self.worksheet._shared_strings,
+            self.found.path,
+            self.strings,
             name=self.name,
             where=self.where,
             below=below,
@@ -331,15 +308,15 @@ class _Part:
         Python parser (a third slower; `scan` has refused document types already), fills sparse rows
         up, and trusts a sheet's stated dimensions.
         """
-        book, strings = self.worksheet.parent, self.worksheet._shared_strings
+        book, strings = self.book, self.strings
         last = filled.rfind(1)
         parser = _Parser(
             BytesIO(),
             strings,
             data_only=True,
             epoch=book.epoch,
-            date_formats=book._date_formats,
-            timedelta_formats=book._timedelta_formats,
+            date_formats=book.dates,
+            timedelta_formats=book.durations,
         )
         plain = None
         if indexes is not None:
@@ -348,31 +325,28 @@ class _Part:
                 indexes,
                 strings,
                 epoch=book.epoch,
-                dates=book._date_formats,
-                durations=book._timedelta_formats,
+                dates=book.dates,
+                durations=book.durations,
             )
-        elements = sheet_plain.Elements(ROW_TAG)
-        with self.package.open(self.worksheet._worksheet_path) as stream:
+        elements = sheet_plain.Elements(ROW_TAG, SHEET_DATA_TAG)
+        with self.package.open(self.found.path) as stream:
             for other, run in sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>"):
                 for element in elements.of(other):
                     number, cells = parser.parse_row(element)  # type: ignore[arg-type]  # the stub is too narrow
+                    parser.row_dimensions.clear()  # else it would keep each row's attributes
                     if filled[number - 1]:
                         found = _cells(cells)
                         yield number - 1, _pick(found, indexes) if indexes else found
                     if number > last:
                         return  # what follows the rows is not ours, and may be odd
+                if elements.over:
+                    return
                 if run:
                     yield from converter.rows(run, filled)
                     last_row = sheet_plain.last_row(run)
                     if last_row > last:
                         return
                     parser.row_counter = last_row
-
-    def number_format(self, style: int) -> str:
-        try:
-            return str(ReadOnlyCell(self.worksheet, 1, 1, None, "n", style).number_format)
-        except IndexError:  # a style the workbook does not have
-            return "General"
 
 
 def _cells(parsed: list[dict[str, Any]]) -> list[Cell]:
@@ -406,9 +380,11 @@ def _check_worksheet(part: _Part, recipe: Recipe | None, name: str, sha256: str)
 
     return Sheet(
         name=name,
-        title=part.worksheet.title,
+        title=part.found.title,
         header=header.names,
-        formats=tuple(part.number_format(found.styles.get(index, 0)) for index in header.indexes),
+        formats=tuple(
+            part.book.number_format(found.styles.get(index, 0)) for index in header.indexes
+        ),
         widths=_widths(found.widths, header.indexes),
         columns=header.columns,
         sha256=sha256,

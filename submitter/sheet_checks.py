@@ -1,21 +1,22 @@
 """What is checked in a workbook before any row of it is used, so that reading can't fail half way.
 
-`check_package` proves the zip whole: sizes within bounds before a byte is unpacked, then every
-member's CRC, and every XML part well-formed and free of entities. `scan` does so for the worksheet
-and walks it with bare expat: it finds which rows and columns hold a value and which formulas lack a
-stored one, and turns away what reading would stumble over. Rows in the plain form of `sheet_plain`
-pass beside expat. So 100,000 rows of 15 columns are proven in half a second.
+`check_package` looks at sizes before a byte is unpacked, and `check_others` proves the members
+whole that nothing reads. A part that is read is parsed within the bounds of `sheet_xml`, and is
+well-formed and free of entities. `scan` walks the worksheet: it finds which rows and columns hold a
+value and which formulas lack a stored one, and turns away what reading would stumble over. Rows in
+the plain form of `sheet_plain` pass beside expat. So 100,000 rows of 15 columns are proven in half
+a second.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -23,13 +24,12 @@ from itertools import chain, islice, product
 from operator import lt
 from string import ascii_uppercase
 from typing import IO
-from xml.parsers import expat
 
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import from_ISO8601
 
 from rowfleet.errors import InputError
-from submitter import sheet_plain
+from submitter import sheet_plain, sheet_xml
 from submitter.sheet_strings import SharedStrings
 
 #: Bytes all members may unpack to (2 GiB). 100,000 rows of 15 columns need 60 MB.
@@ -42,14 +42,16 @@ MAX_RATIO = 100
 RATIO_FREE_BYTES = 32 << 20
 #: Members of a workbook; real ones have dozens.
 MAX_MEMBERS = 10_000
-#: Bytes of the zip's directory (8 MiB), which `zipfile` reads whole: room for MAX_MEMBERS and more.
-MAX_DIRECTORY_BYTES = 8 << 20
-#: Bytes of one XML token (4 MiB); expat keeps a token in memory until it ends.
-MAX_TOKEN_BYTES = 4 << 20
+#: Bytes of the zip's directory (2 MiB), which `zipfile` reads whole: room for MAX_MEMBERS and more.
+MAX_DIRECTORY_BYTES = 2 << 20
 #: Characters of one cell (1 MiB). Excel's own limit is 32,767; other programs write more.
 MAX_CELL_CHARS = 1 << 20
-#: XML elements in one row: 16,384 cells with some 30 elements each.
-MAX_ROW_ELEMENTS = 500_000
+#: XML elements and bytes (4 MiB) in one row, or above the rows: 16,384 cells with some 6 elements.
+MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
+#: XML elements below the rows: merged ranges, conditional formats and the like.
+MAX_OTHER_ELEMENTS = 1_500_000
+#: Merged ranges that are remembered; they are only looked at to explain a header without a name.
+MAX_MERGED = 10_000
 #: A worksheet's rows and columns: Excel's limits.
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 #: Bytes read at a time.
@@ -64,8 +66,9 @@ _COLUMN_INDEX = {
         islice(chain(*(product(ascii_uppercase, repeat=n) for n in (1, 2, 3))), MAX_COLUMNS)
     )
 }
-_XML_SUFFIXES = (".xml", ".rels", ".vml")
 _END_RECORD = struct.Struct("<4s4H2LH")
+#: The same for zips beyond 4 GiB, and what stands between the two.
+_LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
 
 
 def letter(column: int) -> str:
@@ -75,20 +78,22 @@ def letter(column: int) -> str:
 
 def refuse_ole(file: BufferedReader, name: str) -> None:
     """Raise the InputError for a file in Microsoft's compound format, which holds no .xlsx."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        encrypted = content.find("EncryptedPackage".encode("utf-16-le")) >= 0
+    mark = "EncryptedPackage".encode("utf-16-le")
+    encrypted, before = False, b""
+    while not encrypted and (chunk := file.read(CHUNK)):
+        encrypted = mark in before + chunk
+        before = chunk[-len(mark) :]
     if encrypted:
         raise InputError(f"{name}: the workbook is encrypted; save it without a password")
     raise InputError(f"{name}: an old .xls workbook can't be read; save it as .xlsx")
 
 
 def check_package(file: BufferedReader, name: str) -> zipfile.ZipFile:
-    """Return the opened zip, proven harmless, and whole but for its worksheets.
+    """Return the opened zip, whose members unpack to no more than a workbook may.
 
-    Of those only what stands before the rows is read: the one that is used is proven by ``scan``,
-    the others by ``check_other_worksheets``. Raises InputError when the zip is truncated or
-    damaged, unpacks to too much, is no Excel workbook, or has a part that is not well-formed XML or
-    declares a document type (the way to entities).
+    Raises InputError when the zip is truncated or damaged, unpacks to too much, or is no Excel
+    workbook. What the members hold is checked by those who read them; ``check_others`` has the
+    rest.
     """
     _check_directory(file, name)
     try:
@@ -97,20 +102,20 @@ def check_package(file: BufferedReader, name: str) -> zipfile.ZipFile:
         raise _damaged(name) from None
     members = package.infolist()
     _check_sizes(members, name)
-    for member in members:
-        if _is_worksheet(member):
-            _check_head(package, member, name)
-        else:
-            _check_member(package, member, name)
     _check_kind({member.filename for member in members}, name)
     return package
 
 
-def check_other_worksheets(package: zipfile.ZipFile, chosen: str, name: str) -> None:
-    """Do for the worksheets beside the ``chosen`` part what ``check_package`` did for the rest."""
+def check_others(package: zipfile.ZipFile, read: Collection[str | None], name: str) -> None:
+    """Prove whole what nothing else reads to its end: all members but those in ``read``.
+
+    They are unpacked and dropped, chunk by chunk; nothing parses them.
+    """
     for member in package.infolist():
-        if _is_worksheet(member) and member.filename != chosen:
-            _check_member(package, member, name)
+        if member.filename not in read:
+            with opened(package, member.filename, name) as stream:
+                while stream.read(CHUNK):
+                    pass
 
 
 def _is_worksheet(member: zipfile.ZipInfo) -> bool:
@@ -129,6 +134,10 @@ def _check_directory(file: BufferedReader, name: str) -> None:
     if at < 0 or len(tail) - at < _END_RECORD.size:
         raise _damaged(name)
     directory_bytes = _END_RECORD.unpack_from(tail, at)[5]
+    # A larger record right before it wins, if there is one.
+    large = at - _LARGE_LOCATOR_BYTES - _LARGE_END_RECORD.size
+    if large >= 0 and tail[large : large + 4] == b"PK\x06\x06":
+        directory_bytes = max(directory_bytes, _LARGE_END_RECORD.unpack_from(tail, large)[8])
     if directory_bytes > MAX_DIRECTORY_BYTES:
         raise InputError(f"{name}: has too many members for a spreadsheet")
 
@@ -136,6 +145,9 @@ def _check_directory(file: BufferedReader, name: str) -> None:
 def _check_sizes(members: Sequence[zipfile.ZipInfo], name: str) -> None:
     if len(members) > MAX_MEMBERS:
         raise InputError(f"{name}: has {len(members):,} members, too many for a spreadsheet")
+    twice = [part for part, count in Counter(m.filename for m in members).items() if count > 1]
+    if twice:
+        raise InputError(f"{name}: the zip holds the part {twice[0][:100]!r} twice")
     total = sum(member.file_size for member in members)
     if total > MAX_UNPACKED_BYTES:
         raise InputError(f"{name}: unpacks to {_mib(total)}, more than {_mib(MAX_UNPACKED_BYTES)}")
@@ -144,7 +156,7 @@ def _check_sizes(members: Sequence[zipfile.ZipInfo], name: str) -> None:
             raise InputError(f"{name}: the zip is encrypted; save it without a password")
         if not _is_worksheet(member) and member.file_size > MAX_PART_BYTES:
             raise InputError(
-                f"{name}: {member.filename!r} unpacks to {_mib(member.file_size)}, "
+                f"{name}: {member.filename[:100]!r} unpacks to {_mib(member.file_size)}, "
                 f"more than {_mib(MAX_PART_BYTES)}"
             )
         if (
@@ -152,8 +164,8 @@ def _check_sizes(members: Sequence[zipfile.ZipInfo], name: str) -> None:
             and member.file_size > MAX_RATIO * member.compress_size
         ):
             raise InputError(
-                f"{name}: {member.filename!r} grows more than {MAX_RATIO} times when unpacked, "
-                f"as only a zip bomb does"
+                f"{name}: {member.filename[:100]!r} grows more than {MAX_RATIO} times when "
+                f"unpacked, as only a zip bomb does"
             )
 
 
@@ -161,88 +173,14 @@ def _mib(size: int) -> str:
     return f"{size >> 20:,} MiB"
 
 
-def _check_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
-    """Unpack the member once: its CRC, its size, and whether it is plain well-formed XML."""
-    parser = None
-    if member.filename.lower().endswith(_XML_SUFFIXES):
-        parser = _parser(f"{name}: the part {member.filename!r}")
-    with _opened(package, member.filename, name) as stream:
-        _feed(stream, parser, f"{name}: the part {member.filename!r}")
-
-
-def _check_head(package: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
-    """Check a worksheet's XML up to its rows: openpyxl reads so far when it opens the workbook."""
-    where = f"{name}: the part {member.filename!r}"
-    parser = _parser(where)
-    at_rows = False
-
-    def start(tag: str, _: dict[str, str]) -> None:
-        nonlocal at_rows
-        at_rows = at_rows or tag == _SHEET_DATA
-
-    parser.StartElementHandler = start
-    with _opened(package, member.filename, name) as stream:
-        _feed(stream, parser, where, lambda: at_rows, chunk=8 << 10)
-
-
 @contextmanager
-def _opened(package: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[bytes]]:
+def opened(package: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[bytes]]:
+    """Open a member; InputError if it is damaged, as far as it is read within the block."""
     try:
         with package.open(member) as stream:
             yield stream
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError):
         raise _damaged(name) from None
-
-
-def _parser(where: str) -> expat.XMLParserType:
-    parser = expat.ParserCreate(namespace_separator="}")
-
-    def refuse(*_: object) -> None:
-        raise InputError(f"{where} declares an XML document type, which no spreadsheet needs")
-
-    parser.StartDoctypeDeclHandler = refuse
-    return parser
-
-
-def _feed(
-    stream: IO[bytes],
-    parser: expat.XMLParserType | None,
-    where: str,
-    enough: Callable[[], bool] = lambda: False,
-    chunk: int = CHUNK,
-) -> None:
-    """Read ``stream``, through ``parser`` if there is one, to its end or until it is ``enough``."""
-    pieces = iter(lambda: stream.read(chunk), b"")
-    if parser is None:
-        for _ in pieces:
-            pass
-    else:
-        _parse(((piece, b"") for piece in pieces), parser, where, lambda _: None, enough)
-
-
-def _parse(
-    pieces: Iterable[tuple[bytes, bytes]],
-    parser: expat.XMLParserType,
-    where: str,
-    take: Callable[[bytes], None],
-    enough: Callable[[], bool],
-) -> None:
-    """Give each piece's XML to ``parser`` and its plain run to ``take``, until it is ``enough``."""
-    fed = 0
-    try:
-        for other, run in pieces:
-            if other:
-                fed += len(other)
-                parser.Parse(other)
-                if fed - parser.CurrentByteIndex > MAX_TOKEN_BYTES:
-                    raise InputError(f"{where} has a tag or text too long for a spreadsheet")
-            if run:
-                take(run)
-            if enough():
-                return
-        parser.Parse(b"", True)
-    except expat.ExpatError as error:
-        raise InputError(f"{where} is not well-formed XML: {error}") from None
 
 
 def _check_kind(names: set[str], name: str) -> None:
@@ -288,15 +226,17 @@ def scan(
     ``name`` if the part is not whole or not plain well-formed XML.
     """
     walk = _Walk(strings, where, below)
-    part = f"{name}: the part {member!r}"
-    parser = _parser(part)
-    parser.buffer_text = True
-    parser.StartElementHandler = walk.start
-    parser.CharacterDataHandler = walk.characters
+    parser = sheet_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
     plain = sheet_plain.rows(len(strings), strings.blank)
-    with _opened(package, member, name) as stream:
-        pieces = sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>")
-        _parse(pieces, parser, part, walk.run, lambda: walk.filled > rows)
+    with opened(package, member, name) as stream:
+        for other, run in sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>"):
+            parser.feed(other, walk.fed)
+            if run:
+                walk.run(run)
+            if walk.filled > rows:
+                break
+        else:
+            parser.close()
     walk.end_cell()
     return walk.found
 
@@ -311,8 +251,8 @@ _TEXT_TAGS = frozenset({_MAIN + "v", _MAIN + "t"})
 #: What texts hold, and what all else differs in from row to row, is left out of a row's shape.
 _CONTENT = re.compile(rb"(<[tfv](?: [^<>]*+)?>)[^<]++")
 _DIGITS = b"0123456789.-"
-#: Shapes remembered; a sheet has a few.
-MAX_SHAPES = 5_000
+#: Bytes of the shapes remembered; a sheet has a few of some hundred bytes.
+MAX_SHAPE_BYTES = 4 << 20
 _ROW_NUMBER = re.compile(sheet_plain.ROW_START + rb"([0-9]+)")
 _ATTRIBUTE = re.compile(r' (r|s|t)="([^"]*)"')
 
@@ -329,21 +269,27 @@ class _Walk:
 
     __slots__ = (
         "below",
+        "bytes",
         "column",
         "elements",
+        "ended",
         "filled",
         "formula",
         "found",
         "in_text",
         "kind",
         "open",
+        "past",
         "row",
         "row_text",
+        "shape_bytes",
         "shapes",
+        "started",
         "strings",
         "style",
         "text",
         "where",
+        "widened",
     )
 
     def __init__(self, strings: SharedStrings, where: str, below: int) -> None:
@@ -355,13 +301,35 @@ class _Walk:
         self.row_text = "0"
         self.column = -1
         self.elements = 0
+        #: Elements that have started and ended in what expat got.
+        self.started = self.ended = 0
+        #: Bytes that expat got since the last row started.
+        self.bytes = 0
         self.filled = 0
+        #: Columns that a width was said for.
+        self.widened = 0
+        #: Whether the rows are over.
+        self.past = False
         self.open = self.in_text = self.formula = False
         self.kind: str | None = None
         self.style: str | None = None
         self.text = ""
         #: Shape of a plain row below the header → whether such a row holds a value.
         self.shapes: dict[bytes, bool] = {}
+        self.shape_bytes = 0
+
+    def fed(self, size: int, ended: list[str]) -> int:
+        """Take note of a slice that expat got, and return how many elements are open."""
+        self.ended += len(ended)
+        self.bytes += size
+        self.past = self.past or _SHEET_DATA in ended
+        if self.past and self.elements > MAX_OTHER_ELEMENTS:
+            raise InputError(
+                f"{self.where}: has more than {MAX_OTHER_ELEMENTS:,} XML elements below its rows"
+            )
+        if self.bytes > MAX_ROW_BYTES and not self.past:
+            raise self._malformed(f"has more than {MAX_ROW_BYTES >> 20} MiB of XML")
+        return self.started - self.ended
 
     def run(self, run: bytes) -> None:
         """Judge a run of plain rows: the first of each shape cell by cell, the others with it.
@@ -397,7 +365,8 @@ class _Walk:
         holds = self.shapes.get(shape)
         if holds is None or number <= self.below:
             self._plain_row(row)
-            if number > self.below and len(self.shapes) < MAX_SHAPES:
+            if number > self.below and self.shape_bytes < MAX_SHAPE_BYTES:
+                self.shape_bytes += len(shape) + 100
                 self.shapes[shape] = bool(self.found.filled[number])
         elif holds:
             self.found.filled[number] = 1
@@ -416,7 +385,10 @@ class _Walk:
             self.end_cell()
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.started += 1
         self.elements += 1
+        if self.elements > MAX_ROW_ELEMENTS and not self.past:
+            raise self._malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
         self.in_text = False
         if tag in _TEXT_TAGS:
             self.in_text = True
@@ -431,8 +403,8 @@ class _Walk:
             self._start_row(attributes)
         elif tag == _COLUMN:
             self._widths(attributes)
-        elif tag == _MERGE:
-            self.found.merged.append(attributes.get("ref", ""))
+        elif tag == _MERGE and len(self.found.merged) < MAX_MERGED:
+            self.found.merged.append(attributes.get("ref", "")[:40])
 
     def characters(self, text: str) -> None:
         if self.in_text:
@@ -443,15 +415,13 @@ class _Walk:
     def _start_row(self, attributes: dict[str, str]) -> None:
         self.row_text = attributes.get("r") or str(self.row + 2)
         row = int(self.row_text) - 1 if self.row_text.isdecimal() else -1
-        if self.row >= 0 and self.elements > MAX_ROW_ELEMENTS:
-            raise self._malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
         # openpyxl would silently skip a row that comes after a later one.
         if not self.row < row < MAX_ROWS:
             raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
         self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
         self.row = row
         self.column = -1
-        self.elements = 0
+        self.elements = self.bytes = 0
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = attributes.get("r")
@@ -517,8 +487,13 @@ class _Walk:
             width = float(attributes["width"])
         except (KeyError, ValueError):
             return
-        for column in range(max(first, 0), min(last, MAX_COLUMNS)):
-            self.found.widths[column] = width
+        # Ranges of columns do not overlap; where they do, Excel repairs the file.
+        if self.widened < MAX_COLUMNS:
+            columns = range(max(first, 0), min(last, MAX_COLUMNS))
+            self.widened += max(1, len(columns))
+            self.found.widths.update(dict.fromkeys(columns, width))
 
     def _malformed(self, what: str) -> InputError:
+        if self.row < 0:
+            return InputError(f"{self.where}, above its rows: {what}; open and save it in Excel")
         return InputError(f"{self.where}, row {self.row + 1}: {what}; open and save it in Excel")

@@ -24,6 +24,8 @@ from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from submitter.sheet_checks import CHUNK, MAX_CELL_CHARS, MAX_COLUMNS
 
+#: Characters of one row, with its delimiters: 128 of the longest cells that Excel holds.
+MAX_ROW_CHARS = 4 << 20
 #: Rows by which the delimiter is found, as many as the header may lie below the top.
 SNIFFED_ROWS = 25
 
@@ -70,6 +72,28 @@ class CsvScan:
     first: dict[int, int] = field(default_factory=dict)
     #: Number format of each column that is numbers; the others are text.
     formats: dict[int, str] = field(default_factory=dict)
+
+
+class _Lines:
+    """The lines of a text, none of which is taken into memory when it is too long for a row."""
+
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+        self._text = text
+        self._name = name
+        self._line = 0
+        #: Characters since it was last set to 0, which is when a row ends.
+        self.chars = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(MAX_ROW_CHARS + 1):
+            self._line += 1
+            self.chars += len(line)
+            if self.chars > MAX_ROW_CHARS:
+                raise InputError(
+                    f"{self._name}, line {self._line}: the row there has more than "
+                    f"{MAX_ROW_CHARS:,} characters"
+                )
+            yield line
 
 
 class CsvTable:
@@ -124,10 +148,12 @@ class CsvTable:
         self.file.seek(0)
         text = io.TextIOWrapper(self.file, self.encoding, newline="")
         csv.field_size_limit(MAX_CELL_CHARS)
-        reader = csv.reader(text, delimiter=delimiter or self.delimiter)
+        lines = _Lines(text, self.name)
+        reader = csv.reader(lines, delimiter=delimiter or self.delimiter)
         row = 0
         try:
             for row, fields in enumerate(reader):
+                lines.chars = 0
                 if len(fields) > MAX_COLUMNS:
                     raise InputError(f"{self.name}, row {row + 1}: has {len(fields):,} columns")
                 yield row, fields

@@ -179,20 +179,38 @@ def _sound(run: bytes) -> bool:
 
 
 class Elements:
-    """ElementTree's parser for what ``split`` gives beside the runs: elements of one tag."""
+    """ElementTree's parser for what ``split`` gives beside the runs: elements of one tag.
 
-    def __init__(self, tag: str) -> None:
+    It keeps none of them: what came is dropped from the element around them, too. XML that is not
+    checked yet must not be given to it.
+    """
+
+    def __init__(self, tag: str, around: str) -> None:
+        """``around`` is the tag of the element that they stand in."""
         self._tag = tag
-        self._parser: XMLPullParser[Any] = XMLPullParser(("end",))
+        self._around = around
+        self._container: Element | None = None
+        self._parser: XMLPullParser[Any] = XMLPullParser(("start", "end"))
+        #: Whether the element around them has ended.
+        self.over = False
 
     def of(self, xml: bytes) -> Iterator[Element]:
         """Parse more XML and yield the elements that end in it; each is cleared behind."""
-        if xml:
-            self._parser.feed(xml)
-        for _, element in cast("Iterator[tuple[str, Element]]", self._parser.read_events()):
-            if element.tag == self._tag:
-                yield element
-                element.clear()
+        for at in range(0, len(xml), CHUNK):
+            self._parser.feed(xml[at : at + CHUNK])
+            events = cast("Iterator[tuple[str, Element]]", self._parser.read_events())
+            for event, element in events:
+                if event == "start":
+                    if self._container is None and element.tag == self._around:
+                        self._container = element
+                elif element.tag == self._tag:
+                    yield element
+                    element.clear()
+                    if self._container is not None:
+                        self._container.clear()
+                elif element is self._container:
+                    self.over = True
+                    return
 
 
 def last_row(run: bytes) -> int:

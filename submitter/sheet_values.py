@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import from_excel
@@ -19,8 +19,10 @@ from submitter.sheet_strings import SharedStrings
 _ESCAPE = re.compile(r"_x(00[01][0-9A-Fa-f]|007F|005F|FFF[EF])_")
 _ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')
 
-#: Dates and texts at hand; a sheet's repeat.
-DATES_AT_HAND, TEXTS_AT_HAND = 5_000, 10_000
+#: Dates and texts at hand, for a sheet's repeat; of the texts those up to so many characters.
+DATES_AT_HAND, TEXTS_AT_HAND, SHORT_TEXT = 5_000, 10_000, 200
+#: Combinations of a cell's attributes at hand: of its kind and style, a few dozen usually.
+ATTRIBUTES_AT_HAND = 5_000
 
 Convert = Callable[[bytes], Cell]
 
@@ -53,7 +55,9 @@ class PlainRows:
             get_column_letter(column + 1).encode(): place for place, column in enumerate(indexes)
         }
         self._by_attributes: dict[bytes, Convert] = {}
-        self._shared = lru_cache(TEXTS_AT_HAND)(lambda raw: unescape(strings[int(raw)]))
+        self._strings = strings
+        self._texts: dict[bytes, str] = {}
+        self._date = lru_cache(DATES_AT_HAND)(self._as_date)
         self._epoch = epoch
         self._dates = dates
         self._durations = durations
@@ -73,6 +77,8 @@ class PlainRows:
                 if place is not None:
                     convert = by_attributes.get(attributes)
                     if convert is None:
+                        if len(by_attributes) >= ATTRIBUTES_AT_HAND:
+                            by_attributes.clear()
                         convert = by_attributes[attributes] = self._converter(attributes)
                     cells[place] = convert(raw)
             yield number, cells
@@ -90,9 +96,19 @@ class PlainRows:
             return lambda raw: unescape(sheet_plain.text(raw))
         if style not in self._dates:
             return _number
-        return lru_cache(DATES_AT_HAND)(lambda raw: self._date(raw, style in self._durations))
+        return partial(self._date, duration=style in self._durations)
 
-    def _date(self, raw: bytes, duration: bool) -> Cell:
+    def _shared(self, raw: bytes) -> str:
+        text = self._texts.get(raw)
+        if text is None:
+            text = unescape(self._strings[int(raw)])
+            if len(text) <= SHORT_TEXT:
+                if len(self._texts) >= TEXTS_AT_HAND:
+                    self._texts.clear()
+                self._texts[raw] = text
+        return text
+
+    def _as_date(self, raw: bytes, duration: bool) -> Cell:
         try:
             value: Cell = from_excel(_number(raw), self._epoch, timedelta=duration)
         except (OverflowError, ValueError):  # outside what a date can be
