@@ -49,8 +49,8 @@ $(MUTANTS): requirements-mutants.lock pyproject.toml | $(READY)
 	@touch $@
 
 demo: $(READY)  ## Run the main job on the example sheet
-	XDG_STATE_HOME=$(CURDIR)/build/demo $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
-	@echo "to look at it again: XDG_STATE_HOME=build/demo $(BIN)/rowfleet batches"
+	XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
+	@echo "to look at it again: XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet batches"
 
 test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers they need
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/e2e $(ARGS)

@@ -18,7 +18,7 @@ from rowfleet.ledger import chunks, queries, transitions
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import Standing
 from rowfleet.limits import Cap
-from rowfleet.queue import INSERT_MOST, Queue
+from rowfleet.queue import FEEDER, INSERT_MOST, Queue
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Feeder:
 
         Raises ServiceError or sqlalchemy's DBAPIError if a service is away; nothing is lost then.
         """
-        with self._queue.turn("feeder", self._id, TURN_SECONDS) as mine:
+        with self._queue.turn(FEEDER, self._id, TURN_SECONDS) as mine:
             if mine:
                 self.feed()
                 self._repair_now_and_then()

@@ -44,6 +44,9 @@ CAP, LANES = ".cap", ".lanes"
 #: Characters of a batch's id, and the largest number of a row, in the ledger's columns.
 LONGEST_BATCH_ID, LARGEST_ROW = 64, (1 << 31) - 1
 
+#: Name of the turn of whoever feeds the queue.
+FEEDER = "feeder"
+
 #: Seconds to wait for Redis to answer a connect or a command.
 SOCKET_TIMEOUT = 10
 
@@ -303,6 +306,11 @@ class Queue:
             if not mine and self._redis.get(key) == holder.encode():
                 mine = self._redis.set(key, holder, xx=True, px=int(seconds * 1000))
         yield bool(mine)
+
+    def is_tended(self) -> bool:
+        """Tell whether a worker or a waiting submitter has fed this queue within seconds."""
+        with self._reported():
+            return bool(self._redis.exists(self._key(f".{FEEDER}")))
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

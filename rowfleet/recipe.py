@@ -334,6 +334,12 @@ def bundled(name: str = DEFAULT_RECIPE) -> Recipe:
     return Recipe.model_validate(data, context=_BUNDLED)
 
 
+def bundled_names() -> list[str]:
+    """Return the names of the recipes that ship with Rowfleet."""
+    files = resources.files("rowfleet").joinpath("recipes").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
 def bundled_text(name: str = DEFAULT_RECIPE) -> str:
     """Return the YAML of a recipe that ships with Rowfleet."""
     return resources.files("rowfleet").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
@@ -353,7 +359,7 @@ def again(snapshot: Mapping[str, Any], batch_id: str) -> Recipe:
     try:
         return Recipe.model_validate(snapshot)
     except ValidationError as error:
-        raise InputError(f"the recipe of batch {batch_id}: {_sentence(error)}") from None
+        raise InputError(f"the recipe of batch {batch_id}: {_problems(error, None)}") from None
 
 
 def load(path: Path) -> Recipe:
@@ -388,25 +394,37 @@ def parse(text: str, where: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{where}: {_sentence(error)}") from None
+        raise InputError(f"{where}: {_problems(error, text)}") from None
 
 
-def _sentence(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "recipe"
-        parts.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
-    return "; ".join(parts)
+def _problems(error: ValidationError, text: str | None) -> str:
+    # Only a recipe that is wrong needs it.
+    from rowfleet import recipe_errors
+
+    fields: dict[str, type[BaseModel]] = {
+        "": Recipe,
+        "options": ModelOptions,
+        "columns": Column,
+        "prices": Price,
+    }
+    return recipe_errors.sentence(error, text, fields)
+
+
+def rules_can_answer(recipe: Recipe) -> bool:
+    """Tell whether the analyzer `rules` gives every answer that the recipe asks for."""
+    return not _beyond_the_rules(recipe)
+
+
+def _beyond_the_rules(recipe: Recipe) -> list[str]:
+    known = bundled().output["properties"]
+    return [field for field in recipe.output["properties"] if field not in known]
 
 
 def check_analyzer(recipe: Recipe) -> None:
     """Raise InputError if the recipe's analyzer is `rules` and its output is not one they give."""
-    if recipe.analyzer != "rules":
-        return
-    known = bundled().output["properties"]
-    unknown = [f for f in recipe.output["properties"] if f not in known]
-    if unknown:
+    if recipe.analyzer == "rules" and (unknown := _beyond_the_rules(recipe)):
         raise InputError(
-            f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which the rules analyzer "
-            "does not give: it audits invoices; use --analyzer openai"
+            f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which only a model can "
+            "answer: set OPENAI_API_KEY, and leave --analyzer rules out. The analyzer rules, which "
+            "answers where no key is set, audits invoices"
         )

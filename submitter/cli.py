@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,13 +41,15 @@ from submitter import (
     bill,
     cluster_commands,
     export,
+    hints,
     sample,
     storage,
     terminal,
     watch,
 )
-from submitter.command import DOLLARS, HELP_OPTIONS, Command
+from submitter.command import DOLLARS, HELP_OPTIONS, Group
 from submitter.estimate import Estimate, estimate
+from submitter.presence import Presence
 from submitter.sample import MOST_SAMPLED
 from submitter.sheet import Sheet, open_sheet
 from submitter.terminal import err as _err
@@ -100,7 +103,8 @@ def main() -> NoReturn:
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     sentence = " ".join(error.format_message().split()).removesuffix(".")
-    return f"{sentence}; see {context.command_path if context else 'rowfleet'} --help"
+    path = context.command_path if context else "rowfleet"
+    return f"{sentence}; see {path.replace('rowfleet', hints.program(), 1)} --help"
 
 
 def _escaped(text: object) -> str:
@@ -109,11 +113,7 @@ def _escaped(text: object) -> str:
     return escape(str(text))
 
 
-class _Group(click.Group):
-    command_class = Command
-
-
-@click.group(cls=_Group, context_settings=HELP_OPTIONS)
+@click.group(cls=Group, context_settings=HELP_OPTIONS)
 @click.version_option(package_name="rowfleet")
 def cli() -> None:
     """Run an OpenAI analysis on every row of a spreadsheet.
@@ -139,6 +139,14 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
 _batch = click.argument("batch_id")
+
+
+def _complete(engine: Engine, beginning: str) -> str:
+    """Return the id of the batch that the user means. Raises InputError unless it is one."""
+    with ledgers.reading(engine) as connection:
+        return queries.complete_id(connection, beginning)
+
+
 _asked = _options(
     click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first."),
     click.option(
@@ -437,7 +445,10 @@ def submit(
         return _follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
         return 0
-    with watch.display(_err if as_json else _out, quiet=as_json) as show:
+    with (
+        _said_how_to_go_on(),
+        watch.display(_err if as_json else _out, quiet=as_json) as show,
+    ):
         progress = watch.until_ended(engine, submission.batch_id, show=show, feeder=feeder)
     return _conclude(engine, progress, export_to, as_json=as_json)
 
@@ -517,11 +528,12 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
         return
     openai = submission.recipe.analyzer == "openai"
     what = "this continues a batch submitted before" if again else "recorded"
+    follow = hints.command("progress", submission.batch_id, "--watch")
     _err.print(
         f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows, {what}; analyzer "
         f"{submission.recipe.analyzer}"
         + (f", model {_escaped(submission.recipe.model)}" if openai else "")
-        + f"\nfollow it with: rowfleet progress {submission.batch_id} --watch",
+        + f"\nfollow it with: {_escaped(follow)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -545,14 +557,16 @@ def _conclude(
     if progress.status == "budget_exhausted" and not as_json:
         _err.print(
             f"{progress.pending:,} rows were not started: {progress.reason}; to go on: "
-            f"rowfleet resume {progress.batch_id} --max-cost USD",
+            f"{_escaped(hints.command('resume', progress.batch_id, '--max-cost', 'USD'))}",
             highlight=False,
             soft_wrap=True,
         )
     if progress.failed and not as_json:
         _err.print(
-            f"{progress.failed:,} rows failed; see: rowfleet failed {progress.batch_id}",
+            f"{progress.failed:,} rows failed; see: "
+            f"{_escaped(hints.command('failed', progress.batch_id))}",
             highlight=False,
+            soft_wrap=True,
         )
     return watch.exit_code(progress)
 
@@ -570,8 +584,8 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
         said = bill.projected(projection, progress.cost_usd, progress.possibly_billed_calls)
         _out.print(said, highlight=False, soft_wrap=True)
         _out.print(
-            f"to run them: the same again without --sample, or, where workers run, rowfleet resume "
-            f"{record.id}",
+            "to run them: the same again without --sample, or, where workers run, "
+            f"{_escaped(hints.command('resume', record.id))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -652,7 +666,7 @@ def local(
     """
     from contextlib import ExitStack
 
-    from submitter.local import LocalWorker, Run, embedded_broker, state_directory
+    from submitter.local import LocalWorker, Run, embedded_broker, queue_of, state_directory
 
     beside = source.with_suffix("") if isinstance(source, Path) else source.stem
     out = export_to or Path(f"{beside}.results.xlsx")
@@ -660,12 +674,14 @@ def local(
     settings = _settings(slots=slots)
     recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
     if recipe.analyzer == "openai" and settings.openai_api_key is None:
+        offline = recipes.rules_can_answer(recipe)
         raise InputError(
-            "OPENAI_API_KEY is not set; set it, or use --analyzer rules, which computes offline"
+            "OPENAI_API_KEY is not set; set it"
+            + (", or use --analyzer rules, which computes offline" if offline else "")
         )
     terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
     rows = batch.Range(start_row, num_rows)
-    with ExitStack() as stack:
+    with _said_how_to_go_on(), ExitStack() as stack:
         opened = stack.enter_context(_opened(source, sheet, recipe))
         opened.count(start_row, num_rows)
         submission = batch.prepare(
@@ -680,7 +696,7 @@ def local(
         engine = _ledger(settings, create=True)
         if settings.redis_url is None:
             # A broker of its own needs a queue of its own: the ledger may be shared.
-            submission = dataclasses.replace(submission, queue=f"local-{submission.batch_id}")
+            submission = dataclasses.replace(submission, queue=queue_of(submission.batch_id))
             settings = settings.model_copy(
                 update={
                     "redis_url": SecretStr(stack.enter_context(embedded_broker())),
@@ -689,7 +705,7 @@ def local(
                 }
             )
         feeder = _feeder(engine, settings)
-        run = Run(engine)
+        run = Run(engine, settings.queue)
         stack.callback(run.end)
         worker = LocalWorker(settings, state_directory(), run)
         stack.push(
@@ -713,6 +729,20 @@ def local(
     return _conclude(engine, progress, out, as_json=as_json)
 
 
+@contextmanager
+def _said_how_to_go_on() -> Iterator[None]:
+    """After Ctrl-C, print the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _err.print(
+            f"to go on: {_escaped(hints.same_again() or 'the same command again')}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
+
+
 def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
     if interrupted:
         _err.print("finishing the rows that run; press Ctrl-C again to end them at once")
@@ -730,15 +760,28 @@ def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
 @click.option("--watch", "follow", is_flag=True, help="Stay until the batch has ended.")
 @_json
 def progress(batch_id: str, follow: bool, as_json: bool) -> int:
-    """Show how far a batch is. With --watch the exit code is the batch's, as with submit --wait."""
-    engine = _ledger(_settings())
+    """Show how far a batch is. With --watch the exit code is the batch's, as with submit --wait.
+
+    Watching ends with exit code 1 when rows are left and nothing is there that would run them.
+    """
+    settings = _settings()
+    engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     if follow:
+        with ledgers.reading(engine) as connection:
+            presence = Presence(engine, settings, queries.get_batch(connection, batch_id))
         # A script reads one JSON object a line; a person sees a bar.
         if as_json:
-            end = watch.until_ended(engine, batch_id, show=lambda p: _print_json(_as_json(p)))
+            end = watch.until_ended(
+                engine,
+                batch_id,
+                show=lambda p: _print_json(_as_json(p)),
+                each_time=presence.look,
+            )
             return watch.exit_code(end)
         with watch.display(_out) as show:
-            return watch.exit_code(watch.until_ended(engine, batch_id, show=show))
+            end = watch.until_ended(engine, batch_id, show=show, each_time=presence.look)
+            return watch.exit_code(end)
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))
@@ -762,29 +805,31 @@ def batches(as_json: bool) -> None:
             [{"source": r.source, "created_at": r.created_at, **_as_json(p)} for r, p in listed]
         )
         return
-    table = Table(
-        Column("batch", overflow="fold", min_width=24),
-        "status",
-        "rows",
-        "done",
-        "failed",
-        "cost",
-        "source",
-        "submitted",
-    )
-    for record, current in listed:
-        table.add_row(
-            record.id,
-            current.status,
-            f"{current.total:,}",
-            f"{current.done:,}",
-            f"{current.failed:,}",
-            "unknown" if current.cost_usd is None else watch.dollars(current.cost_usd),
-            _escaped(record.source),
-            f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
-        )
-    # Without a terminal it is for a file or a script: as wide as it needs to be.
-    _out.print(table, width=None if _out.is_terminal else 200)
+    cells = [
+        {
+            "batch": record.id,
+            "status": current.status,
+            "rows": f"{current.total:,}",
+            "done": f"{current.done:,}",
+            "failed": f"{current.failed:,}",
+            "cost": "unknown" if current.cost_usd is None else watch.dollars(current.cost_usd),
+            "source": record.source,
+            "submitted": f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
+        }
+        for record, current in listed
+    ]
+    for left_out in (), ("source",), ("source", "submitted"):
+        table = Table(*(Column(name, no_wrap=True) for name in _LISTED if name not in left_out))
+        for row in cells:
+            table.add_row(*(_escaped(row[name]) for name in _LISTED if name not in left_out))
+        width = terminal.natural_width(table)
+        if not _out.is_terminal or width <= _out.width:
+            break
+    terminal.print_whole(table)
+
+
+#: What `batches` lists of each; at the end what a narrow terminal does without.
+_LISTED = ("batch", "status", "rows", "done", "failed", "cost", "source", "submitted")
 
 
 @cli.command(example="rowfleet failed master-refunds-3f9a2c81d04e")
@@ -793,13 +838,14 @@ def batches(as_json: bool) -> None:
 def failed(batch_id: str, as_json: bool) -> None:
     """List a batch's failed rows: row number, attempts, error."""
     engine = _ledger(_settings())
+    batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
         rows = queries.failed_rows(connection, batch_id)
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
         return
     if not rows:
-        _out.print(f"no row of {batch_id} has failed", highlight=False)
+        _say(f"no row of {batch_id} has failed")
         return
     table = Table("row", "attempts", "error")
     for row in rows:
@@ -815,7 +861,8 @@ def failed(batch_id: str, as_json: bool) -> None:
 def export_(batch_id: str, out: storage.Location) -> None:
     """Write the finished sheet; rows that are not done yet are marked."""
     _check_export(out)
-    _export(_ledger(_settings()), batch_id, out, say=True)
+    engine = _ledger(_settings())
+    _export(engine, _complete(engine, batch_id), out, say=True)
 
 
 # --- acting on batches
@@ -846,6 +893,7 @@ def collect(batch_id: str, wait: bool, export_to: storage.Location | None, as_js
         _check_export(export_to)
     settings = _settings()
     engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
         if queries.get_batch(connection, batch_id).tier != "batch":
             raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
@@ -870,6 +918,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     """Run a batch's failed rows again."""
     settings = _settings()
     engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
         batch_record = queries.get_batch(connection, batch_id)
         if batch_record.status == "stopped":
@@ -877,7 +926,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         if batch_record.status == "budget_exhausted":
             raise InputError(
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
-                f"rowfleet resume {batch_id} --max-cost USD"
+                f"{hints.command('resume', batch_id, '--max-cost', 'USD')}"
             )
         unfailed = sorted(set(numbers) - queries.failed_among(connection, batch_id, numbers))
         if unfailed:
@@ -887,11 +936,33 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         _print_json({"batch_id": batch_id, "rows": again})
         return
     if not again:
-        _out.print(f"no row of {batch_id} has failed", highlight=False)
+        _say(f"no row of {batch_id} has failed")
         return
-    _out.print(f"{len(again):,} rows of {batch_id} run again", highlight=False)
+    _say(f"{len(again):,} rows of {batch_id} run again")
     if batch_record.tier == "batch":
-        _out.print(f"send them with: rowfleet collect {batch_id} --wait", highlight=False)
+        _say(f"send them with: {hints.command('collect', batch_id, '--wait')}")
+        return
+    presence = Presence(engine, settings, batch_record)
+    if settings.redis_url is not None and not presence.is_local:
+        _wake(engine, settings, batch_record)
+    if presence.is_there():
+        _say(f"follow it with: {hints.command('progress', batch_id, '--watch')}")
+    else:
+        _say(f"nothing runs the batch now; {presence.remedy()}")
+
+
+def _wake(engine: Engine, settings: Settings, record: queries.BatchRecord) -> None:
+    """Put the batch's rows on its queue, so that an autoscaler has a reason to start workers."""
+    try:
+        queue = settings.model_copy(update={"queue": record.queue})
+        _feeder(engine, queue).feed(only=record.id)
+    except ServiceError as error:  # the workers feed it, too
+        logging.getLogger(__name__).warning("not feeding for now, no row is lost: %s", error)
+
+
+def _say(sentence: str) -> None:
+    """Print a line of our own on standard output, not broken where the terminal ends."""
+    _out.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _stopped(record: queries.BatchRecord) -> str:
@@ -921,6 +992,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
     """
     settings = _settings()
     engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     with engine.begin() as connection:
         record = queries.get_batch(connection, batch_id)
         if record.status == "stopped":
@@ -929,7 +1001,8 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
             raise InputError(f"batch {batch_id} has ended already: it is {record.status}")
         if record.tier == "batch":
             raise InputError(
-                f"batch {batch_id} goes through the Batch API: rowfleet collect {batch_id} --wait"
+                f"batch {batch_id} goes through the Batch API: "
+                f"{hints.command('collect', batch_id, '--wait')}"
             )
         if max_cost is not None and record.analyzer == "openai":
             price = None if record.price is None else prices.Price.model_validate(record.price)
@@ -965,6 +1038,7 @@ def cancel(batch_id: str, as_json: bool) -> None:
     """
     settings = _settings()
     engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     with engine.begin() as connection:
         record = queries.get_batch(connection, batch_id)
         cancelled = transitions.cancel(connection, batch_id, by=_this_process())
@@ -988,6 +1062,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     """Put back rows that the queue lost. Safe at any time; the fleet does it by itself."""
     settings = _settings()
     engine = _ledger(settings)
+    batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
         record = queries.get_batch(connection, batch_id)
     if record.tier == "batch":
@@ -1001,7 +1076,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     if as_json:
         _print_json({"batch_id": batch_id, "put_back": back})
     else:
-        _out.print(f"{back:,} rows of {batch_id} put back", highlight=False)
+        _say(f"{back:,} rows of {batch_id} put back")
 
 
 @cli.command(example="rowfleet migrate --wait 60")
@@ -1039,6 +1114,50 @@ def migrate(seconds: float) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+@cli.group(
+    "recipes",
+    cls=Group,
+    invoke_without_command=True,
+    example="rowfleet recipes\nrowfleet recipes copy invoice-refunds my-recipe.yaml",
+)
+@click.pass_context
+def recipes_(context: click.Context) -> None:
+    """List the recipes that come with Rowfleet; `recipes copy` makes one yours.
+
+    `--recipe FILE` takes the copy, changed as you like.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    for name in recipes.bundled_names():
+        recipe = recipes.bundled(name)
+        _say(f"{name}  {' '.join(recipe.description.split())}")
+    _say(f"copy one with: {hints.program()} recipes copy {recipes.DEFAULT_RECIPE}")
+
+
+@recipes_.command(
+    example="rowfleet recipes copy invoice-refunds\n"
+    "rowfleet recipes copy invoice-refunds my-recipe.yaml"
+)
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def copy(name: str, file: Path | None) -> None:
+    """Copy a bundled recipe to FILE, by default NAME.yaml here. No file is overwritten."""
+    if name not in recipes.bundled_names():
+        raise InputError(
+            f"there is no bundled recipe {name!r}; there are {', '.join(recipes.bundled_names())}"
+        )
+    file = file or Path(f"{name}.yaml")
+    try:
+        with file.open("x", encoding="utf-8") as copied:
+            copied.write(recipes.bundled_text(name))
+    except FileExistsError:
+        raise InputError(f"{file}: is there already; give another name") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file}: can't be written: {reason}") from None
+    _say(f"{file} written; use it with: --recipe {shlex.quote(str(file))}")
 
 
 # --- in a cluster

@@ -38,15 +38,32 @@ LEAST_DOLLARS, MOST_DOLLARS = 0.000001, 10_000_000
 DOLLARS = _Dollars()
 
 
-class Command(click.Command):
+class _WithExample:
+    """Help that ends with an example, which works when pasted."""
+
+    example = ""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the options."""
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.splitlines():
+                    formatter.write(f"  {line}\n")
+
+
+class Command(_WithExample, click.Command):
     """A command whose help ends with an example that works when pasted."""
 
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": HELP_OPTIONS, **kwargs})
         self.example = example
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the options."""
-        with formatter.section("Example"):
-            for line in self.example.splitlines():
-                formatter.write(f"  {line}\n")
+
+class Group(_WithExample, click.Group):
+    """Commands under one name; help of theirs and of the group ends with an example."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **{"context_settings": HELP_OPTIONS, **kwargs})
+        self.example = example

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from rowfleet.errors import ServiceError
 from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import reading
-from rowfleet.settings import VARIABLES, Settings
+from rowfleet.settings import VARIABLES, Settings, database_url
 from submitter import run_lock
 from submitter.run_lock import RunLock
 
@@ -42,6 +42,10 @@ def state_directory() -> Path:
     """Return where `rowfleet local` keeps its ledger and logs: the user's state directory."""
     from platformdirs import user_state_path
 
+    named = os.environ.get("XDG_STATE_HOME", "").strip()
+    if named and not Path(named).is_absolute():
+        # The library would pass it over without a word, and another ledger would be read.
+        return Path(named).absolute() / "rowfleet"
     return user_state_path("rowfleet", appauthor=False)
 
 
@@ -101,11 +105,11 @@ class Run:
     Its workers hold its lock with it, so a worker that outlives its submitter keeps its rows.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Take a name that no other run has."""
+    def __init__(self, engine: Engine, queue: str) -> None:
+        """Take a name that no other run has; its workers work on ``queue``."""
         self._engine = engine
-        self._directory = state_directory() / "runs" / _name_of(engine)
-        self._lock = RunLock(self._directory)
+        self._directory = _locks_of(engine)
+        self._lock = RunLock(self._directory, note=queue)
         self.descriptor = self._lock.descriptor
 
     def worker_name(self, number: int) -> str:
@@ -138,13 +142,23 @@ def _prefix(run: str) -> str:
     return f"local-{run}-"
 
 
-def _name_of(engine: Engine) -> str:
-    """Return a file name for the ledger, the same for every run that writes to it."""
+def _locks_of(engine: Engine) -> Path:
+    """Return the directory of the locks of all runs on a ledger: the same for every run."""
     url = engine.url
     if engine.dialect.name == "sqlite":
-        url = url.set(database=str(Path(str(url.database)).resolve()))
+        return Path(f"{Path(str(url.database)).resolve()}-runs")
     shown = url.render_as_string(hide_password=True)
-    return hashlib.sha256(shown.encode()).hexdigest()[:12]
+    return state_directory() / "runs" / hashlib.sha256(shown.encode()).hexdigest()[:12]
+
+
+def queue_of(batch_id: str) -> str:
+    """Return the queue of a batch that `rowfleet local` runs with a broker of its own."""
+    return f"local-{batch_id}"
+
+
+def is_running(engine: Engine, queue: str) -> bool:
+    """Tell whether a `rowfleet local` on this machine, or its worker, works on ``queue`` now."""
+    return run_lock.is_any_alive(_locks_of(engine), queue)
 
 
 class LocalWorker:
@@ -247,5 +261,16 @@ def _environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             reveal = getattr(value, "get_secret_value", None)
             environment[name] = reveal() if reveal else str(value)
+    if settings.database_url is not None:
+        environment["DATABASE_URL"] = _from_anywhere(settings.database_url.get_secret_value())
     environment["ROWFLEET_EXIT_WITH_STDIN"] = "1"
     return environment
+
+
+def _from_anywhere(url: str) -> str:
+    """Return the ledger's URL for a process in another directory, where a path is relative."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    path = str(Path(str(parsed.database)).absolute())
+    return parsed.set(database=path).render_as_string(hide_password=False)

@@ -21,12 +21,13 @@ SUFFIX = ".lock"
 class RunLock:
     """A lock that this process holds, and every child that it passes `descriptor` to."""
 
-    def __init__(self, directory: Path, prefix: str = "") -> None:
-        """Make ``directory/PREFIX<name>.lock`` under a new name, and hold it."""
+    def __init__(self, directory: Path, prefix: str = "", *, note: str = "") -> None:
+        """Make and hold ``directory/PREFIX<name>.lock``, under a new name, with ``note`` in it."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.name = f"{prefix}{uuid.uuid4().hex[:8]}"
         self._path = directory / f"{self.name}{SUFFIX}"
         self.descriptor = self._hold()
+        os.write(self.descriptor, note.encode())
 
     def _hold(self) -> int:
         while True:
@@ -72,6 +73,23 @@ def dead(directory: Path) -> Iterator[str]:
             if free:
                 yield path.name.removesuffix(SUFFIX)
                 path.unlink(missing_ok=True)
+
+
+def is_any_alive(directory: Path, note: str) -> bool:
+    """Tell whether a process holds a lock in ``directory`` that has ``note`` in it."""
+    for path in directory.glob(f"*{SUFFIX}"):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if os.read(descriptor, 1024).decode(errors="replace") == note:
+                return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -67,3 +67,26 @@ def print_json(value: object) -> None:
     """Print JSON on one line: exact data, since JSON has escapes for what a terminal obeys."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     click.echo(_UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def natural_width(shown: RenderableType) -> int:
+    """Return the columns that ``shown`` takes when nothing in it is wrapped or cut."""
+    return out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum
+
+
+def print_whole(shown: RenderableType) -> None:
+    """Print on standard output, wrapping and cutting nothing: an id is there to be copied.
+
+    Lines may be longer than the terminal is wide.
+    """
+    wide = Terminal(
+        width=max(out.width, natural_width(shown)),
+        file=out.file,
+        force_terminal=out.is_terminal,
+        no_color=out.no_color,
+    )
+    wide.print(shown, crop=False, soft_wrap=False)
+
+
+#: More columns than any table of ours takes.
+WIDEST = 10_000

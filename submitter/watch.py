@@ -30,6 +30,10 @@ INTERVAL = 1.0
 #: Seconds between lines where nobody watches live: a log of a day's batch stays readable.
 LINE_INTERVAL = 15.0
 
+#: Characters of an id that stand beside a bar of 40 and the counts in 80 columns; a longer one has
+#: a line of its own, so that it is never cut.
+LONGEST_BESIDE = 24
+
 #: A batch in one of these states goes nowhere by itself.
 ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
 
@@ -148,14 +152,16 @@ class _Lines:
 
 
 def panel(progress: Progress) -> Group:
-    """Return the live view: a bar, the counts, speed and bill."""
+    """Return the live view: a bar, the counts, speed and bill; the id is never cut."""
     bar = Table.grid(padding=(0, 1))
+    name = Text(progress.batch_id, style="bold", no_wrap=True, overflow="ignore")
+    counts = Text(f"{progress.ended:,}/{progress.total:,}")
+    shown = ProgressBar(total=max(1, progress.total), completed=progress.ended, width=40)
+    if len(progress.batch_id) > LONGEST_BESIDE:
+        bar.add_row(shown, counts)
+        return Group(name, bar, Text(_details(progress), style="dim"))
     bar.add_column(no_wrap=True)
-    bar.add_row(
-        Text(progress.batch_id, style="bold"),
-        ProgressBar(total=max(1, progress.total), completed=progress.ended, width=40),
-        Text(f"{progress.ended:,}/{progress.total:,}"),
-    )
+    bar.add_row(name, shown, counts)
     return Group(bar, Text(_details(progress), style="dim"))
 
 

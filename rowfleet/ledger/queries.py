@@ -125,6 +125,9 @@ class History:
     prompt_tokens: int
 
 
+#: Batches that a sentence names at most.
+MOST_LISTED = 8
+
 _RECORD = [getattr(Batch, name) for name in BatchRecord.__slots__]
 
 
@@ -140,6 +143,25 @@ def get_batch(connection: Connection, batch_id: str) -> BatchRecord:
     if batch is None:
         raise InputError(f"there is no batch {batch_id!r} in this ledger; see `rowfleet batches`")
     return batch
+
+
+def complete_id(connection: Connection, beginning: str) -> str:
+    """Return the id of the one batch whose id is ``beginning`` or begins so.
+
+    Raises InputError if several do, or none.
+    """
+    if find_batch(connection, beginning) is not None:
+        return beginning
+    found = connection.execute(
+        select(Batch.id).where(Batch.id.startswith(beginning, autoescape=True)).order_by(Batch.id)
+    ).scalars()
+    ids = [batch_id for batch_id in found if batch_id.startswith(beginning)]  # SQLite folds case
+    if not ids or not beginning:
+        raise InputError(f"there is no batch {beginning!r} in this ledger; see `rowfleet batches`")
+    if len(ids) > 1:
+        listed = ", ".join(ids[:MOST_LISTED]) + (", …" if len(ids) > MOST_LISTED else "")
+        raise InputError(f"{len(ids)} batches begin with {beginning!r}: {listed}; give more of it")
+    return ids[0]
 
 
 def batches(connection: Connection) -> list[BatchRecord]:
@@ -379,6 +401,24 @@ def seconds_to_next(
             if first is not None:
                 moments.append(first + timedelta(seconds=grace))
     return (min(moments) - clock).total_seconds() if moments else None
+
+
+def is_any_leased(connection: Connection, queue: str) -> bool:
+    """Tell whether a worker that is not known to be gone runs a row of a batch on ``queue``."""
+    return (
+        connection.execute(
+            select(literal(1))
+            .where(
+                Row.batch_id.in_(
+                    select(Batch.id).where(Batch.queue == queue, Batch.status != "finished")
+                ),
+                Row.status == "running",
+                Row.lease_until > now(),
+            )
+            .limit(1)
+        ).first()
+        is not None
+    )
 
 
 def workers_with_rows(connection: Connection, prefix: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -78,6 +79,18 @@ def test_links_lead_to_files_that_are_there(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
     broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert broken == []
+
+
+def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
+    """From any directory: a relative path would be another one there."""
+    made = subprocess.run(
+        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    ran, printed = made.stdout.splitlines()[-2:]
+    homes = [re.search(r"XDG_STATE_HOME='([^']+)'", line) for line in (ran, printed)]
+    assert homes[0] is not None
+    assert homes[1] is not None
+    assert homes[0][1] == homes[1][1] == str(ROOT / "build" / "demo")
 
 
 def _settings_table() -> dict[str, str]:
@@ -156,6 +169,8 @@ def _command_line_page() -> str:
     parts = [INTRODUCTION, _block("rowfleet", cli)]
     for name, command in cli.commands.items():
         parts.append(f"## rowfleet {name}\n\n{_block(f'rowfleet {name}', command)}")
+        for part, inner in getattr(command, "commands", {}).items():
+            parts.append(_block(f"rowfleet {name} {part}", inner))
     return "\n".join(parts)
 
 

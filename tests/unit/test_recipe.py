@@ -83,7 +83,7 @@ def test_an_unknown_option_is_named():
 
 
 def test_a_missing_field_is_named():
-    with pytest.raises(InputError, match="prompt: Field required"):
+    with pytest.raises(InputError, match="prompt: is missing"):
         parse(yaml.safe_dump({k: v for k, v in GOOD.items() if k != "prompt"}), "triage.yaml")
 
 
@@ -222,3 +222,60 @@ def test_unreadable_files_are_named(tmp_path):
 def test_yaml_cannot_make_objects():
     with pytest.raises(InputError, match="not valid YAML"):
         parse("name: !!python/object/apply:os.getcwd []", "evil.yaml")
+
+
+WRONG = """\
+name: My Recipe
+promt: |
+  hello
+columns:
+  - name: A
+    alias: [B]
+options: {temprature: 1}
+variables:
+  x: [1]
+output: {type: object, properties: {a: {type: string}}}
+identity: 3
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "prompt: is missing;",
+        "name: is 'My Recipe'; use up to 63 lower-case letters, digits and dashes",
+        "promt: there is no such field; did you mean prompt? (line 2);",
+        "columns.0.alias: there is no such field; did you mean aliases? (line 6);",
+        "options.temprature: there is no such field; did you mean temperature? (line 7);",
+    ],
+)
+def test_what_is_wrong_is_said_with_field_line_and_what_belongs_there(said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(WRONG, "mine.yaml")
+    sentence = str(caught.value)
+    assert sentence.startswith("mine.yaml: ")
+    assert said in sentence
+    assert "and 1 more" in sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("xyz: 1", "xyz: there is no such field; there are name, description, analyzer"),
+        ("model: 5", "model: must be text"),
+        ("columns: A", "columns: must be a list (line 4)"),
+        ("options: high", "options: must be a mapping of names to values (line 4)"),
+        ("options: {reasoning_effort: hi}", "is 'hi', must be 'none', 'minimal'"),
+        ("options: {temperature: 3}", "options.temperature: should be less than or equal to 2"),
+        ("variables: {x: [1]}", "variables.x: must be text or a number (line 4)"),
+        ("columns: [{name: A, required: often}]", "columns.0.required: must be true or false"),
+        ("columns: [{aliases: [B]}]", "columns.0.name: is missing (line 4)"),
+        ("analyzer: rule", "analyzer: is 'rule', must be 'openai' or 'rules' (line 4)"),
+    ],
+)
+def test_pydantics_words_are_not_shown(line: str, said: str) -> None:
+    text = f"name: x\nprompt: p\noutput: {{type: object, properties: {{a: {{}}}}}}\n{line}"
+    with pytest.raises(InputError) as caught:
+        parse(text, "mine.yaml")
+    assert said in str(caught.value)
+    assert "nput" not in str(caught.value)

@@ -165,6 +165,16 @@ def test_an_amount_that_is_no_number_is_insufficient(cell):
     assert output["confidence"] < 50
 
 
+def test_a_row_without_vendor_number_and_date_is_not_enough_to_judge():
+    blank = {"Vendor": None, "Invoice_Number": " ", "Date": ""}
+    answer = audit(**blank)
+    assert answer["basis"] == "insufficient_data"
+    assert answer["refund_eligible"] is False
+    assert "not enough to judge" in answer["explanation"]
+    for name in blank:  # one of them is enough to look at the figures
+        assert audit(**{**blank, name: "2025-03-01"})["basis"] == "none"
+
+
 def test_text_amounts_are_read():
     assert verdict(audit(Amount="100,50 EUR", Total="€ 119.60", Quantity="3")) == CLEAR
 

@@ -231,6 +231,15 @@ def amount_is_unreadable(invoice: Invoice) -> Finding | None:
     return Finding("insufficient_data", f"The amount is {shown}.", confidence=30)
 
 
+def row_is_no_invoice(invoice: Invoice) -> Finding | None:
+    """Without vendor, number and date there is nothing to compare, or to ask money back from."""
+    identified = ("vendor", "invoicenumber", "date")
+    if any(str(plain(invoice.cells.get(name)) or "").strip() for name in identified):
+        return None
+    sentence = "Vendor, invoice number and date are missing: not enough to judge."
+    return Finding("insufficient_data", sentence, confidence=30)
+
+
 Rule = Callable[[Invoice], Finding | None]
 
 #: All rules; of findings that weigh the same, the first here is the basis.
@@ -244,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     amount_is_absurd,
     date_is_in_the_future,
     amount_is_unreadable,
+    row_is_no_invoice,
 )
 
 

@@ -1,0 +1,83 @@
+"""Commands to type next, as they run where the user is.
+
+The program is named as it was called, which need not be on the PATH; and a ledger that the next
+command would not find by itself is named in front.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from rowfleet.ledger.queries import BatchRecord
+from rowfleet.recipe import DEFAULT_RECIPE
+
+
+def program() -> str:
+    """Return what to type for `rowfleet`."""
+    called = sys.argv[0]
+    if Path(called).name == "__main__.py":
+        return shlex.join([sys.executable, "-m", "submitter"])
+    if os.sep not in called:
+        return "rowfleet"
+    found = shutil.which(Path(called).name)
+    if found is not None and Path(found).resolve() == Path(called).resolve():
+        return Path(called).name
+    return shlex.quote(called)
+
+
+def command(*arguments: str) -> str:
+    """Return the command line that runs `rowfleet` with ``arguments`` on the same ledger."""
+    return " ".join([*_where(), program(), *map(shlex.quote, arguments)])
+
+
+def same_again() -> str | None:
+    """Return the command line this process was started by, None if it may hold a secret.
+
+    A URL's query can be a signature.
+    """
+    if any("://" in argument and "?" in argument for argument in sys.argv[1:]):
+        return None
+    return command(*sys.argv[1:])
+
+
+def local_again(record: BatchRecord) -> str:
+    """Return the `rowfleet local` that goes on with a batch which one began."""
+    words = ["local", record.source, "--batch-id", record.id]
+    if record.start_row:
+        words += ["--start-row", str(record.start_row)]
+    if record.num_rows is not None:
+        words += ["--num-rows", str(record.num_rows)]
+    if record.recipe.get("name") != DEFAULT_RECIPE:
+        words += ["--recipe", "FILE"]
+    words += ["--analyzer", record.analyzer]
+    if record.analyzer == "openai":
+        words += ["--model", record.model]
+    if not record.source.lower().endswith(".csv"):
+        words += ["--sheet", record.sheet]
+    return command(*words)
+
+
+def _where() -> list[str]:
+    """Return the variables that say where the ledger is.
+
+    A database server's URL holds a password; who has one exports it.
+    """
+    url = os.environ.get("DATABASE_URL", "")
+    if url:
+        try:
+            parsed = make_url(url)
+        except (ArgumentError, ValueError):
+            return []
+        if parsed.get_backend_name() != "sqlite" or not parsed.database:
+            return []
+        file = os.path.abspath(parsed.database)
+        return [f"DATABASE_URL={shlex.quote(f'sqlite:///{file}')}"]
+    home = os.environ.get("XDG_STATE_HOME", "")
+    return [f"XDG_STATE_HOME={shlex.quote(os.path.abspath(home))}"] if home else []

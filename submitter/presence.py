@@ -1,0 +1,88 @@
+"""Whether a process is there that will run a batch's rows, for commands that would wait for one."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sqlalchemy import Engine
+
+from rowfleet.errors import RowfleetError, ServiceError
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import reading
+from rowfleet.queue import Queue
+from rowfleet.settings import Settings
+from submitter import hints, local
+
+log = logging.getLogger(__name__)
+
+#: Seconds without a run of `rowfleet local` after which its batch is said to go nowhere. A run
+#: holds its lock from before the batch is recorded.
+LOCAL_ALONE = 5.0
+
+#: Seconds without a worker after which that is said, and after which nobody waits for one any
+#: longer. An autoscaler may have to start a node first, which takes minutes.
+FLEET_ALONE, FLEET_GIVEN_UP = 60.0, 600.0
+
+
+class NothingRunsItError(RowfleetError):
+    """A batch has rows left, and nothing is there that would run them."""
+
+    exit_code = 1
+
+
+class Presence:
+    """Looks for what runs a batch: a `rowfleet local`, a worker, or a submitter that waits."""
+
+    def __init__(self, engine: Engine, settings: Settings, record: queries.BatchRecord) -> None:
+        """Nothing is looked at before the first question."""
+        self._engine = engine
+        self._record = record
+        self.is_local = record.queue == local.queue_of(record.id)
+        #: A SQLite ledger's runs are all on this machine, and hold locks beside it.
+        self._is_certain = self.is_local and engine.dialect.name == "sqlite"
+        has_broker = settings.redis_url is not None and not self.is_local
+        self._queue = (
+            Queue(settings.model_copy(update={"queue": record.queue})) if has_broker else None
+        )
+        self._seen_at = time.monotonic()
+        self._said = False
+
+    def is_there(self) -> bool:
+        """Tell whether something is there now that runs this batch's rows or brings what does."""
+        if self.is_local and local.is_running(self._engine, self._record.queue):
+            return True
+        if self._is_certain:
+            return False
+        with reading(self._engine) as connection:
+            if queries.is_any_leased(connection, self._record.queue):
+                return True
+        try:
+            return self._queue is not None and self._queue.is_tended()
+        except ServiceError:  # can't be seen; whoever waits for the broker says so
+            return True
+
+    def look(self) -> None:
+        """Look again. Raises NothingRunsItError when nothing has been there for too long."""
+        now = time.monotonic()
+        if self._record.tier == "batch" or self.is_there():
+            self._seen_at, self._said = now, False
+            return
+        alone = now - self._seen_at
+        sees_all = self._is_certain or self._queue is not None
+        if alone >= (LOCAL_ALONE if self._is_certain else FLEET_GIVEN_UP) and sees_all:
+            raise NothingRunsItError(f"nothing runs batch {self._record.id} now; {self.remedy()}")
+        if alone >= FLEET_ALONE and not self._said:
+            log.warning(
+                "nothing has run batch %s for %g s; %s", self._record.id, FLEET_ALONE, self.remedy()
+            )
+            self._said = True
+
+    def remedy(self) -> str:
+        """Return what makes its rows run."""
+        if self.is_local:
+            return f"run its rows with: {hints.local_again(self._record)}"
+        return (
+            f"its rows run when a worker of the queue {self._record.queue!r} is there: "
+            "celery -A worker worker, or an autoscaler's"
+        )

@@ -1,0 +1,305 @@
+"""A newcomer's first hour: what the program prints to be typed next works as it is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from rowfleet.ledger import queries
+from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.models import Row
+from rowfleet.queue import Queue
+from rowfleet.settings import Settings
+from submitter import cli, presence
+from submitter.presence import NothingRunsItError, Presence
+from tests.ledger_helpers import make_batch
+from tests.sheets import invoices, results
+from tests.standin import Standin
+
+Said = tuple[int, str, str]
+Call = Callable[..., Said]
+
+#: The program as it is in a checkout: not on the PATH.
+ROWFLEET = Path(sys.executable).with_name("rowfleet")
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Run `rowfleet` in this process, in the test's directory; return exit code, output, errors."""
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
+
+
+def run(
+    *words: object, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROWFLEET, *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def typed(
+    line: str, *, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a printed command in a shell that knows of no ledger."""
+    bare = {k: v for k, v in os.environ.items() if k not in ("XDG_STATE_HOME", "DATABASE_URL")}
+    return subprocess.run(
+        ["sh", "-c", line],
+        cwd=cwd,
+        env={**bare, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def after(marker: str, said: str) -> str:
+    (line,) = re.findall(rf"^.*{marker}(.*)$", said, re.MULTILINE)
+    return str(line)
+
+
+def test_what_local_prints_runs_as_printed_whatever_the_directory(tmp_path: Path) -> None:
+    invoices(tmp_path / "my refunds.xlsx", 3)
+    env = {"XDG_STATE_HOME": "my state"}  # relative, which the library would pass over
+    ran = run("local", "my refunds.xlsx", "--analyzer", "rules", cwd=tmp_path, env=env)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "my state" / "rowfleet" / "ledger.db").exists()
+    followed = typed(after("follow it with: ", ran.stderr), cwd=Path("/"))
+    assert followed.returncode == 0, followed.stderr
+    assert "3/3 rows, finished" in followed.stdout
+
+
+def test_a_ledger_named_relatively_is_the_same_for_the_worker(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 3)
+    env = {"DATABASE_URL": "sqlite:///mine.db"}
+    ran = run("local", "refunds.xlsx", "--analyzer", "rules", cwd=tmp_path, env=env)
+    assert ran.returncode == 0, ran.stderr
+    followed = typed(after("follow it with: ", ran.stderr), cwd=Path("/"))
+    assert followed.returncode == 0, followed.stderr
+
+
+def test_after_ctrl_c_the_command_that_goes_on_is_printed(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 12)
+    with Standin.start(latency=1) as standin:
+        process = subprocess.Popen(
+            [ROWFLEET, "local", "refunds.xlsx", "--slots", "4"],
+            cwd=tmp_path,
+            env={**os.environ, **standin.environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell's background job ignores interrupts, and so would all its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        standin.wait_until(lambda summary: summary["calls"] >= 4)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        line = after("to go on: ", output)
+        assert line.endswith("rowfleet local refunds.xlsx --slots 4")
+        standin.configure(latency=0)
+        ran = typed(line, cwd=tmp_path, env=standin.environment())
+        assert ran.returncode == 0, ran.stderr
+        assert standin.summary()["calls"] == 12
+
+
+def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothing(
+    tmp_path: Path,
+) -> None:
+    invoices(tmp_path / "refunds.xlsx", 6)
+    with Standin.start(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
+        env = standin.environment()
+        first = run("local", "refunds.xlsx", cwd=tmp_path, env=env)
+        assert first.returncode == 1
+        failed = typed(after("1 rows failed; see: ", first.stderr), cwd=Path("/"))
+        assert "refused" in failed.stdout
+        (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)
+        batch_id = batch["batch_id"]
+        standin.configure(faults=[])
+        again = run("retry", batch_id, cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        line = after("nothing runs the batch now; run its rows with: ", again.stdout)
+        watched = run("progress", batch_id, "--watch", cwd=tmp_path)
+        assert watched.returncode == 1
+        assert f"nothing runs batch {batch_id} now; run its rows with: {line}" in watched.stderr
+        assert len(watched.stderr.splitlines()) == 1
+        ran = typed(line, cwd=tmp_path, env=env)
+        assert ran.returncode == 0, ran.stderr
+        assert standin.summary()["rows"][3] == 2
+    rows = results(tmp_path / "refunds.results.xlsx")
+    assert {row["AI_Status"] for row in rows} == {"done"}
+
+
+def test_watching_a_local_run_lasts_as_long_as_it_does(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 2)
+    with Standin.start(latency=presence.LOCAL_ALONE + 3) as standin:
+        process = subprocess.Popen(
+            [ROWFLEET, "local", "refunds.xlsx", "--batch-id", "mine"],
+            cwd=tmp_path,
+            env={**os.environ, **standin.environment()},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        standin.wait_until(lambda summary: summary["in_flight"] == 2)
+        watched = run("progress", "mine", "--watch", cwd=tmp_path)
+        process.wait(60)
+    assert watched.returncode == 0, watched.stderr
+
+
+def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert settings.database_url
+    engine = open_ledger(settings.database_url.get_secret_value(), connections=2)
+    migrate(engine)
+    make_batch(engine, 2, queue=settings.queue)
+    with engine.connect() as connection:
+        record = queries.get_batch(connection, "b")
+    assert not Presence(engine, settings, record).is_there()
+    watcher = Presence(engine, settings, record)
+    monkeypatch.setattr(presence, "FLEET_ALONE", 0.0)
+    watcher.look()
+    watcher.look()
+    assert caplog.text.count("nothing has run batch b for") == 1
+    monkeypatch.setattr(presence, "FLEET_GIVEN_UP", 0.2)
+    time.sleep(0.3)
+    with Queue(settings).turn("feeder", "somebody", 10):
+        watcher.look()
+    redis.Redis.from_url(str(settings.broker_url())).flushall()
+    time.sleep(0.3)
+    with pytest.raises(NothingRunsItError, match="worker of the queue"):
+        watcher.look()
+    unseen = Presence(engine, settings.model_copy(update={"redis_url": None}), record)
+    time.sleep(0.3)
+    unseen.look()  # without a broker's name nobody knows whether workers are there
+    with engine.begin() as connection:
+        from rowfleet.ledger import transitions
+
+        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+    watcher.look()
+    engine.dispose()
+
+
+# --- ids
+
+
+def made(*ids: str) -> None:
+    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
+    engine = open_ledger(url, connections=1)
+    migrate(engine)
+    for batch_id in ids:
+        make_batch(engine, 2, batch_id=batch_id)
+        with engine.begin() as connection:
+            connection.execute(update(Row).values(status="failed", error="no"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("progress", "ACME-2"),
+        ("failed", "ACME-2"),
+        ("export", "ACME-2", "out.xlsx"),
+        ("retry", "ACME-2"),
+        ("resume", "ACME-2"),
+        ("cancel", "ACME-2"),
+    ],
+)
+def test_the_beginning_of_an_id_is_enough(call: Call, words: tuple[str, ...]) -> None:
+    made("ACME-2025-0123456789ab", "acme-2025-0123456789ab")
+    code, out, err = call(*words)
+    assert code == 0, err
+    assert "acme" not in out
+
+
+def test_a_beginning_of_several_ids_lists_them(call: Call) -> None:
+    made("acme-1", "acme-2", "acme", "zeta_1", "zetaX1")
+    assert call("progress", "acme")[0] == 0  # the whole id of one of them
+    code, out, err = call("cancel", "acme-")
+    assert (code, out) == (2, "")
+    assert err == "rowfleet: 2 batches begin with 'acme-': acme-1, acme-2; give more of it\n"
+    assert call("progress", "zeta_")[0] == 0  # no wildcard
+    for nothing in ("beta", ""):
+        code, _, err = call("failed", nothing)
+        assert code == 2
+        assert f"there is no batch {nothing!r}" in err
+
+
+@pytest.mark.parametrize("width", ["80", "200"])
+def test_no_id_is_wrapped_or_cut(call: Call, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    ids = ["i" * 64, "master-refunds-2026-final-version-af7d9de885ee"]
+    made(*ids)
+    monkeypatch.setenv("COLUMNS", width)
+    for force in ("", "1"):
+        monkeypatch.setattr(cli._out, "_force_terminal", bool(force))
+        _, out, _ = call("batches")
+        for batch_id in ids:
+            assert batch_id in out
+            assert batch_id in call("progress", batch_id)[1]
+
+
+# --- recipes
+
+
+def test_a_bundled_recipe_is_listed_and_copied_and_no_file_overwritten(
+    call: Call, tmp_path: Path
+) -> None:
+    code, out, _ = call("recipes")
+    assert code == 0
+    assert out.startswith("invoice-refunds  ")
+    assert "copy one with: rowfleet recipes copy invoice-refunds" in out
+    assert call("recipes", "copy", "invoice-refunds")[0] == 0
+    copy = tmp_path / "invoice-refunds.yaml"
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    words = ("submit", "--excel", sheet, "--dry-run", "--recipe", copy)
+    assert call(*words)[0] == 0
+    copy.write_text("mine")
+    code, _, err = call("recipes", "copy", "invoice-refunds")
+    assert code == 2
+    assert err == "rowfleet: invoice-refunds.yaml: is there already; give another name\n"
+    assert copy.read_text() == "mine"
+    assert call("recipes", "copy", "invoice-refunds", "other.yaml")[0] == 0
+    assert "there are invoice-refunds" in call("recipes", "copy", "../invoice-refunds")[2]
+    assert call("recipes", "copy", "invoice-refunds", "no/such/dir.yaml")[0] == 2
+
+
+def test_without_a_key_the_two_hints_do_not_send_one_in_a_circle(
+    call: Call, tmp_path: Path
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("name: mine\nprompt: p\noutput: {type: object, properties: {a: {}}}")
+    for options in ((), ("--analyzer", "openai"), ("--analyzer", "rules")):
+        code, _, err = call("local", sheet, "--recipe", recipe, *options)
+        assert code == 2
+        assert "set OPENAI_API_KEY" in err or "OPENAI_API_KEY is not set; set it" in err
+        assert "use --analyzer" not in err
+    assert "or use --analyzer rules" in call("local", sheet, "--analyzer", "openai")[2]
