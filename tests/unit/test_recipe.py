@@ -255,7 +255,7 @@ def test_what_is_wrong_is_said_with_field_line_and_what_belongs_there(said: str)
     sentence = str(caught.value)
     assert sentence.startswith("mine.yaml: ")
     assert said in sentence
-    assert "and 1 more" in sentence
+    assert "and 2 more" in sentence
 
 
 @pytest.mark.parametrize(
