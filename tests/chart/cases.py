@@ -272,6 +272,17 @@ CASES: dict[str, Case] = {
             }
         },
     ),
+    "TLS": Case({"openai": {"existingSecret": "openai"}, "tls": {"enabled": True}}, OPENAI_SECRET),
+    "TLS with a Secret that exists, for Redis alone": Case(
+        {
+            "openai": {"existingSecret": "openai"},
+            "tls": {"enabled": True, "existingSecret": "servers"},
+            "postgresql": {"enabled": False},
+            "externalDatabase": {"url": f"postgresql://fleet:{SENTINEL}@db.example.com/fleet"},
+        },
+        OPENAI_SECRET,
+        frozenset({("Secret", "servers")}),
+    ),
     "no volumes": Case(
         {
             "openai": {"existingSecret": "openai"},

@@ -116,6 +116,22 @@ def test_with_existing_secrets_the_chart_makes_none():
         assert of_kind(rendered(name), "Secret") == []
 
 
+def test_with_tls_servers_take_nothing_else_and_only_they_have_the_key():
+    manifests = rendered("TLS")
+    held = data(manifests)
+    configuration_of_redis = held["ConfigMap", "rowfleet-redis"]["redis.conf"].splitlines()
+    assert {"port 0", "tls-port 6379"} <= set(configuration_of_redis)
+    access = held["ConfigMap", "rowfleet-postgresql"]["pg_hba.conf"].splitlines()
+    kinds = {line.split()[0] for line in access if line and not line.startswith("#")}
+    assert kinds == {"local", "hostssl"}
+    assert "ssl=on" in component(manifests, "postgresql").containers[0]["args"]
+    for pod in pods(manifests):
+        for volume in pod.spec["volumes"]:
+            if volume.get("secret", {}).get("secretName") == "rowfleet-tls":
+                only = [item["key"] for item in volume["secret"].get("items", [])]
+                assert only == ([] if pod.component in ("redis", "postgresql") else ["ca.crt"])
+
+
 def test_services_lead_to_a_pod_and_a_port_of_it(manifests: list[Manifest]):
     for service in of_kind(manifests, "Service"):
         (pod,) = [

@@ -234,6 +234,15 @@ CONTRADICTIONS: dict[str, tuple[Values, list[str]]] = {
         {**KEY, "externalDatabase": {"ownerSecret": "a"}},
         ["externalDatabase.ownerSecret", "postgresql.enabled"],
     ),
+    "certificates without TLS": (
+        {**KEY, "tls": {"existingSecret": "a"}},
+        ["tls.existingSecret", "tls.enabled"],
+    ),
+    "TLS for no server of the release's own": (
+        {**external_redis("redis://a"), **external_database(existingSecret="d")}
+        | {"tls": {"enabled": True}},
+        ["tls.enabled", "redis.enabled", "postgresql.enabled"],
+    ),
     "a hard limit below the soft one": (
         {**KEY, "worker": {"softTimeLimit": 60, "timeLimit": 60}},
         ["worker.timeLimit", "worker.softTimeLimit"],

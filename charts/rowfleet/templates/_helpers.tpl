@@ -154,7 +154,7 @@ true
 
 {{/* The ledger's URL in the release's own PostgreSQL, without a password. Takes (list . USER). */}}
 {{- define "rowfleet.databaseUrl" -}}
-postgresql://{{ index . 1 }}@{{ include "rowfleet.fullname" (index . 0) }}-postgresql:5432/rowfleet
+postgresql://{{ index . 1 }}@{{ include "rowfleet.fullname" (index . 0) }}-postgresql:5432/rowfleet{{ if (index . 0).Values.tls.enabled }}?sslmode=verify-full&sslrootcert=/etc/rowfleet/postgresql-ca/ca.crt{{ end }}
 {{- end }}
 
 {{- define "rowfleet.databaseSecret" -}}
@@ -194,7 +194,7 @@ postgresql://{{ index . 1 }}@{{ include "rowfleet.fullname" (index . 0) }}-postg
 {{- $user := index . 1 -}}
 {{- with index . 0 -}}
 {{- if .Values.redis.enabled -}}
-redis://{{ $user }}@{{ include "rowfleet.fullname" . }}-redis:6379/0
+{{ .Values.tls.enabled | ternary "rediss" "redis" }}://{{ $user }}@{{ include "rowfleet.fullname" . }}-redis:6379/0{{ if .Values.tls.enabled }}?ssl_ca_certs=/etc/rowfleet/redis-ca/ca.crt{{ end }}
 {{- else if .Values.externalRedis.caSecret -}}
 {{ .Values.externalRedis.url }}{{ contains "?" .Values.externalRedis.url | ternary "&" "?" }}ssl_ca_certs=/etc/rowfleet/redis-ca/ca.crt
 {{- else -}}
@@ -293,19 +293,75 @@ username: {{ trimSuffix ":" . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Volume and mount of a private CA for the broker. */}}
+{{/* Secret with the certificates of the release's own servers. */}}
+{{- define "rowfleet.tlsSecret" -}}
+{{ .Values.tls.existingSecret | default (printf "%s-tls" (include "rowfleet.fullname" .)) }}
+{{- end }}
+
+{{/* Secret with the certificate of the CA that clients of the broker trust, or nothing. */}}
+{{- define "rowfleet.redisCa" -}}
+{{- if not .Values.redis.enabled -}}
+{{ .Values.externalRedis.caSecret }}
+{{- else if .Values.tls.enabled -}}
+{{ include "rowfleet.tlsSecret" . }}
+{{- end -}}
+{{- end }}
+
+{{/* The same for the ledger. */}}
+{{- define "rowfleet.postgresqlCa" -}}
+{{- if and .Values.postgresql.enabled .Values.tls.enabled -}}
+{{ include "rowfleet.tlsSecret" . }}
+{{- end -}}
+{{- end }}
+
+{{/* Volume and mount of a private CA for the broker, and for the ledger. */}}
 {{- define "rowfleet.redisCaVolume" -}}
-{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+{{- with include "rowfleet.redisCa" . }}
 - name: redis-ca
   secret:
-    secretName: {{ .Values.externalRedis.caSecret }}
+    secretName: {{ . }}
     items:
       - {key: ca.crt, path: ca.crt}
 {{- end }}
 {{- end }}
 
+{{- define "rowfleet.postgresqlCaVolume" -}}
+{{- with include "rowfleet.postgresqlCa" . }}
+- name: postgresql-ca
+  secret:
+    secretName: {{ . }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+{{- end }}
+
+{{- define "rowfleet.postgresqlCaMount" -}}
+{{- if include "rowfleet.postgresqlCa" . }}
+- name: postgresql-ca
+  mountPath: /etc/rowfleet/postgresql-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Volume and mount of a server's own certificate and key. PostgreSQL takes a key that root owns only
+     if others than its group can't read it. */}}
+{{- define "rowfleet.tlsVolume" -}}
+{{- if .Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "rowfleet.tlsSecret" . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+
+{{- define "rowfleet.tlsMount" -}}
+{{- if .Values.tls.enabled }}
+- {name: tls, mountPath: /etc/tls, readOnly: true}
+{{- end }}
+{{- end }}
+
 {{- define "rowfleet.redisCaMount" -}}
-{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+{{- if include "rowfleet.redisCa" . }}
 - name: redis-ca
   mountPath: /etc/rowfleet/redis-ca
   readOnly: true
@@ -350,7 +406,7 @@ true
 
 {{/* Whether KEDA needs a secret to ask the broker: "true" or nothing. */}}
 {{- define "rowfleet.kedaNeedsSecret" -}}
-{{- if or (include "rowfleet.redisHasPassword" .) (and (not .Values.redis.enabled) .Values.externalRedis.caSecret) -}}
+{{- if or (include "rowfleet.redisHasPassword" .) (include "rowfleet.redisCa" .) -}}
 true
 {{- end -}}
 {{- end }}
@@ -422,7 +478,10 @@ volumeMounts:
   {{- if include "rowfleet.recipesConfigMap" . }}
   - {name: recipes, mountPath: /etc/rowfleet/recipes, readOnly: true}
   {{- end }}
+  {{- if not $migrates }}
   {{- include "rowfleet.redisCaMount" . | nindent 2 }}
+  {{- end }}
+  {{- include "rowfleet.postgresqlCaMount" . | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -436,6 +495,7 @@ volumes:
       name: {{ . }}
   {{- end }}
   {{- include "rowfleet.redisCaVolume" . | nindent 2 }}
+  {{- include "rowfleet.postgresqlCaVolume" . | nindent 2 }}
 {{- end }}
 
 {{/* Name of the ConfigMap with recipes, or nothing. */}}
