@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 
 from rowfleet import cells, fate, prices
+from rowfleet.analysis import UNANSWERED
 from rowfleet.api_failures import Doubts
 from rowfleet.ledger.transitions import Outcome, Spent
 from worker.analyzers import (
@@ -98,7 +99,10 @@ def _outcome(
     except AnalysisError as error:
         failure = doubts.judged(row.key[0], error)
     except (SoftTimeLimitExceeded, MemoryError) as error:
-        failure = Transient(f"interrupted while it ran ({type(error).__name__})")
+        asks = batch.record.analyzer == "openai"  # whose call was under way, as far as is known
+        failure = Transient(
+            f"interrupted while it ran ({type(error).__name__})", UNANSWERED if asks else None
+        )
     except Exception as error:
         log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
         failure = Permanent(

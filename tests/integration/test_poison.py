@@ -213,6 +213,9 @@ def test_whatever_is_raised_becomes_the_row_s_outcome(
         )
     eventually(lambda: statuses(engine) == [status])
     eventually(lambda: books.running() == 0)  # nobody renews a lease
+    with engine.connect() as connection:
+        billed = queries.progress(connection, "b").possibly_billed_calls
+    assert billed == isinstance(error, (SoftTimeLimitExceeded, MemoryError))  # in the middle of it
     assert "secret" not in f"{caught.value}"
     assert "secret" not in caplog.messages
     again = books.claim(("b", 0))
