@@ -174,9 +174,10 @@ class Feeder:
             share = max(1, (room - fed) // len(live))
             took_all = []
             for batch_id in live:
-                got = self._feed_one(batch_id, share, is_urgent=is_urgent)
+                wanted = min(share, room - fed)
+                got = self._feed_one(batch_id, wanted, is_urgent=is_urgent)
                 fed += got
-                if got == share:
+                if got == wanted:
                     took_all.append(batch_id)
             live = took_all  # who had less than its share leaves the rest to the others
         return fed

@@ -37,11 +37,13 @@ def make_batch(
     sent: Sequence[str] | None = None,
     urgent: bool = False,
     tier: str = "workers",
+    loaded: bool = True,
     **terms: Any,
 ) -> str:
     """Record a running batch of ``rows`` rows of one column, `Name`.
 
-    ``sent`` has each row's hash of what is sent; ``terms`` are further fields of `NewBatch`.
+    ``sent`` has each row's hash of what is sent; unless ``loaded``, more rows may follow; ``terms``
+    are further fields of `NewBatch`.
     """
     assert recipe.model is not None
     assert recipe.analyzer is not None
@@ -77,7 +79,8 @@ def make_batch(
             ],
             None if sent is None else dict(enumerate(sent)),
         )
-        transitions.finish_loading(connection, batch_id)
+        if loaded:
+            transitions.finish_loading(connection, batch_id)
     return batch_id
 
 
