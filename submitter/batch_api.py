@@ -8,7 +8,7 @@ Misconfigured (neither is, before somebody mends something).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -33,6 +33,9 @@ PAGE = 100
 
 #: Seconds by which the API's clock and the ledger's may differ when a remote batch is looked for.
 CLOCK_SLACK = 3600.0
+
+#: Seconds after which a batch has ended for sure: its day, and one to finish and be cancelled.
+OLDEST = 2 * 86_400.0
 
 #: Bytes of a file read at a time.
 CHUNK = 1 << 16
@@ -59,6 +62,9 @@ class Remote:
     failed: int
     #: Code and message of what is wrong with the whole batch.
     problems: tuple[tuple[str, str], ...]
+    #: When it was made, and when it ended, in Unix seconds; None: it has not, or does not say.
+    created_at: int = 0
+    ended_at: int | None = None
 
 
 class BatchAPI:
@@ -106,6 +112,22 @@ class BatchAPI:
                     break
         return None
 
+    def had_company(self, remote: Remote) -> bool:
+        """Tell whether another batch was with the API at any time since ``remote`` was made.
+
+        Seen are those of the key's own project.
+        """
+        with self._errors():
+            for batch in self._client.batches.list(limit=PAGE):  # the newest first
+                other = _remote(batch)
+                if other.created_at < remote.created_at - OLDEST:
+                    break
+                if other.id == remote.id or other.status == "failed":  # which never waited there
+                    continue
+                if other.ended_at is None or other.ended_at >= remote.created_at:
+                    return True
+        return False
+
     def retrieve(self, remote_id: str) -> Remote:
         """Return how a remote batch is. Raises Gone if there is none."""
         with self._errors(gone=f"the API knows no batch {remote_id} under this key"):
@@ -131,6 +153,23 @@ class BatchAPI:
             for piece in response.iter_bytes(CHUNK):
                 to.write(piece)
 
+    def delete(self, file_id: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(Gone), self._errors(gone=f"the API has no file {file_id}"):
+            self._client.files.delete(file_id)
+
+    def find_files(self, name: str, since: float) -> list[str]:
+        """Return the ids of the files of requests with that name, sent at Unix time ``since`` or
+        later."""
+        found = []
+        with self._errors():
+            for file in self._client.files.list(purpose="batch", limit=PAGE, order="desc"):
+                if file.filename == name:
+                    found.append(file.id)
+                if file.created_at < since - CLOCK_SLACK:
+                    break
+        return found
+
     @contextmanager
     def _errors(self, *, gone: str | None = None) -> Iterator[None]:
         try:
@@ -143,6 +182,8 @@ class BatchAPI:
             ) from None
         except openai.APIStatusError as error:
             failure = wire.of_status(error, Usage(), self._model)
+            if failure.is_doubtful:  # no row is asked about here, so none is meant
+                raise Misconfigured(failure.reason, said=failure.said or None) from None
             if isinstance(failure, Transient) and error.status_code != 429:
                 raise Unanswered(
                     failure.reason, retry_after=failure.retry_after, said=failure.said
@@ -169,4 +210,6 @@ def _remote(batch: Batch) -> Remote:
         counts.completed if counts else 0,
         counts.failed if counts else 0,
         tuple((outside(error.code or ""), outside(error.message or "")) for error in found),
+        batch.created_at,
+        batch.completed_at or batch.expired_at or batch.cancelled_at or batch.failed_at,
     )

@@ -33,6 +33,7 @@ from rowfleet.analysis import (
     Transient,
     Usage,
 )
+from rowfleet.api_failures import Doubts, Fate, of_batch_error
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
@@ -64,8 +65,12 @@ PATIENCE = 5
 #: States in which a remote batch changes no more.
 ENDED = ("completed", "failed", "expired", "cancelled")
 
-#: The API's word for more tokens waiting than the key may have; fewer at a time may be taken.
-TOO_MUCH_WAITS = "token_limit_exceeded"
+#: While the API has no room and none of our batches to wait for, it is asked again after the first
+#: pause, then after twice as long, up to this multiple of it.
+LONGEST_PATIENCE = 30.0
+
+#: Times that files are tried to be deleted before a batch that has ended is left.
+TIDY_TRIES = 3
 
 T = TypeVar("T")
 
@@ -79,6 +84,14 @@ class Limits:
     poll: float
     max_retries: int
     retry_delay: float
+
+
+@dataclass(slots=True)
+class _Split:
+    """Rows of parts that were too large by themselves: how many a file, and how many are left."""
+
+    rows: int
+    left: int
 
 
 class _Stop(Exception):
@@ -106,9 +119,12 @@ class Follower:
         self._say = say
         self._id = uuid.uuid4().hex
         self._stopping = threading.Event()
-        self._file_rows = limits.file_rows
-        self._too_much_waits = False
         self._moved = False
+        #: What this process has seen of the API's room for waiting tokens.
+        self._is_limited = self._is_full = False
+        self._patience, self._again_at = 0.0, 0.0
+        self._split: _Split | None = None
+        self._tidy_tries = 0
         with reading(engine) as connection:
             record = queries.get_batch(connection, batch_id)
         recipe = recipes.again(record.recipe, batch_id)
@@ -188,12 +204,15 @@ class Follower:
         moved = False
         for part in self._parts():
             self._go_on()
-            moved |= self._take_up(part) if part.remote_id is None else self._look(part)
-        while self._may_assemble():
-            self._go_on()
-            if not self._assemble():
-                break
-            moved = True
+            if part.is_settled:
+                self._tidy(part)
+            elif part.remote_id is not None:
+                moved |= self._look(part)
+            elif not part.waits_for_room or part.asked_at is not None:
+                moved |= self._take_up(part)
+            elif self._record().status == "cancelled":
+                self._give_up(part)
+        moved |= self._send()
         with self._engine.begin() as connection:
             transitions.finish_batch(connection, self.batch_id)
         chunks.sweep(self._engine, self.batch_id, by=self._id)
@@ -202,28 +221,78 @@ class Follower:
     def _may_leave(self, *, wait: bool) -> bool:
         status = self._record().status
         parts = self._parts()
-        if status in ("stopped", "finished") or (status == "cancelled" and not parts):
+        left = [part for part in parts if not part.is_settled]
+        if status == "stopped":
             return True
-        return not wait and all(part.remote_id for part in parts) and not self._may_assemble()
+        if status == "finished" or (status == "cancelled" and not left):
+            self._tidy_tries += 1
+            if parts and self._tidy_tries < TIDY_TRIES:
+                return False
+            if parts:
+                log.warning(
+                    "files of batch %s stay with the API; rowfleet collect tries again",
+                    self.batch_id,
+                )
+            return True
+        there = all(part.remote_id or part.waits_for_room for part in left)
+        return not wait and there and not self._may_assemble()
 
     def cancel_remote(self) -> None:
         """Cancel the remote batches of a batch that is cancelled. Raises as `BatchAPI` does."""
         for part in self._parts():
-            if part.remote_id is not None:
+            if part.is_at_api:
+                assert part.remote_id is not None
                 with suppress(Gone):
                     self._api.cancel(part.remote_id)
 
     # --- files up
 
-    def _may_assemble(self) -> bool:
+    def _send(self) -> bool:
+        """Hand over what the API has room for. Return whether there are new parts."""
+        moved = False
+        while self._has_room():
+            waiting = next((part for part in self._parts() if part.waits_for_room), None)
+            if waiting is not None and self._split is None:
+                if not self._create(waiting):
+                    break
+            elif not self._may_send_rows() or not self._assemble():
+                break
+            else:
+                moved = True
+        return moved
+
+    def _has_room(self) -> bool:
+        """Tell whether the API may take another part; looks at the last one first.
+
+        Once it has refused one, parts are handed over one after the other: a file must not be sent
+        in vain, and no more of them wait there than must.
+        """
+        self._go_on()
+        parts = self._parts()
+        there = [part for part in parts if part.is_at_api]
+        checked = [part for part in there if part.remote_status == "validating"]
+        if self._is_limited or any(part.waits_for_room for part in parts):
+            if checked:
+                return False
+            return not self._is_full if there else time.monotonic() >= self._again_at
+        if checked and checked[-1] is there[-1]:
+            self._look(checked[-1])
+        return not self._is_full
+
+    def _may_send_rows(self) -> bool:
         if self._record().status != "running":
             return False
         with reading(self._engine) as connection:
             due, later = remote.waiting(connection, self.batch_id)
-        if self._too_much_waits and self._parts():
-            return False
         # Retries are gathered, so that they don't trickle away in a file each.
-        return bool(due) and (not later or due >= self._file_rows)
+        return bool(due) and (not later or due >= self._file_rows())
+
+    def _may_assemble(self) -> bool:
+        has_waiting = any(part.waits_for_room for part in self._parts())
+        return not has_waiting and not self._is_full and self._may_send_rows()
+
+    def _file_rows(self) -> int:
+        return self._split.rows if self._split else self._limits.file_rows
 
     def _assemble(self) -> bool:
         """Send the next file of rows. Return False if there was nothing to send."""
@@ -235,24 +304,38 @@ class Follower:
         with tempfile.TemporaryFile(prefix="rowfleet-") as file:
             numbers = self._write(file, token)
             if numbers is None:
-                self._give_up(part)
+                with self._engine.begin() as connection:
+                    remote.end(connection, token)
                 return False
             count, first, last = numbers
             try:
-                file_id = self._api.upload(f"{self.batch_id}-{part.part}.jsonl", file)
+                file_id = self._api.upload(self._file_name(part), file)
             except AnalysisError:
                 self._give_up(part)
                 raise
         self._go_on()
         with self._engine.begin() as connection:
-            remote.uploaded(connection, token, file_id=file_id, rows=count, first=first, last=last)
-        return self._create(replace(part, input_file_id=file_id, row_count=count))
+            recorded = remote.uploaded(
+                connection, token, file_id=file_id, rows=count, first=first, last=last
+            )
+        part = replace(part, input_file_id=file_id, row_count=count)
+        if not recorded:  # another process has taken over, and the rows wait again
+            self._api.delete(file_id)
+            return False
+        if self._split:
+            self._split.left -= count
+            if self._split.left <= 0:
+                self._split = None
+        return self._create(part)
+
+    def _file_name(self, part: Part) -> str:
+        return f"{self.batch_id}-{part.part}-{part.token}.jsonl"
 
     def _write(self, file: IO[bytes], token: str) -> tuple[int, int, int] | None:
         """Take rows until ``file`` is full. Return how many, the first and the last."""
         size = 0
         written: list[int] = []
-        while (left := self._file_rows - len(written)) > 0:
+        while (left := self._file_rows() - len(written)) > 0:
             self._go_on()
             with self._engine.begin() as connection:
                 rows = remote.take(
@@ -293,6 +376,8 @@ class Follower:
         made = None
         if part.asked_at is not None:
             made = self._api.find(part.token, part.asked_at.timestamp())
+            if made is not None and self._is_refused(made):  # not the one that was asked for last
+                made = None
         if made is None and self._record().status != "running":
             with reading(self._engine) as connection:
                 if remote.asked_within(connection, part.token, self.lease):
@@ -333,9 +418,9 @@ class Follower:
             raise
 
     def _give_up(self, part: Part) -> None:
-        """Forget a part that the API has not got; its rows wait again."""
+        """Let the rows of a part that the API has not got wait again; its file is deleted next."""
         with self._engine.begin() as connection:
-            remote.drop_part(connection, self.batch_id, part.token)
+            remote.release(connection, self.batch_id, part.token)
 
     # --- answers down
 
@@ -352,6 +437,11 @@ class Follower:
         if seen.status != part.remote_status:
             with self._engine.begin() as connection:
                 remote.seen(connection, part.token, seen.status)
+        if self._is_refused(seen) and not cancelled:
+            self._wait_for_room(part, seen)
+            return False
+        if part.remote_status == "validating" and seen.status != "validating":
+            self._is_full, self._patience = False, 0.0
         if seen.status in ENDED:
             self._collect(part, seen)
             return True
@@ -359,17 +449,48 @@ class Follower:
             self._api.cancel(part.remote_id)
         return seen.status != part.remote_status
 
+    @staticmethod
+    def _is_refused(seen: Remote) -> bool:
+        """Tell whether a remote batch was refused for want of room, and none of it was answered."""
+        code = seen.problems[0][0] if seen.problems else ""
+        answered = seen.output_file_id or seen.error_file_id
+        return seen.status == "failed" and of_batch_error(code) is Fate.WAIT and not answered
+
+    def _wait_for_room(self, part: Part, seen: Remote) -> None:
+        """Keep a refused part's file until there is room, or split what is too large by itself."""
+        others = [p for p in self._parts() if p.is_at_api and p.token != part.token]
+        is_alone = not others and not self._api.had_company(seen)
+        self._is_limited = True
+        if not is_alone:
+            self._is_full = True
+            if not others:
+                longest = self._limits.poll * LONGEST_PATIENCE
+                self._patience = min(2 * self._patience or self._limits.poll, longest)
+                self._again_at = time.monotonic() + self._patience
+            with self._engine.begin() as connection:
+                remote.no_room(connection, part.token)
+            return
+        message = seen.problems[0][1]
+        with self._engine.begin() as connection:
+            remote.no_room(connection, part.token)
+            remote.release(connection, self.batch_id, part.token)
+        if part.row_count <= 1:
+            self._stop_batch(f"the API takes not even one row at a time: {message}")
+            return
+        left = part.row_count + (self._split.left if self._split else 0)
+        self._split = _Split(-(-part.row_count // 2), left)
+        log.warning("%s; sending its rows %d at a time", message, self._split.rows)
+
     def _collect(self, part: Part, seen: Remote) -> None:
         reasons: list[str] = []
         for file_id in (seen.output_file_id, seen.error_file_id):
             if file_id:
-                reasons += self._settle_file(part, file_id)
+                reasons += self._settle_file(part, file_id, seen)
         with self._engine.begin() as connection:
             cancelled = queries.get_batch(connection, self.batch_id).status == "cancelled"
         match seen.status:
             case "failed":
-                self._give_all_back(part)
-                reasons += self._why_failed(part, seen)
+                reasons += self._settle_failed(part, seen)
             case "cancelled":
                 self._give_all_back(part)
                 if not cancelled:
@@ -379,18 +500,55 @@ class Follower:
             case _:
                 self._settle_rest(part, "the Batch API's files have no answer for this row")
         with self._engine.begin() as connection:
-            remote.end(connection, part.token)
-        self._too_much_waits = self._too_much_waits and seen.status == "failed"
+            remote.settled(connection, part.token)
+        self._is_full = False
         self._say(
             f"part {part.part}: {seen.status}, "
             f"{seen.completed:,} of {part.row_count:,} rows are answered"
         )
+        self._tidy(part, seen)
         if reasons:
             self._stop_batch(reasons[0])
 
-    def _settle_file(self, part: Part, file_id: str) -> list[str]:
+    def _settle_failed(self, part: Part, seen: Remote) -> list[str]:
+        """Settle what is left of a part that the API refused as a whole. Return why the batch must
+        stop, if so."""
+        code, message = next(iter(seen.problems), ("", "it does not say why"))
+        match of_batch_error(code):
+            case Fate.WAIT:
+                self._give_all_back(part)
+                return []
+            case Fate.RETRY:
+                self._settle_rest(part, f"the Batch API failed ({code})")
+                return []
+        self._give_all_back(part)
+        return [f"the API refused the file of part {part.part}: {message} ({code or seen.id})"]
+
+    def _tidy(self, part: Part, seen: Remote | None = None) -> None:
+        """Delete a settled part's files at the API. If that fails, a later round tries again."""
+        try:
+            for file_id in self._files_of(part, seen):
+                self._api.delete(file_id)
+        except AnalysisError as error:
+            log.info("files of part %d can't be deleted now: %s", part.part, error.reason)
+            return
+        with self._engine.begin() as connection:
+            remote.end(connection, part.token)
+
+    def _files_of(self, part: Part, seen: Remote | None) -> list[str]:
+        """Return the ids of the files that the API may have of a part."""
+        found = [part.input_file_id] if part.input_file_id else []
+        if part.remote_id is not None:
+            with suppress(Gone):
+                seen = seen or self._api.retrieve(part.remote_id)
+        elif not found:  # the process that sent it ended before it knew its id
+            found = [*self._api.find_files(self._file_name(part), part.created_at.timestamp())]
+        return found + [one for one in (_outputs(seen)) if one]
+
+    def _settle_file(self, part: Part, file_id: str, seen: Remote) -> list[str]:
         """Settle the rows in a file of answers or errors. Return why the batch must stop, if so."""
         reasons: list[str] = []
+        doubts = None if seen.completed else Doubts()
         with tempfile.TemporaryFile(prefix="rowfleet-") as file:
             try:
                 self._api.download(file_id, file)
@@ -408,18 +566,24 @@ class Follower:
                         connection, self.batch_id, list(results), claim=part.token
                     )
                     outcomes = [
-                        self._outcome(row, before, results[number], reasons)
+                        self._outcome(row, before, results[number], reasons, doubts)
                         for number, (row, before) in rows.items()
                     ]
                     transitions.settle(connection, outcomes, holder=part.token)
         return reasons
 
     def _outcome(
-        self, row: Claimed, before: str | None, result: wire.BatchResult, reasons: list[str]
+        self,
+        row: Claimed,
+        before: str | None,
+        result: wire.BatchResult,
+        reasons: list[str],
+        doubts: Doubts | None,
     ) -> Outcome:
         try:
             answer = result.answer(self._recipe, self._model)
-        except AnalysisError as error:
+        except AnalysisError as failure:
+            error = doubts.judged(self.batch_id, failure) if doubts else failure
             if isinstance(error, Misconfigured):
                 reasons.append(str(error))
             return self._failure(row, _second_of_its_kind(error, before))
@@ -452,20 +616,6 @@ class Follower:
     def _give_all_back(self, part: Part) -> None:
         with self._engine.begin() as connection:
             transitions.give_back(connection, self.batch_id, claim=part.token)
-
-    def _why_failed(self, part: Part, seen: Remote) -> list[str]:
-        """Return why the batch must stop after the API refused a whole file, if it must."""
-        code, message = next(iter(seen.problems), ("", "it does not say why"))
-        if code != TOO_MUCH_WAITS:
-            return [f"the API refused the file of part {part.part}: {message} ({code or seen.id})"]
-        if len(self._parts()) > 1:  # one more than this one: wait for its end
-            self._too_much_waits = True
-            return []
-        if part.row_count <= 1:
-            return [f"the API takes not even one row at a time: {message}"]
-        self._file_rows = max(1, part.row_count // 2)
-        log.warning("%s; sending %d rows at a time", message, self._file_rows)
-        return []
 
     def _spent(self, usage: Usage) -> Spent:
         if not usage.calls:
@@ -509,6 +659,10 @@ class Follower:
     def _go_on(self) -> None:
         if self._stopping.is_set():
             raise _Stop
+
+
+def _outputs(seen: Remote | None) -> tuple[str | None, ...]:
+    return (seen.output_file_id, seen.error_file_id) if seen else ()
 
 
 def follow(

@@ -1,6 +1,12 @@
 """The record of remote batches: parts of a batch, each a file of rows with the Batch API.
 
-    open ──upload──▶ uploaded ──ask──▶ asked for ──created──▶ runs at the API ──end──▶ ended
+    open ──upload──▶ uploaded ──ask──▶ asked for ──created──▶ runs at the API ──▶ settled ──▶ ended
+      │                ▲  │                                        │                 ▲
+      │                │  └──────────────── released ──────────────│─────────────────┤
+      └────────────────│───────────────────────────────────────────│─────────────────┘
+                       └──────────── no room at the API ───────────┘
+
+A settled part has no rows any more, but files at the API, which are deleted next.
 
 One process at a time follows a batch (`follow`). What the API is asked to make is written down
 before it is asked, and what it made after: a part that was asked for and has no remote id may be
@@ -12,14 +18,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy import delete as sql_delete
 
 from rowfleet.ledger import transitions
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
+
+#: What a part's status says while only its files are left, and while its file waits for room.
+SETTLED: Final = "settled"
+NO_ROOM: Final = "no room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,21 @@ class Part:
     remote_status: str | None
     asked_at: datetime | None
     created_at: datetime
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all its rows are settled or given back, and only its files are left."""
+        return self.remote_status == SETTLED
+
+    @property
+    def is_at_api(self) -> bool:
+        """Whether the API has a batch of it that is not settled."""
+        return self.remote_id is not None and not self.is_settled
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether its file is with the API, which has refused a batch of it for now."""
+        return self.remote_status == NO_ROOM
 
 
 _PART = [getattr(RemoteBatch, name) for name in Part.__slots__]
@@ -104,22 +129,28 @@ def open_part(connection: Connection, batch_id: str, *, token: str, follower: st
     return True
 
 
-def drop_part(connection: Connection, batch_id: str, token: str) -> None:
-    """Forget a part that the API was never asked for, or has refused; its rows wait again."""
-    dropped = connection.execute(
-        sql_delete(RemoteBatch).where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None))
+def release(connection: Connection, batch_id: str, token: str) -> None:
+    """Let the rows of a part wait again that the API was never asked for, or has refused."""
+    released = connection.execute(
+        update(RemoteBatch)
+        .where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None), _not_settled())
+        .values(remote_status=SETTLED)
     )
-    if dropped.rowcount:
+    if released.rowcount:
         transitions.give_back(connection, batch_id, claim=token)
+
+
+def _not_settled() -> ColumnElement[bool]:
+    return or_(RemoteBatch.remote_status.is_(None), RemoteBatch.remote_status != SETTLED)
 
 
 def take(
     connection: Connection, batch_id: str, limit: int, *, token: str, worker: str
 ) -> list[tuple[int, Sequence[Any]]]:
-    """Move up to ``limit`` due rows into the part, as `transitions.take`; none if it is gone."""
-    # Holds the part, so that it can't be dropped between this and the rows.
+    """Move up to ``limit`` due rows into the part, as `transitions.take`; none if released."""
+    # Holds the part, so that it can't be released between this and the rows.
     held = connection.execute(
-        update(RemoteBatch).where(RemoteBatch.token == token).values(token=token)
+        update(RemoteBatch).where(RemoteBatch.token == token, _not_settled()).values(token=token)
     )
     if not held.rowcount:
         return []
@@ -128,9 +159,17 @@ def take(
 
 def uploaded(
     connection: Connection, token: str, *, file_id: str, rows: int, first: int, last: int
-) -> None:
-    """Record that the part's file is with the API: its id, how many rows it has and which."""
-    _set(connection, token, input_file_id=file_id, row_count=rows, first_row=first, last_row=last)
+) -> bool:
+    """Record that the part's file is with the API: its id, how many rows it has and which.
+
+    Return False if the part was released meanwhile.
+    """
+    recorded = connection.execute(
+        update(RemoteBatch)
+        .where(RemoteBatch.token == token, _not_settled())
+        .values(input_file_id=file_id, row_count=rows, first_row=first, last_row=last)
+    )
+    return recorded.rowcount == 1
 
 
 def ask(connection: Connection, token: str, *, follower: str, again_after: float) -> bool:
@@ -179,9 +218,23 @@ def seen(connection: Connection, token: str, status: str) -> None:
     _set(connection, token, remote_status=status)
 
 
-def end(connection: Connection, token: str) -> None:
+def no_room(connection: Connection, token: str) -> None:
+    """Record that the API has made and refused the part, and takes its file another time."""
+    _set(connection, token, remote_id=None, remote_status=NO_ROOM, asked_at=None)
+
+
+def settled(connection: Connection, token: str) -> None:
     """Record that none of the part's rows is left."""
-    _set(connection, token, finished_at=now())
+    _set(connection, token, remote_status=SETTLED)
+
+
+def end(connection: Connection, token: str) -> None:
+    """Record that none of the part's files is left; forget it if the API never ran it."""
+    never = connection.execute(
+        sql_delete(RemoteBatch).where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None))
+    )
+    if not never.rowcount:
+        _set(connection, token, finished_at=now())
 
 
 def _set(connection: Connection, token: str, **values: object) -> None:

@@ -75,6 +75,13 @@ def made(standin: Standin) -> Callable[[], list[dict[str, Any]]]:
     return lambda: standin.batches()[before:]
 
 
+@pytest.fixture
+def files_left(standin: Standin) -> Callable[[], list[str]]:
+    """Names of the files that the test has left with the API."""
+    before = {file["id"] for file in standin.files()["kept"]}
+    return lambda: [f["filename"] for f in standin.files()["kept"] if f["id"] not in before]
+
+
 def follower(
     engine: Engine, standin: Standin, *, api: type[BatchAPI] = BatchAPI, **limits: Any
 ) -> Follower:
@@ -184,7 +191,7 @@ def test_what_one_answer_cost_is_kept_when_it_was_not_valid(
     assert end.prompt_tokens == standin.summary()["prompt_tokens"] > 0
 
 
-STEPS = ["upload", "create", "retrieve", "download"]
+STEPS = ["upload", "create", "retrieve", "download", "delete"]
 
 
 class Killed(BaseException):
@@ -197,6 +204,7 @@ def test_a_submitter_killed_anywhere_pays_for_nothing_twice(
     ledger: Engine,
     standin: Standin,
     made: Callable[[], list[dict[str, Any]]],
+    files_left: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     step: str,
     after: bool,
@@ -218,6 +226,7 @@ def test_a_submitter_killed_anywhere_pays_for_nothing_twice(
     assert [b["request_counts"]["total"] for b in made()] == [10, 5]
     assert calls(standin) == {1: 15}
     assert {row.attempts for row in rows(ledger).values()} == {1}
+    assert files_left() == []
 
 
 def test_a_submitter_killed_while_it_settles_goes_on(
@@ -244,9 +253,13 @@ def test_a_submitter_killed_while_it_settles_goes_on(
     assert end.prompt_tokens == standin.summary()["prompt_tokens"]
 
 
-@pytest.mark.parametrize("step", ["upload", "create", "list", "retrieve", "content"])
+@pytest.mark.parametrize("step", ["upload", "create", "list", "retrieve", "content", "delete"])
 def test_an_api_that_stumbles_is_asked_again(
-    ledger: Engine, standin: Standin, made: Callable[[], list[dict[str, Any]]], step: str
+    ledger: Engine,
+    standin: Standin,
+    made: Callable[[], list[dict[str, Any]]],
+    files_left: Callable[[], list[str]],
+    step: str,
 ) -> None:
     outages = {step: ["server_error", "rate_limit", "unavailable"]}
     if step == "list":
@@ -256,17 +269,24 @@ def test_an_api_that_stumbles_is_asked_again(
     assert through(ledger, standin).done == 3
     assert len(made()) == 1
     assert calls(standin) == {1: 3}
+    if step != "delete":
+        assert files_left() == []
 
 
-@pytest.mark.parametrize("step", ["upload", "create", "retrieve"])
+@pytest.mark.parametrize("step", ["upload", "create", "retrieve", "delete"])
 def test_an_answer_that_gets_lost_is_not_paid_for_again(
-    ledger: Engine, standin: Standin, made: Callable[[], list[dict[str, Any]]], step: str
+    ledger: Engine,
+    standin: Standin,
+    made: Callable[[], list[dict[str, Any]]],
+    files_left: Callable[[], list[str]],
+    step: str,
 ) -> None:
     standin.configure(outages={step: ["drop"]})
     make_batch(ledger, 3, tier="batch")
     assert through(ledger, standin).done == 3
     assert len(made()) == 1
     assert calls(standin) == {1: 3}
+    assert files_left() == []
 
 
 @pytest.mark.parametrize("step", ["upload", "create"])

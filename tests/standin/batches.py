@@ -66,6 +66,8 @@ class Batch:
     metadata: dict[str, str]
     status: str = "validating"
     created_at: float = field(default_factory=time.time)
+    #: When it reached its last state.
+    ended_at: float | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     total: int = 0
@@ -73,8 +75,12 @@ class Batch:
     failed: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
 
+    def end(self, status: str) -> None:
+        self.status, self.ended_at = status, time.time()
+
     def as_json(self) -> dict[str, Any]:
-        return {
+        ended = {f"{self.status}_at": int(self.ended_at)} if self.ended_at else {}
+        return ended | {
             "id": self.id,
             "object": "batch",
             "endpoint": self.endpoint,
@@ -102,6 +108,10 @@ class Batches:
         self._answer = answer
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self.files: dict[str, File] = {}
+        #: Files of requests that were ever uploaded, and the most files that were there at once.
+        self.uploads = 0
+        self.most_files = 0
+        self._numbers = 0
         self.batches: dict[str, Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._outages: Counter[str] = Counter()
@@ -133,8 +143,24 @@ class Batches:
             raise wire.BadRequest("a file and the purpose batch are required")
         if file.path.stat().st_size > self._config().batch_bytes:
             raise wire.BadRequest("the file is larger than batches may be")
-        self.files[file.id] = file
+        self.uploads += 1
+        self._keep(file)
         return file.as_json()
+
+    def delete(self, file_id: str) -> dict[str, Any]:
+        """Delete a file. Raises BadRequest while a batch reads it, KeyError if there is none."""
+        if any(b.input_file_id == file_id and b.status not in ENDED for b in self.batches.values()):
+            raise wire.BadRequest("a batch reads this file")
+        self.files.pop(file_id).path.unlink()
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    def list_files(self, limit: int, after: str | None) -> dict[str, Any]:
+        """Return a page of files, the newest first."""
+        return _page({i: f.as_json() for i, f in self.files.items()}, limit, after)
+
+    def _keep(self, file: File) -> None:
+        self.files[file.id] = file
+        self.most_files = max(self.most_files, len(self.files))
 
     def create(self, body: Any) -> dict[str, Any]:
         """Make a batch and let it run. Raises BadRequest."""
@@ -156,16 +182,7 @@ class Batches:
 
     def list(self, limit: int, after: str | None) -> dict[str, Any]:
         """Return a page of batches, the newest first."""
-        ids = list(reversed(self.batches))
-        start = ids.index(after) + 1 if after else 0
-        page = ids[start : start + limit]
-        return {
-            "object": "list",
-            "data": [self.batches[one].as_json() for one in page],
-            "first_id": page[0] if page else None,
-            "last_id": page[-1] if page else None,
-            "has_more": start + limit < len(ids),
-        }
+        return _page({i: b.as_json() for i, b in self.batches.items()}, limit, after)
 
     def cancel(self, batch: Batch) -> None:
         """Begin to cancel a batch. Raises BadRequest if it has ended."""
@@ -176,8 +193,8 @@ class Batches:
     def _new_file(self, name: str, purpose: str) -> File:
         if self._home is None:
             self._home = tempfile.TemporaryDirectory(prefix="standin-")
-        number = sum(1 for _ in Path(self._home.name).iterdir()) + 1
-        path = Path(self._home.name) / f"file-{number:04d}"
+        self._numbers += 1
+        path = Path(self._home.name) / f"file-{self._numbers:04d}"
         path.touch()
         return File(path.name, name, purpose, path)
 
@@ -185,9 +202,12 @@ class Batches:
         await asyncio.sleep(0)
         source = self.files[batch.input_file_id].path
         problem = await asyncio.to_thread(self._problem_with, batch, source)
+        if code := self.outage("validate"):
+            problem = _problem(code, f"The batch failed: {code}.")
+        problem = problem or self._no_room(batch)
         if problem:
             batch.errors = [problem]
-            batch.status = "failed"
+            batch.end("failed")
             return
         if batch.status == "validating":
             batch.status = "in_progress"
@@ -201,12 +221,12 @@ class Batches:
             late = await self._answer_all(batch, lines, out, err)
         for file, name in ((outputs, "output_file_id"), (errors, "error_file_id")):
             if file.path.stat().st_size:
-                self.files[file.id] = file
+                self._keep(file)
                 setattr(batch, name, file.id)
         if batch.status == "cancelling":
-            batch.status = "cancelled"
+            batch.end("cancelled")
         else:
-            batch.status = "expired" if late else "completed"
+            batch.end("expired" if late else "completed")
 
     def _problem_with(self, batch: Batch, source: Path) -> dict[str, Any] | None:
         """Return the API's error for a file that it does not take."""
@@ -236,16 +256,22 @@ class Batches:
             return _problem("mismatched_model", "All requests must be for one model.")
         if batch.total > config.batch_requests:
             return _problem("too_many_tasks", "The file has too many requests.")
-        waiting = sum(b.total for b in self.batches.values() if b.status not in ENDED)
-        if config.batch_waiting is not None and waiting > config.batch_waiting:
-            return _problem("token_limit_exceeded", "Enqueued token limit reached for this model.")
         return None
+
+    def _no_room(self, batch: Batch) -> dict[str, Any] | None:
+        """Return the API's error if too much waits already, of all batches that it has taken."""
+        most = self._config().batch_waiting
+        taken = ("in_progress", "finalizing", "cancelling")
+        waiting = sum(b.total for b in self.batches.values() if b.status in taken)
+        if most is None or waiting + batch.total <= most:
+            return None
+        return _problem("token_limit_exceeded", "Enqueued token limit reached for this model.")
 
     async def _answer_all(
         self, batch: Batch, lines: IO[bytes], out: IO[bytes], err: IO[bytes]
     ) -> bool:
         """Answer line for line over the configured time. Return whether some were too late."""
-        config, late = self._config(), False
+        late = False
         for group in _slices(lines):
             for line in group:
                 said = json.loads(line)
@@ -261,15 +287,17 @@ class Batches:
                 batch.completed += ok
                 batch.failed += not ok
                 (out if ok else err).write(_line(batch, said["custom_id"], answer, code))
-            await _pause(batch, config.batch_seconds * len(group) / batch.total)
+            await self._pause(batch, len(group) / batch.total)
         return late
 
-
-async def _pause(batch: Batch, seconds: float) -> None:
-    """Wait, but not for a batch that is being cancelled."""
-    end = time.monotonic() + seconds
-    while batch.status != "cancelling" and (left := end - time.monotonic()) > 0:
-        await asyncio.sleep(min(left, 0.05))
+    async def _pause(self, batch: Batch, part: float) -> None:
+        """Wait for ``part`` of the time that a batch takes, but not for one that is cancelled."""
+        began = time.monotonic()
+        while batch.status != "cancelling":
+            left = began + part * self._config().batch_seconds - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, 0.05))
 
 
 def _slices(lines: IO[bytes]) -> Iterator[list[bytes]]:
@@ -286,6 +314,19 @@ def _line(batch: Batch, ident: str, answer: tuple[int, dict[str, Any]] | None, c
         response = {"status_code": answer[0], "request_id": f"req_{ident}", "body": answer[1]}
         said |= {"response": response, "error": None}
     return json.dumps(said).encode() + b"\n"
+
+
+def _page(items: dict[str, dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
+    ids = list(reversed(items))
+    start = ids.index(after) + 1 if after else 0
+    page = ids[start : start + limit]
+    return {
+        "object": "list",
+        "data": [items[one] for one in page],
+        "first_id": page[0] if page else None,
+        "last_id": page[-1] if page else None,
+        "has_more": start + limit < len(ids),
+    }
 
 
 def _problem(code: str, message: str, line: int | None = None) -> dict[str, Any]:

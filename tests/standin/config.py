@@ -10,6 +10,7 @@ Kind = Literal[
     "rate_limit",  # 429 with Retry-After and x-ratelimit headers
     "insufficient_quota",  # 429 that no waiting mends
     "resource_unavailable",  # 429 of the flex tier: nothing is free for it now
+    "forbidden",  # 403 of a gateway, without a word of the reason
     "server_error",  # 500
     "unavailable",  # 503 with Retry-After
     "hang",  # no byte of an answer, ever
@@ -95,15 +96,17 @@ class Config:
     usage: dict[str, int] = field(default_factory=dict)
     #: Keep each request's whole body in the call log.
     keep_bodies: bool = False
-    #: The Batch API: seconds a batch takes, and its limits; most requests in all that run, beyond
-    #: which a batch fails with `token_limit_exceeded`. A row that meets `hang` expires.
+    #: The Batch API: seconds a batch takes, also one that runs, and its limits; most requests in
+    #: all that run, beyond which a batch fails with `token_limit_exceeded`. A row that meets `hang`
+    #: expires.
     batch_seconds: float = 0.0
     batch_requests: int = 50_000
     batch_bytes: int = 200_000_000
     batch_waiting: int | None = None
     #: Kinds that the next requests of the Batch API meet, one each, in order, by what they do:
-    #: `upload`, `create`, `list`, `retrieve`, `cancel`, `content`. `drop` does it, and does not say
-    #: so; the others are refusals.
+    #: `upload`, `create`, `list`, `retrieve`, `cancel`, `content`, `delete`, `list_files`. `drop`
+    #: does it, and does not say so; the others are refusals. For `validate`, which is done with
+    #: each batch, the codes of the errors that the batches fail with.
     outages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -73,6 +73,12 @@ class Standin:
         batches: list[dict[str, Any]] = self._request("GET", "batches")
         return batches
 
+    def files(self) -> dict[str, Any]:
+        """Return `kept`, the files that are not deleted; `uploads`, how many files of requests
+        came in all; and `most`, how many files there were at once."""
+        files: dict[str, Any] = self._request("GET", "files")
+        return files
+
     def configure(self, **changes: Any) -> None:
         """Change settings from now on; calls in flight keep the old ones. Raises ValueError."""
         self._request("POST", "config", changes)

@@ -64,12 +64,15 @@ class Server:
                 web.post("/v1/responses", self._calls_of("responses")),
                 web.get("/v1/models", self._models),
                 web.post("/v1/files", self._upload),
+                web.get("/v1/files", self._list_files),
+                web.delete("/v1/files/{id}", self._delete_file),
                 web.get("/v1/files/{id}/content", self._content),
                 web.post("/v1/batches", self._create_batch),
                 web.get("/v1/batches", self._list_batches),
                 web.get("/v1/batches/{id}", self._retrieve_batch),
                 web.post("/v1/batches/{id}/cancel", self._cancel_batch),
                 web.get("/_standin/batches", self._get_batches),
+                web.get("/_standin/files", self._get_files),
                 web.get("/_standin/config", self._get_config),
                 web.post("/_standin/config", self._post_config),
                 web.get("/_standin/calls", self._get_calls),
@@ -211,6 +214,19 @@ class Server:
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         return await self._batch_api(request, "upload", lambda: self.batches.upload(request))
 
+    async def _list_files(self, request: web.Request) -> web.StreamResponse:
+        async def page() -> dict[str, Any]:
+            limit = int(request.query.get("limit", 20))
+            return self.batches.list_files(limit, request.query.get("after"))
+
+        return await self._batch_api(request, "list_files", page)
+
+    async def _delete_file(self, request: web.Request) -> web.StreamResponse:
+        async def delete() -> dict[str, Any]:
+            return self.batches.delete(request.match_info["id"])
+
+        return await self._batch_api(request, "delete", delete)
+
     async def _create_batch(self, request: web.Request) -> web.StreamResponse:
         async def create() -> dict[str, Any]:
             return self.batches.create(await request.json())
@@ -247,6 +263,12 @@ class Server:
 
     async def _get_batches(self, _: web.Request) -> web.Response:
         return web.json_response([b.as_json() for b in self.batches.batches.values()])
+
+    async def _get_files(self, _: web.Request) -> web.Response:
+        kept = [f.as_json() for f in self.batches.files.values()]
+        return web.json_response(
+            {"kept": kept, "uploads": self.batches.uploads, "most": self.batches.most_files}
+        )
 
     async def _get_config(self, _: web.Request) -> web.Response:
         return web.json_response(self.config.as_json())
@@ -325,6 +347,8 @@ def _failure(fault: Fault | None) -> Outgoing | None:
         case "resource_unavailable":
             text = "Resource Unavailable. Try again, or use the default service tier."
             return Outgoing(429, wire.error(text, "rate_limit_error", "resource_unavailable"))
+        case "forbidden":
+            return Outgoing(403, "<h1>forbidden</h1>")
         case "server_error":
             text = "The server had an error while processing your request."
             return Outgoing(500, wire.error(text, "server_error", None))
