@@ -79,6 +79,7 @@ def main() -> NoReturn:
     quieten(logging.getLogger().handlers)
     raise_on_sigterm()
     try:
+        _check_arguments(sys.argv[1:])
         code = cli.main(prog_name="rowfleet", standalone_mode=False)
     except RowfleetError as error:
         terminal.complain(error)
@@ -98,6 +99,17 @@ def main() -> NoReturn:
         terminal.complain(f"the ledger failed: {ledgers.words_of(error)}")
         code = ServiceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse names that are not UTF-8: no terminal, log or ledger can hold them."""
+    for argument in arguments:
+        raw = os.fsencode(argument)
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            shown = raw.decode("utf-8", "backslashreplace")
+            raise InputError(f"{shown}: the name is not UTF-8; rename the file") from None
 
 
 def _usage(error: click.ClickException) -> str:

@@ -255,8 +255,9 @@ class _Book:
         return number - 1
 
     def _header_row(self, style: int) -> str:
+        quoted = self.style("General", "1F4E78", header=True, quoted=True)
         cells = [
-            _text_xml(f"{column}1", style, name)
+            _text_xml(f"{column}1", quoted if name[:1] in _FORMULA_STARTS else style, name)
             for column, name in zip(self.letters, self.names, strict=True)
         ]
         return f'<row r="1" ht="30" customHeight="1">{"".join(cells)}</row>'
@@ -341,7 +342,7 @@ def _cell_xml(ref: str, cell: Cell, styles: _ColumnStyles) -> str:
         return f'<c r="{ref}" s="{styles.blank}" t="b"><v>{cell:d}</v></c>'
     if isinstance(cell, (int, float)):
         if not _fits(cell):
-            return _text_xml(ref, styles.blank, str(cell))
+            return _text_xml(ref, styles.quoted if cell < 0 else styles.blank, str(cell))
         return f'<c r="{ref}" s="{styles.number}"><v>{cell!r}</v></c>'
     if isinstance(cell, CellError):
         if cell.code not in ERROR_CODES:
@@ -351,7 +352,7 @@ def _cell_xml(ref: str, cell: Cell, styles: _ColumnStyles) -> str:
 
 
 #: What a spreadsheet, or a program that reads one, takes for the start of a formula.
-_FORMULA_STARTS = frozenset("=+-@\t\r")
+_FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 
 
 def _fits(number: float) -> bool:

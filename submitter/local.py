@@ -6,6 +6,7 @@ What the environment names (`REDIS_URL`, `DATABASE_URL`) is used instead of the 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -23,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
 from rowfleet.settings import VARIABLES, Settings, database_url
 from submitter import run_lock
 from submitter.run_lock import RunLock
@@ -176,10 +177,12 @@ class LocalWorker:
 
     def start(self) -> None:
         """Start the worker; it ends by itself if this process dies."""
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with suppress(OSError):  # an older version made it for all to read, and its files too
+            self._logs.chmod(PRIVATE_FOLDER)
         self._starts.append(time.monotonic())
         self._name = self._run.worker_name(len(self._starts))
-        with self.log_file.open("ab") as output:
+        with open(self.log_file, "ab", opener=_private) as output:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -260,7 +263,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         value = getattr(settings, field)
         if value is not None:
             reveal = getattr(value, "get_secret_value", None)
-            environment[name] = reveal() if reveal else str(value)
+            environment[name] = reveal() if reveal else _in_words(value)
     if settings.database_url is not None:
         environment["DATABASE_URL"] = _from_anywhere(settings.database_url.get_secret_value())
     environment["ROWFLEET_EXIT_WITH_STDIN"] = "1"
@@ -274,3 +277,14 @@ def _from_anywhere(url: str) -> str:
         return url
     path = str(Path(str(parsed.database)).absolute())
     return parsed.set(database=path).render_as_string(hide_password=False)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE_FILE)
+
+
+def _in_words(value: object) -> str:
+    """Return a setting as its variable holds it."""
+    if isinstance(value, dict):
+        return json.dumps({name: price.model_dump() for name, price in value.items()})
+    return str(value)

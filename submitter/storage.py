@@ -29,6 +29,8 @@ from rowfleet.errors import InputError, ServiceError
 CLOUDS = {"s3": "bucket", "gs": "bucket", "az": "container"}
 #: Bytes that are held at once while an object is read.
 CHUNK_BYTES = 1 << 20
+#: Bytes of a sheet that is downloaded (2 GiB): a workbook may not unpack to more, either.
+MAX_SHEET_BYTES = 2 << 30
 #: Seconds between tries of a transfer that broke off: five tries, so that a server's restart is
 #: survived, and 15 seconds in all, so that a dead one is told of while somebody still looks.
 WAITS = (1, 2, 4, 8)
@@ -147,9 +149,18 @@ def fetched(source: Location) -> Iterator[Path]:
 
 def _download(source: Uri, path: Path) -> None:
     chunks = _client(source).read(source)
+    got = 0
     with _disk_of(source, path.parent), path.open("wb") as file:
         for chunk in chunks:
+            got += len(chunk)
+            check_size(source, got)
             file.write(chunk)
+
+
+def check_size(source: Uri, size: int | None) -> None:
+    """Raise InputError if a sheet of so many bytes is too large to be kept on this disk."""
+    if size is not None and size > MAX_SHEET_BYTES:
+        raise InputError(f"{source}: is larger than {MAX_SHEET_BYTES >> 20:,} MiB")
 
 
 @contextmanager

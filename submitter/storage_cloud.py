@@ -26,7 +26,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
-from submitter.storage import CHUNK_BYTES, CLOUDS, Broken, Uri
+from submitter.storage import CHUNK_BYTES, CLOUDS, Broken, Uri, check_size
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -109,6 +109,7 @@ def read(uri: Uri) -> Iterator[bytes]:
     except Exception as error:
         raise _explained(error, uri, "read") from None
     got, size = 0, result.meta["size"]
+    check_size(uri, size)
     try:
         for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
             got += len(chunk)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import http.client
+import ipaddress
+import socket
 import ssl
 import time
 import urllib.error
@@ -19,7 +21,7 @@ from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage import CHUNK_BYTES, WAITS, Broken, Uri, is_loopback
+from submitter.storage import CHUNK_BYTES, WAITS, Broken, Uri, check_size, is_loopback
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 #: Seconds of silence after which a connection is given up.
@@ -29,7 +31,8 @@ TIMEOUT = 30
 def read(uri: Uri) -> Iterator[bytes]:
     """Yield the file's bytes; Broken if they stopped coming, another error if there are none."""
     with _open(uri, _request(uri), "read") as answer:
-        length = answer.headers["Content-Length"]
+        length = _length(answer.headers["Content-Length"])
+        check_size(uri, length)
         got = 0
         while True:
             try:
@@ -40,8 +43,14 @@ def read(uri: Uri) -> Iterator[bytes]:
                 break
             got += len(chunk)
             yield chunk
-    if length is not None and got != int(length):
-        raise Broken(f"the download ended after {got:,} of {int(length):,} bytes")
+    if length is not None and got != length:
+        raise Broken(f"the download ended after {got:,} of {length:,} bytes")
+
+
+def _length(header: str | None) -> int | None:
+    """Return the length that a header says, None if it says none that can be."""
+    said = (header or "").strip()
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
 
 
 def write(uri: Uri, path: Path) -> None:
@@ -85,16 +94,39 @@ def _request(
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a GET's redirects, but not from an encrypted connection to an open one."""
+    """Follows a GET's redirects to encrypted addresses.
+
+    Whoever holds the first server chooses where the second request goes, and this machine may reach
+    what that server can't: a cloud's metadata service, or a program on the machine itself. So https
+    leads to https only, and not to an address that means this machine or its own link.
+    """
 
     def __init__(self, uri: Uri) -> None:
         self._uri = uri
 
     def redirect_request(self, req: urllib.request.Request, *args: Any) -> Any:
         target = urlsplit(args[-1])
-        if target.scheme != "https" and not is_loopback(target.hostname or ""):
+        here = is_loopback(urlsplit(self._uri.url).hostname or "")
+        to_here = is_loopback(target.hostname or "")
+        if target.scheme != "https" and not (self._uri.scheme == "http" and here and to_here):
             raise InputError(f"{self._uri}: redirects to an address that is not encrypted")
+        if not here and _is_local(target.hostname or ""):
+            raise InputError(f"{self._uri}: redirects to an address of this machine or its link")
         return super().redirect_request(req, *args)
+
+
+def _is_local(host: str) -> bool:
+    """Tell whether ``host`` is, or has, a loopback, link-local or unspecified address."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):  # the request will say so
+        return False
+    for text in found:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified:
+            return True
+    return False
 
 
 def _open(uri: Uri, request: urllib.request.Request, done: str) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
 SCHEMA = "0005"
 
+#: Permissions of an SQLite ledger and of its directory, where they are made here: the user's only.
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30
 #: Seconds to wait for PostgreSQL to answer a connect; a pod that can't be reached says nothing.
@@ -99,6 +102,13 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
             "check_same_thread": False,
         },
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _make_private(_dialect: object, _record: object, args: Any, _options: object) -> None:
+        # It holds cells and answers. SQLite gives the files beside it the same permissions.
+        with suppress(OSError):
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(args[0], flags, PRIVATE_FILE))
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
@@ -237,7 +247,8 @@ def migrate(engine: Engine) -> None:
     another role make and change tables.
     """
     if engine.dialect.name == "sqlite":
-        Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(engine.url.database or "").parent
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     try:
         with reading(engine) as connection:
             found = current(connection)

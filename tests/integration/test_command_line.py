@@ -320,3 +320,29 @@ def test_missing_privileges_are_one_sentence(
     assert code == 3
     assert "permission denied" in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["local", b"s\xff.xlsx"],
+        ["submit", "--excel", b"s\xff.xlsx", "--dry-run"],
+        ["submit", "--excel", "s.xlsx", "--recipe", b"s\xff.xlsx"],
+        ["export", "b-1", b"s\xff.xlsx"],
+        ["launch", "--excel", b"s\xff.xlsx"],
+        ["progress", b"s\xff.xlsx"],
+    ],
+)
+def test_a_name_that_is_not_utf_8_gets_a_sentence(
+    tmp_path: Path, arguments: list[str | bytes]
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "submitter", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == "rowfleet: s\\xff.xlsx: the name is not UTF-8; rename the file\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -381,3 +383,18 @@ def test_unreachable_database_is_named_without_its_password() -> None:
         ledgers.check(engine)
     assert "127.0.0.1:1" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_sqlite_ledger_and_the_files_beside_it_are_its_users_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "ledger.db"
+    before = os.umask(0)
+    try:
+        engine = ledgers.open_ledger(f"sqlite:///{path}")
+        ledgers.migrate(engine)
+        with engine.connect():
+            modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        engine.dispose()
+    finally:
+        os.umask(before)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm"), 0o600)

@@ -393,3 +393,28 @@ def test_a_temporary_directory_too_deep_for_a_socket_does_no_harm(
         env={"TMPDIR": str(deep)},
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_prices_of_ones_own_reach_the_worker_and_its_files_are_private(
+    tmp_path: Path, rowfleet: Run
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 4)
+    state = tmp_path / "state"
+    prices = json.dumps({"my-model": {"input": 1000, "cached": 1000, "output": 0}})
+    with Standin.start(latency=0) as standin:
+        env = {
+            **standin.environment(),
+            "ROWFLEET_PRICES": prices,
+            "ROWFLEET_POOL": "threads",
+            "XDG_STATE_HOME": str(state),
+            "DATABASE_URL": "",
+        }
+        ran = rowfleet("local", sheet, "--model", "my-model", "--json", env=env)
+        tokens = standin.summary()["prompt_tokens"]
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["cost_usd"] == pytest.approx(tokens / 1000)
+    folder = state / "rowfleet"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = [path for path in folder.iterdir() if path.is_file()]
+    assert {path.suffix for path in files} >= {".db", ".log"}
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}

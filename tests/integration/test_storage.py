@@ -14,8 +14,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -557,13 +560,82 @@ def test_https_upload_is_tried_again(https: web.Files) -> None:
 
 def test_https_redirects_are_followed_but_not_into_the_open(https: web.Files) -> None:
     https.files["/real.xlsx"] = b"content"
-    https.moved = {"/a.xlsx": "/real.xlsx", "/b.xlsx": "http://example.com/x", "/c.xlsx": "/c.xlsx"}
+    https.moved = {
+        "/a.xlsx": "/real.xlsx",
+        "/b.xlsx": "http://example.com/x",
+        "/c.xlsx": "/c.xlsx",
+        "/d.xlsx": f"http://127.0.0.1:{https.port}/real.xlsx",
+    }
     base = f"https://127.0.0.1:{https.port}"
     assert fetch(f"{base}/a.xlsx") == b"content"
     with pytest.raises(InputError, match="redirects to an address that is not encrypted"):
         fetch(f"{base}/b.xlsx")
+    with pytest.raises(InputError, match="redirects to an address that is not encrypted"):
+        fetch(f"{base}/d.xlsx")
     with pytest.raises(InputError, match=r"refuses it \(302\)"):
         fetch(f"{base}/c.xlsx")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://127.0.0.1/x",
+        "https://localhost:8443/x",
+        "https://[::1]/x",
+        "https://[::ffff:127.0.0.1]/x",
+        "https://2130706433/x",
+        "https://0.0.0.0/x",
+        "https://169.254.169.254/latest/meta-data/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://127.0.0.1/x",
+        "http://10.0.0.1/x",
+        "ftp://10.0.0.1/x",
+    ],
+)
+def test_a_server_elsewhere_does_not_lead_into_this_machine(target: str) -> None:
+    uri = storage.parse("https://files.example.com/a.xlsx")
+    assert isinstance(uri, storage.Uri)
+    asked = storage_web._request(uri)
+    with pytest.raises(InputError, match="redirects to an address"):
+        storage_web._Redirects(uri).redirect_request(asked, None, 302, "Found", {}, target)
+
+
+def test_a_download_that_is_too_large_is_refused(
+    https: web.Files, aws: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"x" * (1 << 20)
+    https.files["/a.xlsx"] = content
+    send("s3://sheets/large.xlsx", content)
+    monkeypatch.setattr(storage, "MAX_SHEET_BYTES", (1 << 20) - 1)
+    for uri in (f"https://127.0.0.1:{https.port}/a.xlsx", "s3://sheets/large.xlsx"):
+        with pytest.raises(InputError, match=r"xlsx: is larger than 0 MiB"):
+            fetch(uri)
+    assert left_behind() == []
+
+
+def test_a_download_without_end_or_length_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "many")
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"x" * (1 << 16))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(storage, "MAX_SHEET_BYTES", 4 << 20)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(InputError, match=r"a.xlsx: is larger than 4 MiB"):
+            fetch(f"http://127.0.0.1:{server.server_address[1]}/a.xlsx")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert left_behind() == []
 
 
 def test_https_refusals(https: web.Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_a_number_in_a_column_of_dates_is_still_a_number(out: Path) -> None:
     assert load(out)["B2"].value == 45000
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
 def test_text_can_never_become_a_formula(out: Path, start: str) -> None:
     text = f"{start}cmd|' /C calc'!A0"
     write(out, [row([text, 1], {"answer": text}, error=text)], header=[text, "Amount"])
@@ -112,6 +112,10 @@ def test_text_can_never_become_a_formula(out: Path, start: str) -> None:
     assert xml.count(text.replace("\r", "_x000D_")) == 4
     sheet = load(out)
     assert sheet["A2"].data_type == "s"
+    assert sheet["A1"].value == (text if start != "\r" else sheet["A1"].value)
+    assert sheet["A1"].quotePrefix
+    assert not sheet["B1"].quotePrefix
+    assert sheet["A1"].font.bold
     assert sheet["A2"].quotePrefix
     assert sheet["C2"].quotePrefix
 
