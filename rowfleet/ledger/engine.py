@@ -42,6 +42,9 @@ SILENT_MS = 15_000
 #: PostgreSQL's codes for a write on a standby, for a table and a column that are not there, and for
 #: what a role may not do. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _READ_ONLY, _UNDEFINED, _NOT_ALLOWED = "25006", ("42P01", "42703"), "42501"
+#: Classes of PostgreSQL's codes whose messages name roles and tables, and no values: who may log
+#: in, what may be done, what there is. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_OF_NAMES = ("28", "42")
 #: Any constant; it names the lock that keeps two migrations apart.
 _MIGRATION_LOCK = 0x526F77666C656574 & 0x7FFFFFFFFFFFFFFF
 
@@ -189,10 +192,12 @@ def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
 def words_of(error: DBAPIError) -> str:
     """Return what the database says of ``error``, unless that may quote what it was given.
 
-    A database that is away, or has not this version's tables, speaks of those. Of a value that it
-    does not take it quotes the value, which may be a cell: then only the error's kind is named.
+    A database that is away, has not this version's tables, or denies a right, speaks of those. Of a
+    value that it does not take it quotes the value, which may be a cell: then only the error's kind
+    is named.
     """
-    if is_unavailable(error) or lacks_schema(error):
+    names_things = (_sqlstate(error) or "").startswith(_OF_NAMES)
+    if is_unavailable(error) or lacks_schema(error) or names_things:
         diagnosis = getattr(error.orig, "diag", None)
         return outside(getattr(diagnosis, "message_primary", None) or error.orig)
     code = _sqlstate(error) or getattr(error.orig, "sqlite_errorname", "")
