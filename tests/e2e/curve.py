@@ -32,6 +32,7 @@ from tests.e2e import jobs, standin
 from tests.e2e.cluster import ENVIRONMENT, Cluster, Manifest, is_ready, until
 from tests.e2e.conftest import CHART, RELEASE, WORKERS, manifests
 from tests.e2e.standin import Standin
+from tests.e2e.trial import AS_ADMIN
 from tests.tools import kubectl
 
 #: What KEDA asks for in each look, first of all; it asks for the same when the HPA wants to know.
@@ -125,7 +126,7 @@ class Observer:
             (("get", "pods", "--selector", WORKERS, *stream), self._worker),
             (("get", "pods", "--selector", "job-name", *stream), self._submitter),
             (("get", "deployment", f"{RELEASE}-worker", *stream), self._deployment),
-            (("exec", f"{RELEASE}-redis-0", "--", "redis-cli", "MONITOR"), self._redis),
+            (("exec", f"{RELEASE}-redis-0", "--", *AS_ADMIN, "MONITOR"), self._redis),
             (("exec", "rowfleet-sheets", "--", "sh", "-c", READ_TIMES), self._times),
         ]
         with ExitStack() as stack:

@@ -22,6 +22,13 @@ from tests.e2e.standin import Standin
 
 REDIS, POSTGRESQL = "rowfleet-redis-0", "rowfleet-postgresql-0"
 
+#: redis-cli as the administrator, whose password is in the pod alone.
+AS_ADMIN = (
+    *("sh", "-c"),
+    'REDISCLI_AUTH=$(cat /run/redis/admin) exec redis-cli --user admin "$@"',
+    "redis-cli",
+)
+
 #: The release's queue, with kombu's hash and index of what is delivered and not acknowledged.
 LEFT = "llen rowfleet", "hlen rowfleet.unacked", "zcard rowfleet.unacked_index"
 
@@ -152,8 +159,8 @@ class Trial:
 
     def broker(self, command: str) -> str:
         """Return what the broker answers to a command. Raises CommandError while it is away."""
-        words = ("exec", REDIS, "--", "redis-cli", "-e", *command.split())
-        return self.cluster.kubectl(*words).strip()
+        words = (*AS_ADMIN, "-e", *command.split())
+        return self.cluster.kubectl("exec", REDIS, "--", *words).strip()
 
     def _held_by(self, pods: Sequence[str]) -> set[int]:
         names = ", ".join(f"'celery@{pod}'" for pod in pods)

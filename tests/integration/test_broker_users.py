@@ -68,8 +68,6 @@ def broker(tmp_path: Path, eventually: Callable[..., None]) -> Iterator[Broker]:
 
     for name, text in data(manifests)["ConfigMap", "rowfleet-redis"].items():
         (folders["/etc/redis"] / name).write_text(placed(text))
-    with (folders["/etc/redis"] / "users.conf").open("a") as users:
-        users.write("user onlooker on nopass allkeys allchannels +@all\n")
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "redis-server").symlink_to(get_binary_path())
@@ -86,11 +84,11 @@ def broker(tmp_path: Path, eventually: Callable[..., None]) -> Iterator[Broker]:
         "submitter": variables["SUBMITTER_PASSWORD"],
         "flower": variables["FLOWER_PASSWORD"],
         "keda": variables["REDISCLI_AUTH"],
-        "onlooker": "",
     }
     broker = Broker(port, found)
     try:
         eventually(lambda: _answers(broker))
+        found["admin"] = (folders["/run/redis"] / "admin").read_text().strip()
         yield broker
     finally:
         server.kill()
@@ -118,7 +116,7 @@ def test_fleet_has_every_right_that_it_uses(
 ) -> None:
     """A batch, what a silent worker held, the rate limit, `workers`, Flower: nothing is refused."""
     assert fleet.database_url is not None
-    onlooker = broker.client("onlooker")
+    onlooker = broker.client("admin")
     settings = fleet.model_copy(update={"queue": "rowfleet", "requests_per_minute": 6000})
 
     def of(user: str) -> Settings:
@@ -169,7 +167,7 @@ def test_fleet_has_every_right_that_it_uses(
 
 
 def test_keda_asks_for_sizes_and_nothing_else(broker: Broker) -> None:
-    onlooker, keda = broker.client("onlooker"), broker.client("keda")
+    onlooker, keda = broker.client("admin"), broker.client("keda")
     onlooker.rpush("rowfleet", *"abc")
     onlooker.hset("rowfleet.unacked", mapping={"a": "1", "b": "2"})
     triggers = [
