@@ -129,19 +129,11 @@ def test_a_submitter_killed_while_parts_wait_goes_on_with_their_files(
     make_batch(ledger, 30, tier="batch")
     for _ in range(5):
         assert through(ledger, standin, wait=False).total == 30
-    sent = standin.files()["uploads"]
-    assert sent <= 3
-    standin.configure(batch_waiting=None)
-    with openai.OpenAI(api_key="sk", base_url=standin.base_url) as client:
-        client.batches.cancel(standin.batches()[0]["id"])
-    standin.configure(batch_seconds=0)
-    assert through(ledger, standin).status == "stopped"  # since it was cancelled there
-    with ledger.begin() as connection:
-        assert transitions.reopen(connection, "b")
-        transitions.finish_loading(connection, "b")
+    assert standin.files()["uploads"] <= 3
+    standin.configure(batch_waiting=None, batch_seconds=0)
     end = through(ledger, standin)
     assert (end.status, end.done) == ("finished", 30)
-    assert standin.files()["uploads"] == 4  # the cancelled one's rows went again
+    assert standin.files()["uploads"] == 3
     assert standin.files()["kept"] == []
     assert max(standin.summary()["keys"].values()) == 1
 
