@@ -220,6 +220,8 @@ class Feeder:
                 # On its way from list to hash a message is in neither for a moment.
                 time.sleep(SECOND_LOOK)
                 lost = self._without_message(lost)
+        if thorough:
+            self._queue.mend_notes()
         back = self._put_back(live, lost, patient=patient)
         with reading(self._engine) as connection:
             standings = queries.standings(connection, live)

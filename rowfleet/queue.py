@@ -5,17 +5,22 @@ Kombu keeps waiting messages in the list named like the queue, those of urgent b
 `QUEUE.urgent`, and delivered ones that are not yet acknowledged in the hash `QUEUE.unacked`:
 together they are what the autoscaler counts. Where no message waits but the ledger has rows for
 later (a retry's delay), the list `QUEUE.waiting` says so, and `QUEUE.asleep` is there until then.
+What names no row goes to the list `QUEUE.dead_letters`.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import logging
 import math
 import ssl
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -27,6 +32,8 @@ from rowfleet.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+
+log = logging.getLogger(__name__)
 
 #: The one task there is: analyze a row.
 TASK_NAME = "rowfleet.analyze"
@@ -46,6 +53,19 @@ LONGEST_BATCH_ID, LARGEST_ROW = 64, (1 << 31) - 1
 
 #: Name of the turn of whoever feeds the queue.
 FEEDER = "feeder"
+
+#: Behind the queue's name: the list of messages that name no row, newest first, and how many there
+#: were altogether.
+DEAD_LETTERS, DEAD_LETTERS_COUNT = ".dead_letters", ".dead_letters_count"
+
+#: Most dead letters that are kept, and characters of each: 4 MB of Redis at most.
+DEAD_LETTERS_KEPT, DEAD_LETTER_EXCERPT = 1_000, 4_096
+
+#: Bytes of a row's message, at most; it has 1,100.
+LARGEST_MESSAGE = 16 << 10
+
+#: Characters of a message's id: a batch's id, a dot and a number, or a UUID.
+LONGEST_TASK_ID = 255
 
 #: Seconds to wait for Redis to answer a connect or a command.
 SOCKET_TIMEOUT = 10
@@ -204,7 +224,7 @@ class Queue:
         """Take the ``count`` messages away that would be delivered last. Return their rows."""
         with self._reported():
             taken: Any = self._redis.lpop(self._list(is_urgent), count) or ()
-        return list(_rows_of(map(json.loads, taken)))
+        return self._rows_of(taken)
 
     def _message(self, batch_id: str, number: int, is_urgent: bool) -> str:
         task_id = f"{batch_id}.{number}"
@@ -250,8 +270,47 @@ class Queue:
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.lrange(self._list(False), 0, -1).lrange(self._list(True), 0, -1)
             waiting, first, unacked = pipe.hvals(self._key(".unacked")).execute()
-        delivered = (json.loads(value)[0] for value in unacked)
-        return set(_rows_of([*map(json.loads, [*waiting, *first]), *delivered]))
+        keys = [row_of(text) for text in (*waiting, *first)]
+        keys += [row_of_note(note) for note in unacked]
+        return {key for key in keys if key is not None}
+
+    def mend_notes(self) -> int:
+        """Move notes of delivered messages that nobody can read to the dead letters.
+
+        The autoscaler counts each note as a row that runs: one that nothing removes keeps a pod.
+        One that is in no index would never be delivered again, and gets its place there. Messages
+        that wait are left to the workers, who read them first. Return how many were moved.
+        """
+        unacked, index = self._key(".unacked"), self._key(".unacked_index")
+        with self._reported():
+            notes = cast("dict[bytes, bytes]", self._redis.hgetall(unacked))
+            if not notes:
+                return 0
+            dead = {tag: note for tag, note in notes.items() if not _is_note(note)}
+            for tag, note in dead.items():
+                bury(self._redis, self._key(), note, "it is no message that was delivered", tag=tag)
+            scores: Any = self._redis.zmscore(index, cast("Any", list(notes)))
+            for tag, score in zip(notes, scores, strict=True):
+                if score is None and tag not in dead:
+                    self._redis.zadd(index, {tag: time.time()}, nx=True)
+        return len(dead)
+
+    def dead_letters(self) -> int:
+        """Return how many messages have gone to the dead letters so far."""
+        with self._reported():
+            return int(cast("bytes | None", self._redis.get(self._key(DEAD_LETTERS_COUNT))) or 0)
+
+    def _rows_of(self, texts: Iterable[bytes]) -> list[tuple[str, int]]:
+        """Return the rows of messages that were taken off a list; bury those that name none."""
+        rows = []
+        for text in texts:
+            key = row_of(text)
+            if key is None:
+                with self._reported():
+                    bury(self._redis, self._key(), text, "it names no row")
+            else:
+                rows.append(key)
+        return rows
 
     def wake_in(self, seconds: float | None) -> None:
         """Say when a worker is needed although no message waits; None: not before one does.
@@ -378,8 +437,98 @@ _MESSAGE: dict[str, Any] = {
 }
 
 
-def _rows_of(messages: Iterable[Any]) -> Iterator[tuple[str, int]]:
-    for message in messages:
-        if message.get("headers", {}).get("task") == TASK_NAME:
-            args = json.loads(base64.b64decode(message["body"]))[0]
-            yield cast("str", args[0]), int(args[1])
+def row_of(text: bytes) -> tuple[str, int] | None:
+    """Return the row that a message on the list names; None for what is no message of a row.
+
+    A worker can run all that this takes for a message: Celery's own readers let much through at
+    which they, or the process, fail later.
+    """
+    try:
+        return _row_of(json.loads(text)) if len(text) <= LARGEST_MESSAGE else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def row_of_note(note: bytes) -> tuple[str, int] | None:
+    """Return the row of a delivered message as kombu notes it: the message, and where it goes."""
+    try:
+        message, exchange, routing_key = json.loads(note)
+        return _row_of(message) if exchange and exchange == routing_key else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def _is_note(note: bytes) -> bool:
+    """Tell whether a note holds a message of Celery's, be it one of another version of ours."""
+    try:
+        message, exchange, routing_key = json.loads(note)
+        texts = (message["headers"]["task"], message["properties"]["delivery_tag"])
+        return (
+            all(isinstance(text, str) for text in (*texts, message["body"], exchange))
+            and exchange == routing_key
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False
+
+
+def _row_of(message: dict[str, Any]) -> tuple[str, int] | None:
+    headers, properties = message["headers"], message["properties"]
+    to = properties["delivery_info"]
+    args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))
+    names_itself = (
+        headers["task"] == TASK_NAME
+        and _is_short(headers["id"])
+        and _is_short(properties["delivery_tag"])
+        and _is_short(to["exchange"])
+        and _is_short(to["routing_key"])
+        and message["content-type"] == "application/json"
+        and message["content-encoding"] == "utf-8"
+        and properties["body_encoding"] == "base64"
+        and isinstance(headers.get("retries", 0), int)
+    )
+    # What would let Celery wait, unpack, or send something on.
+    asks_for_more = (
+        any(map(headers.get, ("eta", "expires", "compression", "shadow", "stamps", "group")))
+        or any(headers.get("timelimit") or ())
+        or len(str(headers.get("argsrepr"))) > LONGEST_TASK_ID
+        or any((embedded or {}).values())
+        or kwargs
+    )
+    if not names_itself or asks_for_more or not is_key(args):
+        return None
+    return args[0], args[1]
+
+
+def _is_short(text: object) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_TASK_ID and text.isprintable()
+
+
+def bury(client: redis.Redis, queue: str, text: bytes, why: str, *, tag: Any = None) -> None:
+    """Keep a message that names no row among the dead letters of ``queue``, a key of Redis.
+
+    ``tag`` is where it is noted as delivered; the note goes. The log says nothing that the message
+    says: it may hold cells. Raises redis.RedisError.
+    """
+    digest = hashlib.sha256(text).hexdigest()
+    letter = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "why": why,
+        "bytes": len(text),
+        "sha256": digest,
+        "message": text[:DEAD_LETTER_EXCERPT].decode("utf-8", "backslashreplace"),
+    }
+    pipe: Any = client.pipeline(transaction=True)
+    if tag is not None:
+        pipe.hdel(f"{queue}.unacked", tag).zrem(f"{queue}.unacked_index", tag)
+    pipe.lpush(f"{queue}{DEAD_LETTERS}", json.dumps(letter))
+    pipe.ltrim(f"{queue}{DEAD_LETTERS}", 0, DEAD_LETTERS_KEPT - 1)
+    pipe.incr(f"{queue}{DEAD_LETTERS_COUNT}")
+    pipe.execute()
+    log.warning(
+        "a message of %d bytes went to the dead letters, %s%s: %s (sha256 %s)",
+        len(text),
+        queue,
+        DEAD_LETTERS,
+        why,
+        digest[:16],
+    )

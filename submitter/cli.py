@@ -1085,10 +1085,15 @@ def repair(batch_id: str, as_json: bool) -> None:
     feeder = _feeder(engine, settings.model_copy(update={"queue": queue}))
     back = feeder.repair(only=batch_id)
     feeder.feed(only=batch_id)
+    dead = Queue(settings.model_copy(update={"queue": queue})).dead_letters()
     if as_json:
-        _print_json({"batch_id": batch_id, "put_back": back})
+        _print_json({"batch_id": batch_id, "put_back": back, "dead_letters": dead})
     else:
         _say(f"{back:,} rows of {batch_id} put back")
+        if dead:
+            from submitter import fleet  # which imports kombu
+
+            _say(fleet.dead_letters(queue, dead))
 
 
 @cli.command(example="rowfleet migrate --wait 60")

@@ -317,8 +317,19 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
         _out.print("no worker answers on this broker")
     else:
         _out.print("no worker has a pod there")
+    if broker and not as_json:
+        _say_dead_letters()
     if not broker:
         _say("REDIS_URL is not set: what Celery says of the workers is left out")
+
+
+def _say_dead_letters() -> None:
+    from rowfleet.queue import Queue
+    from submitter import fleet
+
+    settings = configuration.load()
+    if count := Queue(settings).dead_letters():
+        _say(fleet.dead_letters(settings.queue, count))
 
 
 def _celery() -> list[Worker]:

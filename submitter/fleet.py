@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from rowfleet.errors import ServiceError
-from rowfleet.queue import TASK_NAME, celery_app
+from rowfleet.queue import DEAD_LETTERS, TASK_NAME, celery_app
 from rowfleet.settings import Settings
 
 #: Seconds to wait for workers to answer.
@@ -50,6 +50,14 @@ def workers(settings: Settings) -> list[Worker]:
         )
         for name, said in sorted(stats.items())
     ]
+
+
+def dead_letters(queue: str, count: int) -> str:
+    """Return the sentence that says how many messages named no row."""
+    return (
+        f"{count:,} messages that name no row came on the queue {queue} so far; the list "
+        f"{queue}{DEAD_LETTERS} holds the last of them"
+    )
 
 
 def _pool(implementation: str) -> str:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker import consumer, state
+from kombu.utils.json import dumps
 
 from rowfleet.errors import ServiceError
-from rowfleet.queue import Queue
+from rowfleet.queue import Queue, row_of
 from worker.heartbeat import VisibilityHeartbeat
 from worker.outbox import Outbox
 
@@ -53,6 +55,30 @@ class Consumer(consumer.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **_WITHOUT}
         super().__init__(*args, **kwargs)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what takes each message. One that names no row goes to the dead letters.
+
+        Celery drops some such messages, with all that they hold in its log; at others it ends.
+        """
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def taken(message: Any) -> None:
+            text = dumps(message._raw).encode()
+            if row_of(text) is None:
+                message.channel.bury(text, "it names no row", tag=message.delivery_tag)
+                message.ack_log_error(log, self.connection_errors)
+            else:
+                handle(message)
+
+        return taken
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """Bury a message whose body can't be unpacked; Celery would log what it holds."""
+        text = dumps(message._raw).encode()
+        why = f"it can't be unpacked ({type(exc).__name__})"
+        message.channel.bury(text, why, tag=message.delivery_tag)
+        message.ack_log_error(log, self.connection_errors)
 
     def on_send_event_buffered(self) -> None:
         """Send events a few times a second."""

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any, ClassVar
 
 import redis
@@ -29,13 +30,16 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps, loads
 
+from rowfleet.queue import bury, urgent
+from rowfleet.received import MAX_DEPTH
+
 #: Most acknowledgements in one command: some milliseconds of Redis' time.
 ACKS_AT_ONCE = 500
 
 #: KEYS: hash and index of delivered messages, lists to take from, in order. ARGV: the time by which
 #: the index scores; how many messages to take at most; tag and note of a message that was fetched;
-#: tags of acknowledged ones. Returns the number of the list and the text of each message taken. The
-#: notes are written as kombu writes them.
+#: tags of acknowledged ones. Returns the number of the list, the text and the tag of each message
+#: taken. The notes are written as kombu writes them.
 _TAKE = """
 local unacked, index, now, most = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 redis.call('ZADD', index, now, ARGV[3])
@@ -51,10 +55,12 @@ for list = 3, #KEYS do
     for at = 1, #messages do
         local readable, message = pcall(cjson.decode, messages[at])
         local tag, to = nil, nil
-        if readable and type(message) == 'table' and type(message.properties) == 'table' then
+        if readable and type(message) == 'table' and type(message.properties) == 'table'
+            and type(message.headers) == 'table' and type(message.body) == 'string' then
             tag, to = message.properties.delivery_tag, message.properties.delivery_info
         end
-        if type(tag) ~= 'string' or type(to) ~= 'table' then
+        if type(tag) ~= 'string' or type(to) ~= 'table'
+            or type(to.exchange) ~= 'string' or type(to.routing_key) ~= 'string' then
             for back = #messages, at, -1 do
                 redis.call('RPUSH', KEYS[list], messages[back])
             end
@@ -65,6 +71,7 @@ for list = 3, #KEYS do
             cjson.encode(to.exchange) .. ',' .. cjson.encode(to.routing_key) .. ']')
         taken[#taken + 1] = list - 3
         taken[#taken + 1] = messages[at]
+        taken[#taken + 1] = tag
         most = most - 1
     end
 end
@@ -84,6 +91,18 @@ class QoS(kombu_redis.QoS):
             self.channel.take(room, message, delivery_tag)
         self.channel.noted.discard(delivery_tag)
         super(kombu_redis.QoS, self).append(message, delivery_tag)
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Put a delivered message back on its list; one that can't be goes to the dead letters.
+
+        Kombu tries to put it back at each look, and at each end of a process, and fails there.
+        """
+        with self.channel.conn_or_acquire(client) as connected:
+            note = connected.hget(self.unacked_key, tag)
+        if note is not None and not self.channel.can_restore(note):
+            self.channel.bury(note, "a delivered message can't be put back", tag=tag)
+            return
+        super().restore_by_tag(tag, client=client, leftmost=leftmost)
 
     def _free(self) -> int:
         return max(0, self.prefetch_count - (len(self._delivered) - len(self._dirty)))
@@ -109,12 +128,13 @@ class Channel(kombu_redis.Channel):
     #: Tags acknowledged on any channel of this process, whose messages are still in Redis.
     acked: ClassVar[deque[str]] = deque()
 
+    _in_poll: Any
     _shared: Any = None
     _script: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.noted: set[str] = set()
-        self._taken: deque[tuple[str, bytes]] = deque()
+        self._taken: deque[tuple[str, bytes, bytes]] = deque()
         super().__init__(*args, **kwargs)
 
     @contextmanager
@@ -140,8 +160,40 @@ class Channel(kombu_redis.Channel):
         prefixed = [self.global_keyprefix + key for key in keys]
         with _acks() as tags:
             taken = self._script(prefixed, [time.time(), most, tag, note, *tags])
-        for at in range(0, len(taken), 2):
-            self._taken.append((queues[taken[at]], taken[at + 1]))
+        for at in range(0, len(taken), 3):
+            self._taken.append((queues[taken[at]], taken[at + 1], taken[at + 2]))
+
+    def bury(self, text: bytes, why: str, *, tag: Any = None) -> None:
+        """Move a message that can't be read to the dead letters of its queue."""
+        queue = f"{self.global_keyprefix}{self.unacked_key.removesuffix('.unacked')}"
+        bury(redis.Redis(connection_pool=self.pool), queue, text, why, tag=tag)
+
+    def can_restore(self, note: bytes) -> bool:
+        """Tell whether a delivered message, as it is noted, can be put back on its list."""
+        queue = self.unacked_key.removesuffix(".unacked")
+        try:
+            message, exchange, routing_key = loads(note.decode())
+            to_ours = exchange == routing_key and routing_key in (queue, urgent(queue))
+        except Exception:  # kombu's reader has hooks of its own
+            return False
+        return to_ours and self._is_message(message, note)
+
+    def _is_message(self, message: Any, text: bytes) -> bool:
+        """Tell whether kombu can make a message of it, and note it. It ends where it can't."""
+        try:
+            properties = message["properties"]
+            to = properties["delivery_info"]
+            if (
+                text.count(b"{") + text.count(b"[") > MAX_DEPTH
+                or message["headers"].get("compression")
+                or not isinstance(message["body"], str)
+            ):
+                return False
+            texts = (properties["delivery_tag"], to["exchange"], to["routing_key"])
+            made = self.Message(message, channel=self)
+        except Exception:
+            return False
+        return not made.errors and all(isinstance(part, str) for part in texts)
 
     def send_acks(self) -> None:
         """Drop the acknowledged messages from Redis."""
@@ -150,14 +202,39 @@ class Channel(kombu_redis.Channel):
                 pipe.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
 
     def _brpop_read(self, **options: Any) -> Any:
+        """Read the answer of the blocking fetch, as kombu does; what is no message ends nobody."""
         try:
-            return super()._brpop_read(**options)
+            try:
+                answer = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()  # so that the next fetch connects again
+                raise
+            if not answer:
+                raise Empty
+            name, text = answer
+            queue = name.decode().rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self._deliver(text, queue)
+            return True
         finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
             while self._taken:  # they are noted: each must be delivered
-                queue, text = self._taken.popleft()
-                message = loads(text.decode())
-                self.noted.add(message["properties"]["delivery_tag"])
-                self.connection._deliver(message, queue)
+                queue, text, tag = self._taken.popleft()
+                self._deliver(text, queue, tag)
+
+    def _deliver(self, text: bytes, queue: str, noted: bytes | None = None) -> None:
+        """Deliver a message, or bury what is none. ``noted`` is its tag if it is noted already."""
+        try:
+            message = loads(text.decode())
+        except Exception:  # kombu's reader has hooks of its own
+            message = None
+        if not self._is_message(message, text):
+            self.bury(text, "it is no message", tag=noted)
+            return
+        if noted is not None:
+            self.noted.add(message["properties"]["delivery_tag"])
+        self.connection._deliver(message, queue)
 
 
 @contextmanager

@@ -249,7 +249,9 @@ def test_what_is_acknowledged_goes_with_the_next_message_or_when_it_is_sent(
 
 
 @pytest.mark.parametrize("odd", ["not json", '"text"', '{"properties": {}}'])
-def test_what_is_no_message_stays_where_it_was(queued: Settings, redis_url: str, odd: str) -> None:
+def test_what_is_no_message_is_not_taken_with_others_and_goes_to_the_dead_letters(
+    queued: Settings, redis_url: str, odd: str
+) -> None:
     broker, queue = redis.Redis.from_url(redis_url), Queue(queued)
     queue.push("b", [0, 1])
     broker.lpush("theirs:q", odd)
@@ -259,6 +261,11 @@ def test_what_is_no_message_stays_where_it_was(queued: Settings, redis_url: str,
         assert [message.headers["id"] for message in delivered] == ["b.0", "b.1"]
         assert broker.lrange("theirs:q", -1, -1) == [odd.encode()]
         assert queue.depth() == (2, 2)
+        connection.drain_events(timeout=5)
+        assert queue.dead_letters() == 1
+        assert queue.depth() == (1, 2)
+        connection.drain_events(timeout=5)
+        assert queue.depth() == (0, 3)
 
 
 def test_a_channel_keeps_one_client_even_when_its_broker_is_restarted(
