@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.chaos.fleet import Fleet
@@ -61,3 +63,25 @@ def test_a_zombie_returns(fleet: Fleet) -> None:
         fleet.pause(8, 14)
         fleet.thaw(zombie)
     conclude(fleet)
+
+
+@pytest.mark.chaos
+def test_a_batch_is_cancelled_while_twenty_workers_die(fleet: Fleet) -> None:
+    """Nobody settles the rows they ran, of a batch that no longer runs; whoever comes ends them."""
+    fleet.standin.configure(latency=[2.0, 5.0], keep_bodies=True)
+    fleet.environment["ROWFLEET_SLOTS"] = "2"
+    cancelled = fleet.submitted(400, "AA")
+    other = fleet.submitted(40, "BB")
+    victims = [fleet.start_worker() for _ in range(20)]
+    fleet.until(lambda: fleet.statuses()["running"] >= len(victims), 120)
+    fleet.rng.shuffle(victims)
+    with fleet.harm(1 + len(victims)), ThreadPoolExecutor(1) as person:
+        command = person.submit(fleet.run, "cancel", cancelled.batch_id)
+        while victims:
+            fleet.pause(0, 0.5)
+            fleet.kill(*[victims.pop() for _ in range(min(len(victims), fleet.rng.randint(1, 6)))])
+        assert command.result() == 0
+    fleet.start_worker()  # as the autoscaler would
+    conclude(fleet, may_be_cancelled=cancelled, seconds=120)
+    assert fleet.batch_status(cancelled) == "cancelled"
+    assert [sheet.submitters[0].wait(30) for sheet in (cancelled, other)] == [1, 0]
