@@ -279,6 +279,7 @@ class Recipe(_Part):
             raise InputError(
                 f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
                 f"and the header has only {', '.join(header)}"
+                + ("; to ask something else give --recipe" if self.name == DEFAULT_RECIPE else "")
             )
         return found
 

@@ -49,6 +49,7 @@ from submitter import (
 )
 from submitter.command import DOLLARS, HELP_OPTIONS, Group
 from submitter.estimate import Estimate, estimate
+from submitter.local import queue_of
 from submitter.presence import Presence
 from submitter.sample import MOST_SAMPLED
 from submitter.sheet import Sheet, open_sheet
@@ -443,7 +444,7 @@ def submit(
         if configuration.load().database_url is None:
             raise InputError(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
-                "the ledger the workers use too"
+                "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"
             )
         if tier != "batch":
             Queue(settings).check()
@@ -595,16 +596,19 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
             _out.print(line, markup=False, highlight=False, soft_wrap=True)
         said = bill.projected(projection, progress.cost_usd, progress.possibly_billed_calls)
         _out.print(said, highlight=False, soft_wrap=True)
-        _out.print(
-            "to run them: the same again without --sample, or, where workers run, "
-            f"{_escaped(hints.command('resume', record.id))}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        _say(f"to run them: {_what_runs_the_rest(record)}")
     return {
         "sample": [dataclasses.asdict(row) for row in sampled],
         "rest": dataclasses.asdict(projection),
     }
+
+
+def _what_runs_the_rest(record: queries.BatchRecord) -> str:
+    """Return how a batch goes on after its sample."""
+    resume = hints.command("resume", record.id)
+    if record.queue == queue_of(record.id):  # no worker is there that would resume it
+        return hints.same_again(without="--sample") or "the same again without --sample"
+    return f"the same again without --sample, or, where workers run, {resume}"
 
 
 #: Keys of the columns that say who answered, and which row has the same answer; no property of an
@@ -678,7 +682,7 @@ def local(
     """
     from contextlib import ExitStack
 
-    from submitter.local import LocalWorker, Run, embedded_broker, queue_of, state_directory
+    from submitter.local import LocalWorker, Run, embedded_broker, state_directory
 
     beside = source.with_suffix("") if isinstance(source, Path) else source.stem
     out = export_to or Path(f"{beside}.results.xlsx")
@@ -1030,14 +1034,17 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
         if record.status != "sampled" or max_cost is not None:
             limit = max_cost if record.analyzer == "openai" else None
             transitions.set_budget(connection, batch_id, limit)
-    if settings.redis_url is not None:
+    presence = Presence(engine, settings, record)
+    if settings.redis_url is not None and not presence.is_local:
         queue = settings.model_copy(update={"queue": record.queue})
         _feeder(engine, queue).feed(only=batch_id)
     current = watch.read_progress(engine, batch_id)
     if as_json:
         _print_json(_as_json(current))
-    else:
-        _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
+        return
+    _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
+    if not presence.is_there():
+        _say(f"nothing runs the batch now; {presence.remedy()}")
 
 
 @cli.command(example="rowfleet cancel master-refunds-3f9a2c81d04e")
@@ -1080,6 +1087,12 @@ def repair(batch_id: str, as_json: bool) -> None:
     if record.tier == "batch":
         raise InputError(
             f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
+        )
+    presence = Presence(engine, settings, record)
+    if presence.is_local:
+        raise InputError(
+            f"batch {batch_id} is on no broker that stays; the run that goes on with it repairs "
+            f"it: {hints.local_again(record)}"
         )
     queue = record.queue
     feeder = _feeder(engine, settings.model_copy(update={"queue": queue}))

@@ -37,14 +37,18 @@ def command(*arguments: str) -> str:
     return " ".join([*_where(), program(), *map(shlex.quote, arguments)])
 
 
-def same_again() -> str | None:
+def same_again(*, without: str | None = None) -> str | None:
     """Return the command line this process was started by, None if it may hold a secret.
 
-    A URL's query can be a signature.
+    A URL's query can be a signature. ``without``: an option to leave out, with its value.
     """
-    if any("://" in argument and "?" in argument for argument in sys.argv[1:]):
+    words = sys.argv[1:]
+    if any("://" in word and "?" in word for word in words):
         return None
-    return command(*sys.argv[1:])
+    if without in words:
+        at = words.index(without)
+        del words[at : at + 2]
+    return command(*(word for word in words if not word.startswith(f"{without}=")))
 
 
 def local_again(record: BatchRecord) -> str:

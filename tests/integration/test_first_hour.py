@@ -119,7 +119,7 @@ def test_after_ctrl_c_the_command_that_goes_on_is_printed(tmp_path: Path) -> Non
             # A shell's background job ignores interrupts, and so would all its children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        standin.wait_until(lambda summary: summary["calls"] >= 4)
+        standin.wait_until(lambda summary: summary["calls"] >= 4, 90)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 130
@@ -168,7 +168,7 @@ def test_watching_a_local_run_lasts_as_long_as_it_does(tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        standin.wait_until(lambda summary: summary["in_flight"] == 2)
+        standin.wait_until(lambda summary: summary["in_flight"] == 2, 90)
         watched = run("progress", "mine", "--watch", cwd=tmp_path)
         process.wait(60)
     assert watched.returncode == 0, watched.stderr
@@ -206,6 +206,25 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
         transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
     watcher.look()
     engine.dispose()
+
+
+def test_after_a_sample_the_command_that_runs_the_rest_is_printed(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 4)
+    with Standin.start() as standin:
+        env = standin.environment()
+        ran = run("local", "refunds.xlsx", "--sample", 1, "--slots", 2, cwd=tmp_path, env=env)
+        assert ran.returncode == 0, ran.stderr
+        line = after("to run them: ", ran.stdout)
+        assert line.endswith("rowfleet local refunds.xlsx --slots 2")
+        (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)
+        resumed = run("resume", batch["batch_id"], cwd=tmp_path)
+        assert "nothing runs the batch now; run its rows with: " in resumed.stdout
+        repaired = run("repair", batch["batch_id"], cwd=tmp_path)
+        assert repaired.returncode == 2
+        assert "the run that goes on with it repairs it" in repaired.stderr
+        rest = typed(line, cwd=tmp_path, env=env)
+        assert rest.returncode == 0, rest.stderr
+        assert standin.summary()["calls"] == 4
 
 
 # --- ids

@@ -164,7 +164,7 @@ def test_everything_killed_at_once_it_goes_on_without_waiting_for_leases(tmp_pat
         long = {"ROWFLEET_SLOTS": "10", "ROWFLEET_VISIBILITY_TIMEOUT": "3600"}
         env = {**standin.environment(), **long}
         first = start(sheet, env)
-        standin.wait_until(lambda summary: summary["in_flight"] == 10)
+        standin.wait_until(lambda summary: summary["in_flight"] == 10, 90)
         kill_all(first)
         standin.configure(latency=0.05)
         second = start(sheet, env)
@@ -181,7 +181,7 @@ def test_an_orphaned_broker_is_ended_by_the_next_run(tmp_path: Path, rowfleet: R
     with Standin.start(latency=5) as standin:
         env = {**standin.environment(), "TMPDIR": str(runs)}
         first = start(sheet, env)
-        standin.wait_until(lambda summary: summary["in_flight"] == 4)
+        standin.wait_until(lambda summary: summary["in_flight"] == 4, 90)
         family = psutil.Process(first.pid).children()
         (broker,) = [child for child in family if "celery" not in child.cmdline()]
         for child in family:
@@ -205,7 +205,7 @@ def test_a_run_that_lives_keeps_its_rows_when_the_same_is_started_beside_it(
     with Standin.start(latency=6) as standin:
         env = {**standin.environment(), "ROWFLEET_SLOTS": "8"}
         first = start(sheet, env)
-        standin.wait_until(lambda summary: summary["in_flight"] == 8)
+        standin.wait_until(lambda summary: summary["in_flight"] == 8, 90)
         second = start(sheet, env, "--export", str(tmp_path / "second.xlsx"))
         outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
         summary = standin.summary()
@@ -278,6 +278,7 @@ def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
         "completion_tokens",
         "cost_usd",
         "max_cost_usd",
+        "possibly_billed_calls",
     ]
     assert now["status"] == "running"
     assert 0 < now["done"] < 60
