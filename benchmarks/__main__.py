@@ -31,6 +31,7 @@ BENCHMARKS = (
     "submit",
     "export",
     "progress",
+    "scale",
     "memory",
     "worker_start",
     "ledger_writes",

@@ -283,7 +283,7 @@ class Follower:
         if self._record().status != "running":
             return False
         with reading(self._engine) as connection:
-            due, later = remote.waiting(connection, self.batch_id)
+            due, later = remote.waiting(connection, self.batch_id, self._file_rows())
         # Retries are gathered, so that they don't trickle away in a file each.
         return bool(due) and (not later or due >= self._file_rows())
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, lite
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
-from rowfleet.ledger.models import Batch, Row, Tally
+from rowfleet.ledger.models import Batch, RemoteBatch, Row, Tally
 
 #: The rate is taken over this minute and the one before: steady, and soon right after a change.
 _RATE_MINUTES = 1
@@ -253,9 +253,11 @@ def _is_unsettled() -> ColumnElement[bool]:
     # each batch and never collects all rows of the ledger first.
     of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
     pending = of_batch.where(Row.status == "pending")
-    runs = of_batch.where(Row.status.in_(("queued", "running"))).scalar_subquery()
-    waits = pending.where(Row.same_as.is_(None)).scalar_subquery()
-    follows = pending.where(Row.same_as.is_not(None)).scalar_subquery()
+    live = of_batch.where(Row.status.in_(("queued", "running")))
+    # Ordered as the indexes are: PostgreSQL would rather look for one row in the table itself.
+    runs = live.order_by(Row.status).scalar_subquery()
+    waits = pending.where(Row.same_as.is_(None)).order_by(Row.number).scalar_subquery()
+    follows = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as).scalar_subquery()
     return or_(
         runs.is_not(None),
         and_(Batch.status == "cancelled", or_(waits.is_not(None), follows.is_not(None))),
@@ -328,11 +330,19 @@ class Standing:
 def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standing]:
     """Return how the batches stand, in the order in which they were submitted.
 
-    One statement for all. It looks into an index a few times for each batch, and reads more of it
-    only past retries that are not due yet.
+    Two statements for all. They look into an index a few times for each batch, and read more of it
+    only past retries that are not due yet, and what is queued or runs.
     """
     if not batch_ids:
         return []
+    live = {
+        (batch_id, status)
+        for batch_id, status in connection.execute(
+            select(Row.batch_id, Row.status)
+            .where(Row.batch_id.in_(batch_ids), Row.status.in_(("queued", "running")))
+            .distinct()
+        )
+    }
     of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
     pending = of_batch.where(Row.status == "pending")
     first_due = (
@@ -341,17 +351,18 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
         .correlate(Batch)
         .scalar_subquery()
     )
-    # Scalars: see `_is_unsettled`.
+    # Scalars: see `_is_unsettled`. Ordered as their indexes are, since PostgreSQL would rather look
+    # for a single row in the table itself.
+    fresh = pending.where(Row.same_as.is_(None), Row.due_at.is_(None)).order_by(Row.number)
+    followers = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as)
     found = select(
         Batch.id,
         Batch.status,
         Batch.sample.is_not(None).label("has_sample"),
         Batch.max_cost.is_not(None).label("has_budget"),
-        pending.where(Row.same_as.is_(None), Row.due_at.is_(None)).scalar_subquery().label("fresh"),
+        fresh.scalar_subquery().label("fresh"),
         first_due.label("first_due"),
-        pending.where(Row.same_as.is_not(None)).scalar_subquery().label("followers"),
-        of_batch.where(Row.status == "queued").scalar_subquery().label("queued"),
-        of_batch.where(Row.status == "running").scalar_subquery().label("running"),
+        followers.scalar_subquery().label("followers"),
     ).where(Batch.id.in_(batch_ids))
     clock = connection.execute(select(now())).scalar_one()
     rows = connection.execute(found.order_by(Batch.created_at, Batch.id))
@@ -365,8 +376,8 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
             first_due=row.first_due,
             is_due=row.first_due is not None and row.first_due <= clock,
             has_followers=row.followers is not None,
-            has_queued=row.queued is not None,
-            has_running=row.running is not None,
+            has_queued=(row.id, "queued") in live,
+            has_running=(row.id, "running") in live,
         )
         for row in rows
     ]
@@ -519,6 +530,41 @@ def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
     return counts.get("queued", 0), counts.get("running", 0)
 
 
+#: States of a remote batch whose rows are being settled, or have been.
+_ENDED_AT_THE_API = ("completed", "failed", "expired", "cancelled")
+
+
+def with_the_api(connection: Connection, batch_id: str) -> int:
+    """Return how many rows of the batch the Batch API has: those of its parts, as recorded.
+
+    Rows are counted only in a part that is being settled. Those of a file that is still written
+    are not with the API yet.
+    """
+    left = select(RemoteBatch).where(
+        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None)
+    )
+    is_ended = func.coalesce(RemoteBatch.remote_status, "").in_(_ENDED_AT_THE_API)
+    whole = connection.execute(
+        left.where(~is_ended).with_only_columns(func.coalesce(func.sum(RemoteBatch.row_count), 0))
+    ).scalar_one()
+    ending = connection.execute(
+        left.where(is_ended).with_only_columns(
+            RemoteBatch.token, RemoteBatch.first_row, RemoteBatch.last_row
+        )
+    ).all()
+    settling = 0
+    for token, first, last in ending:
+        settling += connection.execute(
+            select(func.count()).where(
+                Row.batch_id == batch_id,
+                Row.number.between(first, last),
+                Row.status == "running",
+                Row.claim == token,
+            )
+        ).scalar_one()
+    return int(whole) + settling
+
+
 def earlier_duplicates(
     connection: Connection, batch_id: str, identity: str, number: int, limit: int = 5
 ) -> list[int]:
@@ -545,8 +591,8 @@ def row_state(connection: Connection, batch_id: str, number: int) -> tuple[str, 
 def progress(connection: Connection, batch_id: str) -> Progress:
     """Return how far the batch is. Raises InputError if there is none of that id.
 
-    Reads the batch's tallies and its queued and running rows, whose number the window bounds:
-    what it costs does not grow with the batch.
+    Reads the batch's tallies and its queued and running rows, whose number the window bounds; of
+    one that goes through the Batch API, its parts. What it costs does not grow with the batch.
     """
     batch = get_batch(connection, batch_id)
     sums = connection.execute(
@@ -567,7 +613,11 @@ def progress(connection: Connection, batch_id: str) -> Progress:
         ).where(Tally.batch_id == batch_id)
     ).one()
     done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced, perhaps = tuple(sums)
-    queued, running = live_counts(connection, batch_id)
+    queued, running = (
+        (0, with_the_api(connection, batch_id))
+        if batch.tier == "batch"
+        else live_counts(connection, batch_id)
+    )
     # The parts are read one after the other while workers go on, so they may differ by a few rows.
     pending = max(0, batch.total - int(done + failed + cancelled) - queued - running)
     rate = _rate(connection, batch) if batch.finished_at is None else 0.0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Engine, event, text
+import pytest
+from sqlalchemy import Engine, event, text, update
 
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.engine import migrate, open_ledger, reading
+from rowfleet.ledger.models import Row
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
+from rowfleet.settings import load as load_settings
 from tests.ledger_helpers import make_batch, statuses
 
 
@@ -104,3 +109,113 @@ def test_an_idle_batch_is_looked_at_again_when_its_retry_is_due(
         connection.execute(text("UPDATE rows SET due_at = started_at WHERE due_at IS NOT NULL"))
     with reading(engine) as connection:
         assert all(batch.may_be_fed for batch in queries.standings(connection, ["b0", "b1"]))
+
+
+# --- plans
+
+
+def plans_of(engine: Engine, work: Callable[[], object]) -> list[str]:
+    """Return the plan of each statement that ``work`` sends about rows."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT") and "rows" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    work()
+    event.remove(engine, "before_cursor_execute", note)
+    plans = []
+    with engine.connect() as connection:
+        for statement, parameters in asked:
+            lines = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+            plans.append("\n".join(lines))
+    return plans
+
+
+@pytest.fixture
+def large(postgres_url: str) -> Iterator[Engine]:
+    """A ledger with one large live batch, and one that goes through the Batch API, half way."""
+    engine = open_ledger(postgres_url)
+    migrate(engine)
+    for batch_id, tier, queue in (("b", "workers", "q"), ("remote", "batch", "openai-batch")):
+        make_batch(engine, 1, batch_id=batch_id, queue=queue, tier=tier)
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO rows (batch_id, number, cells, status, queued_at) "
+                    "SELECT :id, n, '[\"a cell of some length in a row\"]', CASE WHEN n < 20000 "
+                    "THEN :before WHEN n < 20100 THEN 'queued' ELSE 'pending' END, now() "
+                    "FROM generate_series(1, 40000) AS n"
+                ),
+                {"id": batch_id, "before": "done" if tier == "workers" else "running"},
+            )
+            connection.execute(
+                text("UPDATE batches SET total = 40001 WHERE id = :id"), {"id": batch_id}
+            )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE rows"))
+    yield engine
+    engine.dispose()
+
+
+def test_no_look_of_a_feeder_reads_the_table_of_rows(large: Engine, redis_url: str) -> None:
+    queue = Queue(load_settings({}, redis_url=redis_url, queue="q"))
+    keeper = Feeder(large, queue, window=100, redelivery=75)
+    queue.push("b", range(20_000, 20_100))
+
+    def step() -> None:
+        keeper.feed()
+        keeper.repair(thorough=False, patient=True)
+        keeper.leave_word()
+
+    plans = plans_of(large, step)
+    assert len(plans) >= 6
+    assert not [plan for plan in plans if "Seq Scan on rows" in plan]
+
+
+def test_no_look_at_the_batch_tier_reads_the_table_of_rows(large: Engine) -> None:
+    with large.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO remote_batches (batch_id, part, token, row_count, first_row, last_row,"
+                " remote_id, remote_status, created_at) VALUES "
+                "('remote', 1, 'a', 15000, 0, 14999, 'r1', 'in_progress', now()), "
+                "('remote', 2, 'b', 5000, 15000, 19999, 'r2', 'completed', now())"
+            )
+        )
+        connection.execute(
+            text("UPDATE rows SET claim = 'b' WHERE batch_id = 'remote' AND number >= 19990")
+        )
+
+    def looks() -> None:
+        with reading(large) as connection:
+            assert queries.progress(connection, "remote").running == 15_000 + 10
+            assert remote.waiting(connection, "remote", 5_000) == (1, False)
+
+    plans = plans_of(large, looks)
+    assert len(plans) >= 4
+    assert not [plan for plan in plans if "Seq Scan on rows" in plan]
+
+
+def test_rows_that_wait_are_counted_only_as_far_as_matters(engine: Engine) -> None:
+    make_batch(engine, 6, tier="batch", queue="openai-batch")
+
+    def waiting(enough: int = 1) -> tuple[int, bool]:
+        with reading(engine) as connection:
+            return remote.waiting(connection, "b", enough)
+
+    assert waiting(4) == (1, False)
+    with engine.begin() as connection:
+        for number, seconds in ((0, 600), (1, -600)):
+            connection.execute(
+                update(Row).where(Row.number == number).values(due_at=in_seconds(seconds))
+            )
+    assert waiting(4) == (4, True)
+    assert waiting(9) == (5, True)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.number != 0).values(status="done"))
+    assert waiting(4) == (0, True)
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(status="done"))
+    assert waiting(4) == (0, False)
