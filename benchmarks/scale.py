@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 
 from benchmarks import filled, services, sheets
 from benchmarks.figures import RESULTS, Figure, alone
@@ -27,6 +27,8 @@ BATCHES, ROWS = 500, 18_000
 REMOTE_ROWS, PART_ROWS, RETRIES = 1_000_000, 50_000, 5_000
 #: A row's cells: some hundred bytes, as 15 columns of invoices have.
 CELLS = "[" + ", ".join(f'"cell {number} of a row"' for number in range(15)) + "]"
+#: Characters of a statement that are written down.
+LONGEST = 1_500
 #: Rows that are inserted in one transaction.
 CHUNK = 250_000
 
@@ -160,23 +162,22 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _plans(engine: Engine, work: Callable[[], object]) -> str:
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith(("SELECT", "UPDATE")):
-            asked.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", note)
-    work()
-    event.remove(engine, "before_cursor_execute", note)
+    """Return the plan of each statement that ``work`` sends, made where it is sent."""
     lines: list[str] = []
-    with engine.connect() as connection:
-        for statement, parameters in asked:
-            shown = " ".join(statement.split())
-            lines += [shown if len(shown) < 1_500 else f"{shown[:1_500]} …", ""]
-            explained = f"EXPLAIN (ANALYZE, BUFFERS) {statement}"
-            for (line,) in connection.exec_driver_sql(explained, parameters):
-                lines.append(f"    {line[:200]}")
-            lines.append("")
-        connection.rollback()
+
+    def explain(
+        connection: Connection, _k: object, statement: str, parameters: Any, *_: object
+    ) -> None:
+        if not statement.startswith("SELECT"):
+            return
+        shown = " ".join(statement.split())
+        lines.extend((shown if len(shown) < LONGEST else f"{shown[:LONGEST]} …", ""))
+        with connection.connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
+            lines.extend(f"    {line[:200]}" for (line,) in cursor.fetchall())
+        lines.append("")
+
+    event.listen(engine, "before_cursor_execute", explain)
+    work()
+    event.remove(engine, "before_cursor_execute", explain)
     return "\n".join(lines)

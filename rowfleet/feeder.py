@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Engine
 
 from rowfleet.ledger import chunks, queries, transitions
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import looking
 from rowfleet.ledger.queries import Standing
 from rowfleet.limits import Cap
 from rowfleet.queue import FEEDER, INSERT_MOST, Queue
@@ -97,7 +97,7 @@ class Feeder:
 
     def leave_word(self) -> None:
         """Tell the autoscaler when somebody is needed, in case nobody is here then."""
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live]
             left = queries.unsettled_batches(connection, self._queue.name)
@@ -118,7 +118,7 @@ class Feeder:
         """
         if self._cap is not None:
             self._cap.write()
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live if only in (None, batch.id)]
             wanted = [b for b in queries.standings(connection, ids) if b.may_be_fed]
@@ -205,7 +205,7 @@ class Feeder:
         are fewer of them than rows that should have one. If ``patient``, no worker is taken for
         gone before this feeder has had the ledger for a while. Return how many rows were put back.
         """
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             live = (
                 [only]
                 if only
@@ -223,7 +223,7 @@ class Feeder:
         if thorough:
             self._queue.mend_notes()
         back = self._put_back(live, lost, patient=patient)
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             standings = queries.standings(connection, live)
         for batch in standings:
             if only or _may_close(batch, thorough=thorough):
@@ -242,7 +242,7 @@ class Feeder:
             if numbers:
                 with self._engine.begin() as connection:
                     back += transitions.put_back(connection, batch_id, numbers, by=self._id)
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             expired = queries.expired(connection, live, self._redelivery)
         for batch_id in sorted(expired):
             if not patient or self._note_the_ledger():
@@ -268,7 +268,7 @@ class Feeder:
 
         ``patient``: as in `repair`. Return how many rows of dead workers were put back.
         """
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             left = [only] if only else queries.unsettled_batches(connection, self._queue.name)
         back = 0
         for batch_id in left:
@@ -295,7 +295,7 @@ class Feeder:
 
     def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:
         """Give rows that are the same as another its end, where that was not done with it."""
-        with reading(self._engine) as connection:
+        with looking(self._engine) as connection:
             due = thorough or queries.only_followers_are_left(connection, batch_id)
         while due:
             with self._engine.begin() as connection:

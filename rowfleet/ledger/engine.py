@@ -135,6 +135,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def looking(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that reads a few rows of many, and leaves the table of rows alone.
+
+    PostgreSQL guesses how many rows of a batch run from how many of all do. Where a million are
+    with the Batch API it would rather read the whole table than an index, and compile the query.
+    """
+    with reading(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+            )
+        yield connection
+
+
 def is_unavailable(error: DBAPIError) -> bool:
     """Tell whether ``error`` means that the database is away, busy or lost a race, not misused.
 
