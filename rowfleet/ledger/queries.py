@@ -532,6 +532,8 @@ def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
 
 #: States of a remote batch whose rows are being settled, or have been.
 _ENDED_AT_THE_API = ("completed", "failed", "expired", "cancelled")
+#: What the status of a part says when none of its rows is left, as `remote.SETTLED`.
+_SETTLED = "settled"
 
 
 def with_the_api(connection: Connection, batch_id: str) -> int:
@@ -540,10 +542,11 @@ def with_the_api(connection: Connection, batch_id: str) -> int:
     Rows are counted only in a part that is being settled. Those of a file that is still written
     are not with the API yet.
     """
+    status = func.coalesce(RemoteBatch.remote_status, "")
     left = select(RemoteBatch).where(
-        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None)
+        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None), status != _SETTLED
     )
-    is_ended = func.coalesce(RemoteBatch.remote_status, "").in_(_ENDED_AT_THE_API)
+    is_ended = status.in_(_ENDED_AT_THE_API)
     whole = connection.execute(
         left.where(~is_ended).with_only_columns(func.coalesce(func.sum(RemoteBatch.row_count), 0))
     ).scalar_one()
