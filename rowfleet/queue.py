@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from rowfleet.errors import InputError, ServiceError
@@ -96,9 +97,10 @@ def celery_app(settings: Settings) -> Celery:
     queue = settings.queue
     app = Celery("rowfleet", broker=url, set_as_current=False)
     if url.startswith("rediss://"):
-        # kombu's default is to trust any certificate. What the URL says of ssl_… stands in place
-        # of this; without ssl_cert_reqs there, the client's default is to verify.
-        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        # kombu's default is to trust any certificate. Where the URL has options of TLS, kombu reads
+        # only those, and Flower's page of queues only these, so these have them, too.
+        given = {name: value for name, value in parse_url(url).items() if name.startswith("ssl_")}
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED, **given}
     app.conf.update(
         task_default_queue=queue,
         task_queues=[

@@ -128,6 +128,9 @@ def test_fleet_runs_a_batch_over_tls(
         assert done.returncode == 0, done.stderr
         workers = flower.get("/api/workers?refresh=1", flowers.ACCOUNT)
         assert (workers[0], "rowfleet.analyze" in workers[1]) == (200, True)
+        # Flower asks the broker for the queues' lengths by a client of its own.
+        status, queues, _ = flower.get("/api/queues/length", flowers.ACCOUNT)
+        assert (status, f'"{fleet.queue}"' in queues) == (200, True), queues
 
 
 def test_programs_talk_to_no_server_whose_ca_they_do_not_know(
