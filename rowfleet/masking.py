@@ -25,8 +25,8 @@ EXCERPT = 300
 #: secret; keys of today have up to 200.
 _READ, _HALVED = 8_192, 512
 
-#: A secret of fewer characters, or a short one of letters alone, is as likely a word: in place of
-#: each such word a mask would stand in every line, and tell the secret to those who can count.
+#: A secret of fewer characters, or a short one of letters alone, is as likely a word: a mask in
+#: place of each such word would blank out lines, and betray the secret by its length and places.
 _LEAST, _LONG = 4, 12
 
 #: Variables that hold a secret by their name, for whichever library reads them.
@@ -38,11 +38,12 @@ _NAMES = (
     r"account[-_]?key|(?:access|auth|session|security)[-_]?token|signature)"
 )
 
-#: Shapes of secrets that nobody has told of: the key of another tenant, a signed link.
+#: Shapes of secrets that no setting names: the key of another tenant, a signed link.
 _SHAPES = (
     # https://user:password@host; of http also a user alone, who is a token there.
     # What sentences of ours write in a password's place is none.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/@:]*:)(?!PASSWORD@|\*+@)[^\s/@]+@", re.I),
+    # A scheme's length is bounded: else each letter of a long word would be tried as its start.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:]*:)(?!PASSWORD@|\*+@)[^\s/@]+@", re.I),
      rf"\1{MASK}@"),
     (re.compile(r"(\bhttps?://)[^\s/@:]+@", re.I), rf"\1{MASK}@"),
     (re.compile(r"([?&](?:[\w-]*(?:key|token|signature|credential)|sig|code)=)[^\s&#\"']+", re.I),

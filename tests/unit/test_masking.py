@@ -46,6 +46,11 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
     assert "***" in masked(text)
 
 
+def test_a_megabyte_of_one_word_is_masked_in_linear_time() -> None:
+    # In quadratic time this takes an hour.
+    assert masked("a." * 500_000).startswith("a.a.")
+
+
 @pytest.mark.parametrize(
     "text",
     [
