@@ -40,15 +40,18 @@ def command(*arguments: str) -> str:
 def same_again(*, without: str | None = None) -> str | None:
     """Return the command line this process was started by, None if it may hold a secret.
 
-    A URL's query can be a signature. ``without``: an option to leave out, with its value.
+    A URL's query can be a signature, and a password stands before its `@`. ``without``: an option
+    to leave out, with its value.
     """
     words = sys.argv[1:]
-    if any("://" in word and "?" in word for word in words):
+    if any("://" in word and ("?" in word or "@" in word) for word in words):
         return None
-    if without in words:
-        at = words.index(without)
-        del words[at : at + 2]
-    return command(*(word for word in words if not word.startswith(f"{without}=")))
+    if without is not None:
+        if without in words:
+            at = words.index(without)
+            del words[at : at + 2]
+        words = [word for word in words if not word.startswith(f"{without}=")]
+    return command(*words)
 
 
 def local_again(record: BatchRecord) -> str:
@@ -71,7 +74,7 @@ def local_again(record: BatchRecord) -> str:
 def _where() -> list[str]:
     """Return the variables that say where the ledger is.
 
-    A database server's URL holds a password; who has one exports it.
+    A database server's URL holds a password, so it is not printed; the user has exported it.
     """
     url = os.environ.get("DATABASE_URL", "")
     if url:
