@@ -304,9 +304,8 @@ class _Part:
         ``indexes`` picks the columns; without it all cells come, up to a row's last.
 
         Rows in the plain form are converted here. For the others the parser is openpyxl's own,
-        below its public face: `iter_rows` builds an object a cell, parses with defusedxml's pure
-        Python parser (a third slower; `scan` has refused document types already), fills sparse rows
-        up, and trusts a sheet's stated dimensions.
+        below its public face: `iter_rows` builds an object a cell, fills sparse rows up, and trusts
+        a sheet's stated dimensions.
         """
         book, strings = self.book, self.strings
         last = filled.rfind(1)
