@@ -1,8 +1,8 @@
 """What the API's failures mean for the row and its batch, as tables.
 
-`CLASSES` is read from the top: the first entry that fits decides. It covers OpenAI, and what
-speaks its protocol: Azure OpenAI, vLLM, LiteLLM, OpenRouter. `docs/error-classes.md` is made from
-these tables.
+`CLASSES` is read from the top: the first entry that fits decides, and the last fits everything. It
+covers OpenAI and the servers that speak its protocol: Azure OpenAI, vLLM, LiteLLM, OpenRouter.
+`docs/error-classes.md` is made from these tables.
 
 No entry stops a batch by the text of a message: a message may quote the row.
 """
@@ -255,7 +255,7 @@ CLASSES: Final = (
         Fate.RETRY,
         "the API answered {status}",
     ),
-)  #: The last entry fits everything.
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ class Ending:
         return Transient(self.sentence, used, said=said)
 
 
-#: What is wrong with an answer → what that means. An error inside one is of `CLASSES`.
+#: A fault of an answer → its meaning. An error inside an answer is of `CLASSES`.
 ENDINGS: Final = {
     "refusal": Ending("`refusal`", "the model refuses to answer", Fate.FAIL, "the model refused"),
     "content_filter": Ending(

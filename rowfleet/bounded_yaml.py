@@ -24,7 +24,7 @@ MAX_NUMBER_CHARS = 64
 _LIBRARY: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where the wheel has it
 
 
-class _Loader(_LIBRARY):  # type: ignore[misc]
+class _Loader(_LIBRARY):  # type: ignore[misc]  # whichever the wheel has
     """The safe loader, for what JSON can hold: a date is text, as it stands."""
 
 
@@ -55,9 +55,8 @@ def load(text: str) -> Any:
     try:
         _count(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 (made of the safe one)
-    except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())[:300]}") from None
     except (
+        yaml.YAMLError,
         ValueError,
         TypeError,
         LookupError,
@@ -72,17 +71,15 @@ def load(text: str) -> Any:
 
 
 def _count(text: str) -> None:
-    """Raise ValueError if the document is too large or too deep, or an alias is within its own
-    anchor."""
+    """Raise ValueError for a document out of bounds, and for an alias within its own anchor."""
     nodes = characters = 0
     open_: list[tuple[str | None, int, int]] = []  # anchor, and what came before it
     sizes: dict[str, tuple[int, int] | None] = {}  # of each anchor, None while it is open
     for event in yaml.parse(text, Loader=_LIBRARY):
         line = f"line {event.start_mark.line + 1 if event.start_mark else '?'}"
         if isinstance(event, yaml.AliasEvent):
-            size = sizes.get(
-                str(event.anchor), (1, 0)
-            )  # the loader says that there is no such anchor
+            # An anchor that is not there is the loader's to refuse.
+            size = sizes.get(str(event.anchor), (1, 0))
             if size is None:
                 raise ValueError(f"{line}: *{str(event.anchor)[:60]} stands within itself")
             nodes += size[0]
@@ -111,6 +108,12 @@ def _count(text: str) -> None:
                 )
         if len(open_) > MAX_DEPTH:
             raise ValueError(f"{line}: nested more than {MAX_DEPTH} levels deep")
+
+
+def nodes(text: str) -> yaml.Node | None:
+    """Return the nodes of a ``text`` that `load` has taken, which know their lines."""
+    found: yaml.Node | None = yaml.compose(text, Loader=_LIBRARY)
+    return found
 
 
 def _check_text(data: Any) -> None:

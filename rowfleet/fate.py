@@ -37,7 +37,6 @@ def of_failure(
     """
     reason = str(error)
     if isinstance(error, Postponed) and error.usage.calls:
-        # It has paid for an answer that was not valid, and will pay again: that must have an end.
         error = Transient(error.reason, error.usage, error.delay, said=error.said or None)
     if isinstance(error, Postponed):
         return Outcome(

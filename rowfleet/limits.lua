@@ -36,7 +36,7 @@ local GRACE = 2
 -- Before the first answer, which may name limits: calls at once, and a second.
 local FIRST, FIRST_RATE = 20, 5
 -- Seconds that one 429 pauses all, at most. The limits are a minute's, so a minute brings all of one
--- back. What asks for longer is a limit of a day, or a gateway's word on one row; the row heeds it.
+-- back. A longer pause is a daily limit's, or a gateway's for one row; only that row keeps it.
 local MOST_PAUSE = 60
 -- Seconds over which the rate is measured, and calls a minute it is taken for at least.
 local MEASURED, SLOWEST = 10, 6

@@ -257,7 +257,7 @@ def _failure_in(
         error = holder.get("error") if isinstance(holder, dict) else None
         if error and isinstance(error, dict | str):
             error = error if isinstance(error, dict) else {"message": error}
-            said = _one_line(error.get("message") or error.get("code") or "no reason given")
+            said = outside(error.get("message") or error.get("code") or "no reason given")
             status = api_failures.status_in(error)
             return api_failures.failure_of(status, error, said, used, model)[0]
     state = body.get("status") if api == "responses" else None
@@ -284,7 +284,7 @@ def of_reply(
     except ValueError:
         body = None
     error = api_failures.error_in(body)
-    said = _one_line(error.get("message") or f"Error code: {status}")
+    said = outside(error.get("message") or f"Error code: {status}")
     return api_failures.failure_of(status, error, said, used, model, retry_after(headers))
 
 
@@ -341,7 +341,7 @@ class BatchResult:
         body = self.body if isinstance(self.body, dict) else {}
         if self.status != HTTPStatus.OK:
             found = api_failures.error_in(body)
-            said = _one_line(found.get("message") or self.body)
+            said = outside(found.get("message") or self.body)
             raise api_failures.failure_of(self.status, found, said, Usage(), model)[0]
         try:
             usage = usage_of(body, recipe.api)
@@ -380,7 +380,7 @@ def read_batch_line(line: bytes) -> BatchResult | None:
         status if isinstance(status, int) and not isinstance(status, bool) else None,
         response.get("body"),
         _code(error.get("code")),
-        _one_line(error.get("message") or ""),
+        outside(error.get("message") or ""),
     )
 
 
@@ -390,11 +390,7 @@ _ROW = re.compile(r"row-([0-9]{1,9})")
 
 def _code(value: object) -> str | None:
     """Return an error's code, which some gateways send as a number."""
-    return None if value is None else _one_line(value)
-
-
-def _one_line(text: object) -> str:
-    return outside(text)
+    return None if value is None else outside(value)
 
 
 def short(error: BaseException) -> str:

@@ -5,7 +5,7 @@ Kombu keeps waiting messages in the list named like the queue, those of urgent b
 `QUEUE.urgent`, and delivered ones that are not yet acknowledged in the hash `QUEUE.unacked`:
 together they are what the autoscaler counts. Where no message waits but the ledger has rows for
 later (a retry's delay), the list `QUEUE.waiting` says so, and `QUEUE.asleep` is there until then.
-What names no row goes to the list `QUEUE.dead_letters`.
+A message that names no row goes to the list `QUEUE.dead_letters`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CAP, LANES = ".cap", ".lanes"
 #: Characters of a batch's id, and the largest number of a row, in the ledger's columns.
 LONGEST_BATCH_ID, LARGEST_ROW = 64, (1 << 31) - 1
 
-#: Name of the turn of whoever feeds the queue.
+#: Name of the turn to feed the queue.
 FEEDER = "feeder"
 
 #: Behind the queue's name: the list of messages that name no row, newest first, and how many there
@@ -277,11 +277,11 @@ class Queue:
         return {key for key in keys if key is not None}
 
     def mend_notes(self) -> int:
-        """Move notes of delivered messages that nobody can read to the dead letters.
+        """Move unreadable notes of delivered messages to the dead letters.
 
         The autoscaler counts each note as a row that runs: one that nothing removes keeps a pod.
         One that is in no index would never be delivered again, and gets its place there. Messages
-        that wait are left to the workers, who read them first. Return how many were moved.
+        that wait are left to the workers, which read them first. Return how many were moved.
         """
         unacked, index = self._key(".unacked"), self._key(".unacked_index")
         with self._reported():
@@ -488,7 +488,7 @@ def _row_of(message: dict[str, Any]) -> tuple[str, int] | None:
         and properties["body_encoding"] == "base64"
         and isinstance(headers.get("retries", 0), int)
     )
-    # What would let Celery wait, unpack, or send something on.
+    # Fields that would let Celery wait, unpack, or send something on.
     asks_for_more = (
         any(map(headers.get, ("eta", "expires", "compression", "shadow", "stamps", "group")))
         or any(headers.get("timelimit") or ())

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rowfleet import bounded_yaml
+
 #: Most problems that a sentence names; the first ones are mended first.
 MOST_NAMED = 5
 
@@ -41,7 +43,7 @@ def sentence(
 
     ``fields``: the name of a field that holds more (empty for the recipe itself) → what it holds.
     """
-    root = None if text is None else yaml.compose(text, Loader=yaml.SafeLoader)
+    root = None if text is None else bounded_yaml.nodes(text)
     problems: dict[str, tuple[int, str]] = {}
     for item in error.errors(include_url=False):
         location = [part for part in item["loc"] if part != "[key]"]

@@ -234,7 +234,7 @@ def _agree(
     """Tell whether the batch has just the ``count`` rows that ``ours`` yields.
 
     Another submitter may be recording it: wait for its rows. Raises InputError if all rows there
-    are agree and no more come: whether the batch is the same nobody can tell.
+    are agree and no more come: then the batches can't be told apart.
     """
     agreed = 0
     last, moved_at = -1, time.monotonic()
@@ -273,7 +273,7 @@ class _Feeding:
     """Feeds one batch while its rows are recorded.
 
     A service that is away is named once, and asked again only now and then: each try may take as
-    long as a connect does. What it leaves, the next step or a worker feeds.
+    long as a connect does. The next step, or a worker, feeds the rows that it leaves.
     """
 
     def __init__(self, feeder: Feeder | None, batch_id: str) -> None:

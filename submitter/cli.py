@@ -318,9 +318,10 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
 def _feeder(engine: Engine, settings: Settings) -> Feeder:
     queue = Queue(settings)
     queue.check()
-    redelivery = settings.visibility_timeout
     cap = Cap(engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute))
-    return Feeder(engine, queue, window=settings.window, redelivery=redelivery, cap=cap)
+    return Feeder(
+        engine, queue, window=settings.window, redelivery=settings.visibility_timeout, cap=cap
+    )
 
 
 def _check_export(out: storage.Location, source: storage.Location | None = None) -> None:
@@ -844,7 +845,7 @@ def batches(as_json: bool) -> None:
     terminal.print_whole(table)
 
 
-#: What `batches` lists of each; at the end what a narrow terminal does without.
+#: Columns of `batches`; a narrow terminal does without the last ones.
 _LISTED = ("batch", "status", "rows", "done", "failed", "cost", "source", "submitted")
 
 

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 #: holds its lock from before the batch is recorded.
 LOCAL_ALONE = 5.0
 
-#: Seconds without a worker after which that is said, and after which nobody waits for one any
-#: longer. An autoscaler may have to start a node first, which takes minutes.
+#: Seconds without a worker after which that is said, and after which the wait for one ends. An
+#: autoscaler may have to start a node first, which takes minutes.
 FLEET_ALONE, FLEET_GIVEN_UP = 60.0, 600.0
 
 
@@ -59,7 +59,7 @@ class Presence:
                 return True
         try:
             return self._queue is not None and self._queue.is_tended()
-        except ServiceError:  # can't be seen; whoever waits for the broker says so
+        except ServiceError:  # can't be seen; a command that waits for the broker says so
             return True
 
     def look(self) -> None:

@@ -38,7 +38,7 @@ from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord, Progress
-from rowfleet.ledger.remote import Part
+from rowfleet.ledger.remote import ENDED, Part
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
 from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
 
@@ -61,9 +61,6 @@ SHOW_INTERVAL = 1.0
 
 #: Failures in a row after which those who don't wait give up.
 PATIENCE = 5
-
-#: States in which a remote batch changes no more.
-ENDED = ("completed", "failed", "expired", "cancelled")
 
 #: While the API has no room and none of our batches to wait for, it is asked again after the first
 #: pause, then after twice as long, up to this multiple of it.
@@ -542,8 +539,9 @@ class Follower:
             with suppress(Gone):
                 seen = seen or self._api.retrieve(part.remote_id)
         elif not found:  # the process that sent it ended before it knew its id
-            found = [*self._api.find_files(self._file_name(part), part.created_at.timestamp())]
-        return found + [one for one in (_outputs(seen)) if one]
+            found = self._api.find_files(self._file_name(part), part.created_at.timestamp())
+        outputs = (seen.output_file_id, seen.error_file_id) if seen else ()
+        return found + [file_id for file_id in outputs if file_id]
 
     def _settle_file(self, part: Part, file_id: str, seen: Remote) -> list[str]:
         """Settle the rows in a file of answers or errors. Return why the batch must stop, if so."""
@@ -659,10 +657,6 @@ class Follower:
     def _go_on(self) -> None:
         if self._stopping.is_set():
             raise _Stop
-
-
-def _outputs(seen: Remote | None) -> tuple[str | None, ...]:
-    return (seen.output_file_id, seen.error_file_id) if seen else ()
 
 
 def follow(

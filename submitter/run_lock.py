@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What a lock's file name ends with.
+#: End of a lock's file name.
 SUFFIX = ".lock"
 
 

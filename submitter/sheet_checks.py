@@ -92,8 +92,7 @@ def check_package(file: BufferedReader, name: str) -> zipfile.ZipFile:
     """Return the opened zip, whose members unpack to no more than a workbook may.
 
     Raises InputError when the zip is truncated or damaged, unpacks to too much, or is no Excel
-    workbook. What the members hold is checked by those who read them; ``check_others`` has the
-    rest.
+    workbook. The readers of the members check what those hold; ``check_others`` has the rest.
     """
     _check_directory(file, name)
     try:

@@ -26,6 +26,7 @@ from openpyxl.xml.constants import (
 
 from rowfleet.errors import InputError
 from submitter import sheet_xml
+from submitter.sheet_checks import CHUNK, opened
 
 #: Formats of cells that a workbook may have; Excel keeps up to 65,490.
 MAX_STYLES = 65_490
@@ -103,8 +104,6 @@ def _walk(
     name: str,
     take: Callable[[str, str, dict[str, str]], None],
 ) -> None:
-    from submitter.sheet_checks import CHUNK, opened
-
     where = f"{name}: the part {member!r}"
     walk = _Walk(where, take)
     parser = sheet_xml.Parser(where, walk.start, end=walk.end)

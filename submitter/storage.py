@@ -158,7 +158,7 @@ def _download(source: Uri, path: Path) -> None:
 
 
 def check_size(source: Uri, size: int | None) -> None:
-    """Raise InputError if a sheet of so many bytes is too large to be kept on this disk."""
+    """Raise InputError if ``size``, in bytes, is more than MAX_SHEET_BYTES; None is not known."""
     if size is not None and size > MAX_SHEET_BYTES:
         raise InputError(f"{source}: is larger than {MAX_SHEET_BYTES >> 20:,} MiB")
 

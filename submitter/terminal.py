@@ -1,7 +1,7 @@
 """The one place that prints.
 
-What it shows may come from cells, headers, files and APIs: that moves no cursor, colours nothing,
-and turns no text around.
+Text may come from cells, headers, files and APIs: no such text moves the cursor, sets a colour or
+turns other text around.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rowfleet.masking import CONTROLS, one_line, printable
 #: Rich breaks lines, and puts tabs in order, itself.
 _ITS_OWN = "\n\t"
 
-#: What JSON written as text leaves as it is, and a terminal obeys; and halves of surrogate pairs.
+#: Characters that JSON may hold as they are and a terminal obeys, and halves of surrogate pairs.
 _UNESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
 
 

@@ -105,7 +105,7 @@ def _feed(engine: Engine, feeder: Feeder, batch_id: str) -> dict[str, RowfleetEr
             feeder.step()
         except ServiceError as error:
             problems["broker"] = error
-            # Workers may settle the last rows while nobody reaches the broker.
+            # Workers may settle the last rows while the broker is away.
             feeder.close(batch_id)
             feeder.sweep(batch_id)
     except DBAPIError as error:

@@ -168,7 +168,7 @@ class Bookkeeper:
         """Claim a row for this process; waits while the ledger is away.
 
         Raises Celery's Reject if the process shall end meanwhile: the message goes to others. A
-        row that is claimed for a caller who was interrupted meanwhile is given back.
+        row that is claimed for a caller that was interrupted meanwhile is given back.
         """
         if not is_key(key):
             return Refused("its message names no row")
@@ -227,7 +227,7 @@ class Bookkeeper:
             group = self._gather()
             try:
                 self._persist(group, self._overdue())
-            except Exception as error:  # a mistake of ours: who waits must learn of it
+            except Exception as error:  # a mistake of ours: the waiting slots must learn of it
                 log.exception("requests to the ledger failed")
                 for request in group:
                     self._raise(request, error)
@@ -296,7 +296,7 @@ class Bookkeeper:
             else:
                 self._answer(request, False)
             return
-        # It is not what the row says. Nobody runs it here any more: its lease must run out.
+        # Not the row's fault. No slot here runs it any more, so its lease must run out.
         log.error("the ledger takes no end of row %s of %s", refused.key[1], refused.key[0])
         self._forget(refused.key)
         self._raise(request, refusal.error)
@@ -453,7 +453,7 @@ class Bookkeeper:
         self._end_last_try(key)
 
     def _answer(self, request: _Request, result: Any) -> None:
-        """Answer who asked. A row that was claimed for a slot that waits no more is given back."""
+        """Answer the slot. A row that was claimed for a slot that waits no more is given back."""
         try:
             request.future.set_result(result)
         except InvalidStateError:

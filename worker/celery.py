@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 @after_setup_logger.connect(weak=False)
 @after_setup_task_logger.connect(weak=False)
 def _quieten(logger: logging.Logger, **_: Any) -> None:
-    """No key, cell or answer in this worker's log, whoever writes there."""
+    """Keep keys, cells and answers out of this worker's log, whichever library writes there."""
     quieten(logger.handlers)
 
 
@@ -197,7 +197,7 @@ def _limiter(api_key: str | None) -> Limiter:
 
 
 class Unexpected(Exception):
-    """What Celery, Flower and the log are told of an exception that nobody foresaw: its kind."""
+    """An unforeseen exception as Celery, Flower and the log are told of it: its kind alone."""
 
 
 @app.task(name=TASK_NAME, throws=(RowFailed, Unexpected))

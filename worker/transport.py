@@ -202,7 +202,7 @@ class Channel(kombu_redis.Channel):
                 pipe.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Read the answer of the blocking fetch, as kombu does; what is no message ends nobody."""
+        """Read the answer of the blocking fetch as kombu does; bury text that is no message."""
         try:
             try:
                 answer = self.client.parse_response(self.client.connection, "BRPOP", **options)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, lite
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row, Tally
+from rowfleet.ledger.remote import ENDED, SETTLED
 
 #: The rate is taken over this minute and the one before: steady, and soon right after a change.
 _RATE_MINUTES = 1
@@ -268,7 +269,7 @@ def _is_unsettled() -> ColumnElement[bool]:
 def seconds_to_sweep(
     connection: Connection, batch_ids: Collection[str], grace: float
 ) -> float | None:
-    """Return when rows of unsettled batches need somebody, in seconds; None: never.
+    """Return when rows of unsettled batches need a feeder, in seconds; None: never.
 
     That is ``grace`` seconds after the lease of one that runs is over, and now for all others.
     """
@@ -530,12 +531,6 @@ def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
     return counts.get("queued", 0), counts.get("running", 0)
 
 
-#: States of a remote batch whose rows are being settled, or have been.
-_ENDED_AT_THE_API = ("completed", "failed", "expired", "cancelled")
-#: What the status of a part says when none of its rows is left, as `remote.SETTLED`.
-_SETTLED = "settled"
-
-
 def with_the_api(connection: Connection, batch_id: str) -> int:
     """Return how many rows of the batch the Batch API has: those of its parts, as recorded.
 
@@ -544,9 +539,9 @@ def with_the_api(connection: Connection, batch_id: str) -> int:
     """
     status = func.coalesce(RemoteBatch.remote_status, "")
     left = select(RemoteBatch).where(
-        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None), status != _SETTLED
+        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None), status != SETTLED
     )
-    is_ended = status.in_(_ENDED_AT_THE_API)
+    is_ended = status.in_(ENDED)
     whole = connection.execute(
         left.where(~is_ended).with_only_columns(func.coalesce(func.sum(RemoteBatch.row_count), 0))
     ).scalar_one()

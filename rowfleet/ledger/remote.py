@@ -31,6 +31,9 @@ from rowfleet.ledger.models import Batch, RemoteBatch, Row
 SETTLED: Final = "settled"
 NO_ROOM: Final = "no room"
 
+#: The API's states in which a remote batch changes no more.
+ENDED: Final = ("completed", "failed", "expired", "cancelled")
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

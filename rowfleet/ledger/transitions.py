@@ -471,7 +471,7 @@ def claim(
     ``holder`` has it already (a claim whose commit was never confirmed). A row whose holders
     vanished MAX_LOSSES times fails here instead, with that as its reason. What the batch's budget
     does not pay for goes back to pending, and so does a row of a batch that does not run any more,
-    if its holder's lease has run out: nobody else will hear of it.
+    if its holder's lease has run out: no other worker will hear of it.
     """
     terms = {"holder": holder, "node": worker, "lease": lease, "take_over": take_over}
     rows = list(connection.execute(_claiming(), {"keys": list(keys), **terms, "paid": [""]}))
@@ -1056,10 +1056,10 @@ def retry_failed(
 
 
 def _hold(connection: Connection, batch_id: str) -> str | None:
-    """Return the batch's status, which nobody else changes until the transaction ends.
+    """Return the batch's status, and let no other transaction change it until this one ends.
 
-    What is read after this sees all that was committed under an earlier hold. Not held so firmly
-    that a tally of the batch had to wait.
+    Later reads of this transaction see all that was committed under an earlier hold. Uses a weaker
+    lock, so that tallies of the batch are not blocked.
     """
     status: str | None = connection.execute(
         select(Batch.status).where(Batch.id == batch_id).with_for_update(key_share=True)

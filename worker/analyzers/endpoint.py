@@ -62,7 +62,7 @@ class Unreachable(Exception):
         self.was_sent = was_sent
 
 
-#: What the clients raise while they connect: nothing of the request has been sent.
+#: Errors of the clients while they connect: nothing of the request has been sent.
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,

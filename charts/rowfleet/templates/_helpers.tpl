@@ -143,7 +143,7 @@ true
 {{ ternary .Values.postgresql.existingSecretKey "postgres-password" (not (empty .Values.postgresql.existingSecret)) }}
 {{- end }}
 
-{{/* Who migrates the release's own PostgreSQL. */}}
+{{/* Secret with the password of the role that owns the tables of the release's own PostgreSQL. */}}
 {{- define "rowfleet.ownerSecret" -}}
 {{ .Values.postgresql.owner.existingSecret | default (printf "%s-postgresql-owner" (include "rowfleet.fullname" .)) }}
 {{- end }}
@@ -253,7 +253,7 @@ username: {{ trimSuffix ":" . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* How the ledger's owner gets in, who alone may change its tables, as a container's env. */}}
+{{/* Access for the ledger's owner, the only role that may change its tables, as a container's env. */}}
 {{- define "rowfleet.ownerOfTheLedger" -}}
 {{- if .Values.postgresql.enabled }}
 - {name: DATABASE_URL, value: {{ include "rowfleet.databaseUrl" (list . "rowfleet_owner") | quote }}}
@@ -276,7 +276,7 @@ username: {{ trimSuffix ":" . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* How those get in who read and write the ledger's rows, as a container's env. */}}
+{{/* Access for programs that read and write the ledger's rows, as a container's env. */}}
 {{- define "rowfleet.userOfTheLedger" -}}
 {{- if .Values.postgresql.enabled }}
 - name: PGPASSWORD
@@ -374,8 +374,8 @@ checksum/env: {{ (include (print $.Template.BasePath "/env-configmap.yaml") . | 
 checksum/broker: {{ include "rowfleet.mark" (list . .Values.externalRedis.password) }}
 {{- end }}
 
-{{/* A mark that changes with secret values. Takes the root and the values. Who reads annotations may not
-     read Secrets, so the mark must not confirm a guess: it has 16 bits, which each 65,536th guess
+{{/* A mark that changes with secret values. Takes the root and the values. A reader of annotations may have
+     no right to Secrets, so the mark must not confirm a guess: it has 16 bits, which each 65,536th guess
      matches, and differs between releases. A change goes unseen as rarely. A random salt would be
      better, but a tool that only renders has no place to keep it, and would roll all pods each time. */}}
 {{- define "rowfleet.mark" -}}
