@@ -1,8 +1,8 @@
 """Moves of a whole batch, however large, as many short transactions.
 
 One transaction would hold a million rows, and every worker that meets one of them, for half a
-minute. A process that dies between two of these leaves nothing undone for good: the feeder sweeps,
-and the same command goes on.
+minute. A process that dies between two of these leaves nothing undone for good: the feeder ends a
+cancel, and `retry` of all failed rows moves those that are left.
 """
 
 from __future__ import annotations
