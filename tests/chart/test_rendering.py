@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -130,6 +131,14 @@ def test_with_tls_servers_take_nothing_else_and_only_they_have_the_key():
             if volume.get("secret", {}).get("secretName") == "rowfleet-tls":
                 only = [item["key"] for item in volume["secret"].get("items", [])]
                 assert only == ([] if pod.component in ("redis", "postgresql") else ["ca.crt"])
+
+
+def test_no_probe_of_redis_ends_a_connection_before_its_handshake_for_ever():
+    (container,) = component(rendered("TLS"), "redis").containers
+    # The one at the start passes once.
+    for probe in ("readinessProbe", "livenessProbe"):
+        said = shlex.join(container[probe]["exec"]["command"])
+        assert "redis-cli --tls --cacert /etc/tls/ca.crt --user keda ping" in said, probe
 
 
 def test_services_lead_to_a_pod_and_a_port_of_it(manifests: list[Manifest]):

@@ -222,6 +222,10 @@ CONTRADICTIONS: dict[str, tuple[Values, list[str]]] = {
         external_database(url=f"mysql://a:{SENTINEL}@b/c"),
         ["externalDatabase.url"],
     ),
+    "a Redis that is too old": (
+        {**KEY, "redis": {"image": {"tag": "7.0-alpine"}}},
+        ["redis.image.tag", "7.2"],
+    ),
     "two passwords for PostgreSQL": (
         {**KEY, "postgresql": {"password": SENTINEL, "existingSecret": "b"}},
         ["postgresql.password", "postgresql.existingSecret"],
@@ -307,6 +311,11 @@ def test_contradiction_is_refused_in_a_sentence_without_a_secret(values: Values,
     for part in named:
         assert part in sentence
     assert len([line for line in hint if line]) <= 1
+
+
+@pytest.mark.parametrize("tag", ["7", "7.2.4", "8-alpine", "70", "latest", "6fe1c0d"])
+def test_every_other_redis_is_taken(tag: str):
+    helm.template({**KEY, "redis": {"image": {"tag": tag}}})
 
 
 def test_each_limit_the_program_has_is_the_schema_s_too():
