@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from rich.logging import RichHandler
 from rich.table import Column, Table
 from sqlalchemy import Engine
@@ -175,7 +175,8 @@ _asked = _options(
         "recipe_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help=f"What to ask, as YAML; default: the bundled {recipes.DEFAULT_RECIPE}.",
+        help="What to ask, as YAML; default: what the batch of --batch-id was asked, else the "
+        f"bundled {recipes.DEFAULT_RECIPE}.",
     ),
     click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
     click.option(
@@ -269,8 +270,57 @@ def _decide(recipe: Recipe, settings: Settings, analyzer: str | None, model: str
     return decided
 
 
-def _recipe(file: Path | None) -> Recipe:
-    return recipes.load(file) if file else recipes.bundled()
+def _recipe(
+    file: Path | None, settings: Settings, batch_id: str | None, *, dry_run: bool = False
+) -> Recipe:
+    """Return what is asked: by the file, else as the batch ``batch_id`` is recorded, else bundled.
+
+    Raises InputError for a file that is no recipe, and an id that can't be one.
+    """
+    if file is not None:
+        return recipes.load(file)
+    record = None if batch_id is None else _recorded(settings, batch_id, dry_run=dry_run)
+    if record is None:
+        return recipes.bundled()
+    recipe = recipes.again(record.recipe, record.id)
+    price = _recorded_price(record)
+    return recipe if price is None else recipe.model_copy(update={"prices": {record.model: price}})
+
+
+def _recorded_price(record: queries.BatchRecord) -> prices.Price | None:
+    """Return the price that a user gave the batch's model, None for that of the list."""
+    try:
+        return None if record.price is None else prices.Price.model_validate(record.price)
+    except ValidationError:
+        raise InputError(
+            f"the price of batch {record.id} was recorded by another version, and can't be read"
+        ) from None
+
+
+def _recorded(
+    settings: Settings, batch_id: str, *, dry_run: bool = False
+) -> queries.BatchRecord | None:
+    """Return the batch of that id, None where there is none or no ledger yet.
+
+    A ledger of an older version is brought up to date first, except for a ``dry_run``.
+    """
+    batch.check_id(batch_id)
+    assert settings.database_url is not None
+    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        return None
+    try:
+        with ledgers.reading(engine) as connection:
+            if ledgers.current(connection) is None:
+                return None
+        if not dry_run:
+            engine = _ledger(settings, create=True)
+        with ledgers.reading(engine) as connection:
+            return queries.find_batch(connection, batch_id)
+    except DBAPIError as error:
+        if dry_run:  # away, or not ours yet; a look does without
+            return None
+        raise ledgers.unreachable(engine, error) from None
 
 
 def _settings(**options: Any) -> Settings:
@@ -410,7 +460,8 @@ def submit(
     if export_to:
         _check_export(export_to, source)
     settings = _settings()
-    recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    asked = _recipe(recipe_file, settings, batch_id, dry_run=dry_run)
+    recipe = _decide(asked, settings, analyzer, model)
     terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
     wait = wait or sample_size is not None
     if tier == "batch":
@@ -571,7 +622,7 @@ def _conclude(
     if progress.status == "budget_exhausted" and not as_json:
         _err.print(
             f"{progress.pending:,} rows were not started: {progress.reason}; to go on: "
-            f"{_escaped(hints.command('resume', progress.batch_id, '--max-cost', 'USD'))}",
+            f"{_escaped(_larger_budget(progress))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -583,6 +634,10 @@ def _conclude(
             soft_wrap=True,
         )
     return watch.exit_code(progress)
+
+
+def _larger_budget(progress: Progress) -> str:
+    return hints.larger_budget(progress.batch_id, progress.max_cost_usd, progress.cost_usd)
 
 
 def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, object]:
@@ -689,7 +744,7 @@ def local(
     out = export_to or Path(f"{beside}.results.xlsx")
     _check_export(out, source)
     settings = _settings(slots=slots)
-    recipe = _decide(_recipe(recipe_file), settings, analyzer, model)
+    recipe = _decide(_recipe(recipe_file, settings, batch_id), settings, analyzer, model)
     if recipe.analyzer == "openai" and settings.openai_api_key is None:
         offline = recipes.rules_can_answer(recipe)
         raise InputError(
@@ -943,7 +998,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         if batch_record.status == "budget_exhausted":
             raise InputError(
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
-                f"{hints.command('resume', batch_id, '--max-cost', 'USD')}"
+                f"{_larger_budget(watch.read_progress(engine, batch_id))}"
             )
         unfailed = sorted(set(numbers) - queries.failed_among(connection, batch_id, numbers))
         if unfailed:
@@ -1022,8 +1077,8 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 f"{hints.command('collect', batch_id, '--wait')}"
             )
         if max_cost is not None and record.analyzer == "openai":
-            price = None if record.price is None else prices.Price.model_validate(record.price)
-            _check_price(recipes.recorded({**record.recipe, "model": record.model}), price)
+            asked = recipes.recorded({**record.recipe, "model": record.model})
+            _check_price(asked, _recorded_price(record))
             spent = queries.progress(connection, batch_id).cost_usd
             if spent is not None and spent >= max_cost:
                 raise InputError(

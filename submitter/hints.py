@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from rowfleet.ledger.queries import BatchRecord
-from rowfleet.recipe import DEFAULT_RECIPE
+from submitter.command import MOST_DOLLARS
 
 
 def program() -> str:
@@ -55,20 +55,25 @@ def same_again(*, without: str | None = None) -> str | None:
 
 
 def local_again(record: BatchRecord) -> str:
-    """Return the `rowfleet local` that goes on with a batch which one began."""
+    """Return the `rowfleet local` that goes on with a batch which one began.
+
+    It names no recipe, analyzer or model: by its id the batch is asked as it is recorded.
+    """
     words = ["local", record.source, "--batch-id", record.id]
     if record.start_row:
         words += ["--start-row", str(record.start_row)]
     if record.num_rows is not None:
         words += ["--num-rows", str(record.num_rows)]
-    if record.recipe.get("name") != DEFAULT_RECIPE:
-        words += ["--recipe", "FILE"]
-    words += ["--analyzer", record.analyzer]
-    if record.analyzer == "openai":
-        words += ["--model", record.model]
     if not record.source.lower().endswith(".csv"):
         words += ["--sheet", record.sheet]
     return command(*words)
+
+
+def larger_budget(batch_id: str, budget: float | None, spent: float | None) -> str:
+    """Return the `rowfleet resume` that gives a batch twice the dollars it has had or spent."""
+    amount = min(2 * max(budget or 0, spent or 0), MOST_DOLLARS)
+    written = f"{amount:.6f}".rstrip("0").rstrip(".")
+    return command("resume", batch_id, "--max-cost", written)
 
 
 def _where() -> list[str]:

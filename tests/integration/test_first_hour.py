@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import redis
+import yaml
 from sqlalchemy import update
 
 from rowfleet.ledger import queries
 from rowfleet.ledger.engine import migrate, open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.queue import Queue
+from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter import cli, presence
 from submitter.presence import NothingRunsItError, Presence
@@ -156,6 +158,64 @@ def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothin
         assert standin.summary()["rows"][3] == 2
     rows = results(tmp_path / "refunds.results.xlsx")
     assert {row["AI_Status"] for row in rows} == {"done"}
+
+
+#: A recipe that only a model can answer.
+MINE = """\
+name: mine
+prompt: Say which team pays.
+output: {type: object, properties: {team: {type: string}}}
+"""
+
+
+def test_a_batch_of_a_recipe_of_ones_own_goes_on_without_its_file(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 6)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(MINE)
+    words = ("local", "refunds.xlsx", "--recipe", "mine.yaml", "--model", "gpt-5-nano")
+    with Standin.start(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
+        env = standin.environment()
+        assert run(*words, cwd=tmp_path, env=env).returncode == 1
+        (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)
+        standin.configure(faults=[])
+        recipe.unlink()
+        again = run("retry", batch["batch_id"], cwd=tmp_path)
+        line = after("nothing runs the batch now; run its rows with: ", again.stdout)
+        ran = typed(line, cwd=tmp_path, env=env)
+        assert ran.returncode == 0, ran.stderr
+        assert "analyzer openai, model gpt-5-nano" in ran.stderr
+        assert standin.summary()["calls"] == 7
+        recipe.write_text(MINE.replace("pays", "paid"))
+        other = run(*words, "--batch-id", batch["batch_id"], cwd=tmp_path, env=env)
+        assert other.returncode == 2
+        assert "another sheet, range or recipe" in other.stderr
+
+
+def test_a_batch_named_by_its_id_keeps_its_recipe_and_its_price(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    price = {"input": 1, "output": 1}
+    recipe = Recipe.model_validate(
+        {**yaml.safe_load(MINE), "analyzer": "openai", "model": "of-our-own"}
+    )
+    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
+    engine = open_ledger(url, connections=1)
+    migrate(engine)
+    make_batch(engine, 3, batch_id="mine", recipe=recipe, price=price)
+    make_batch(engine, 3, batch_id="later", price={"input": 1, "by the moon": 1})
+    engine.dispose()
+    words = ("submit", "--excel", sheet, "--dry-run", "--json", "--max-cost", 5)
+    code, out, err = call(*words, "--batch-id", "mine")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["analyzer"], said["model"]) == ("openai", "of-our-own")
+    assert said["cost_usd"] > 0
+    assert json.loads(call(*words, "--batch-id", "new")[1])["analyzer"] == "rules"
+    assert (
+        "the price of batch later was recorded by another version"
+        in call(*words, "--batch-id", "later")[2]
+    )
+    code, _, err = call(*words, "--batch-id", "no id")
+    assert (code, "--batch-id 'no id': use up to" in err) == (2, True)
 
 
 def test_watching_a_local_run_lasts_as_long_as_it_does(tmp_path: Path) -> None:

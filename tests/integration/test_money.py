@@ -438,7 +438,10 @@ def test_a_budget_stops_the_batch_and_resume_lets_it_go_on(
     code, _, err = call("resume", "b", "--max-cost", "0.01")
     assert code == 2
     assert "$0.0200 are spent already" in err
-    assert call("retry", "b")[0] == 2
+    code, _, err = call("retry", "b")
+    assert code == 2
+    assert err.endswith("first: rowfleet resume b --max-cost 0.041\n")
+    assert call(*submit[:-1])[2].endswith("to go on: rowfleet resume b --max-cost 0.041\n")
     assert call("resume", "b")[0] == 0
     eventually(lambda: progress(ledger).status == "finished", 60)
     assert set(standin.summary()["rows"].values()) == {1}
