@@ -33,33 +33,50 @@ _NAMESPACE = b' xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main
 #: Behind any of these `<row` may mean something else.
 _ODD = re.compile(rb"<[!?]|xmlns")
 
+
+def _possessive(body: bytes, times: bytes) -> bytes:
+    """Return the pattern of ``body`` repeated ``times`` (``?``, ``*`` or ``+``), possessively.
+
+    The body is an atomic group. Python 3.11.0 to 3.11.4 go on behind a body that failed half way,
+    as if that much had matched (CPython's gh-106052); an atomic group that fails goes back to where
+    it began.
+    """
+    return rb"(?:(?>%s))%s+" % (body, times)
+
+
 #: Text as an element holds it. Its first character is no blank, so that the text isn't either:
 #: what Unicode has beyond ASCII stands here in UTF-8.
 _ENTITY = rb"&(?:amp|lt|gt|quot|apos);"
 _PART = rb"[^<>&\x00-\x1f]*+"
-_TEXT = rb"%s(?:(?:%s|[\t\n])%s)*+" % (_PART, _ENTITY, _PART)
+_TEXT = _PART + _possessive(rb"(?:%s|[\t\n])%s" % (_ENTITY, _PART), b"*")
 _FULL_TEXT = (
     rb"(?![ \t\n<]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f"
     rb"|\xe3\x80\x80)" + _TEXT
 )
-_ATTRIBUTE = rb' [A-Za-z][A-Za-z0-9:]*+="[^"<>&\x00-\x1f]*+"'
-_SPACE = rb'(?: xml:space="preserve")?+'
-_NUMBER = rb"-?+[0-9]{1,17}+(?:\.[0-9]{1,30}+)?+(?:[eE][-+]?+[0-9]{1,2}+)?+"
-_FORMULA = rb"(?:<f(?:%s)*+(?:/>|>%s</f>))?+" % (_ATTRIBUTE, _TEXT)
+_ATTRIBUTES = _possessive(rb' [A-Za-z][A-Za-z0-9:]*+="[^"<>&\x00-\x1f]*+"', b"*")
+_SPACE = _possessive(rb' xml:space="preserve"', b"?")
+_NUMBER = (
+    rb"-?+[0-9]{1,17}+"
+    + _possessive(rb"\.[0-9]{1,30}+", b"?")
+    + _possessive(rb"[eE][-+]?+[0-9]{1,2}+", b"?")
+)
+_FORMULA = _possessive(rb"<f%s(?:/>|>%s</f>)" % (_ATTRIBUTES, _TEXT), b"?")
+#: A formula of a cell that is known to be plain.
+_SKIPPED_FORMULA = _possessive(rb"<f[^>]*?(?:/>|>[^<]*+</f>)", b"?")
 
 SHEET_DATA = re.compile(rb"<sheetData>")
-STRING_TABLE = re.compile(rb"<sst(?:%s)*+>" % _ATTRIBUTE)
-STRINGS = re.compile(rb"(?:<si><t%s>%s</t></si>)++" % (_SPACE, _TEXT))
+STRING_TABLE = re.compile(rb"<sst%s>" % _ATTRIBUTES)
+STRINGS = re.compile(_possessive(rb"<si><t%s>%s</t></si>" % (_SPACE, _TEXT), b"+"))
 STRING = re.compile(rb"<t[^>]*+>([^<]*+)")
 
 #: Of one row of a run that was split at `ROW_START`: (column's letters, attributes, value).
 CELL = re.compile(
-    rb'<c r="([A-Z]++)[0-9]++"([^>/]*+)>(?:<f[^>]*?(?:/>|>[^<]*+</f>))?+<(?:v|is><t[^>]*+)>([^<]*+)'
+    rb'<c r="([A-Z]++)[0-9]++"([^>/]*+)>%s<(?:v|is><t[^>]*+)>([^<]*+)' % _SKIPPED_FORMULA
 )
 #: The same, blank cells too, which only have a style: (letters, attributes, formula, value).
 ANY_CELL = re.compile(
     rb'<c r="([A-Z]++)[0-9]++"([^>/]*+)'
-    rb"(?:/>|>(<f[^>]*?(?:/>|>[^<]*+</f>))?+<(?:v|is><t[^>]*+)>([^<]*+))"
+    rb"(?:/>|>(%s)<(?:v|is><t[^>]*+)>([^<]*+))" % _SKIPPED_FORMULA
 )
 ROW_START = b'<row r="'
 
@@ -76,18 +93,20 @@ def rows(strings: int, blank: Collection[int]) -> re.Pattern[bytes] | None:
     if blank:
         index = rb"(?!(?:%s)<)%s" % (b"|".join(b"%d" % each for each in sorted(blank)), index)
     kinds = (
-        rb'(?: t="n")?+>%s<v>%s</v>' % (_FORMULA, _NUMBER),
+        rb"%s>%s<v>%s</v>" % (_possessive(rb' t="n"', b"?"), _FORMULA, _NUMBER),
         rb' t="s"><v>%s</v>' % index,
         rb' t="str">%s<v>%s</v>' % (_FORMULA, _FULL_TEXT),
         rb' t="inlineStr"><is><t%s>%s</t></is>' % (_SPACE, _FULL_TEXT),
         rb' t="b">%s<v>[01]</v>' % _FORMULA,
         rb' t="e">%s<v>#[A-Z0-9/!?_]{1,20}+</v>' % _FORMULA,
     )
-    cell = rb'<c r="[A-Z]{1,3}+\1"(?: s="[0-9]{1,5}+")?+(?:(?:%s)</c>| ?/>)' % b"|".join(kinds)
-    return re.compile(
-        rb'(?:<row r="([1-9][0-9]{0,6}+)"(?:%s)*+(?:>(?:%s)*+</row>| ?/>)\n?+)++'
-        % (_ATTRIBUTE, cell)
+    style = _possessive(rb' s="[0-9]{1,5}+"', b"?")
+    cell = rb'<c r="[A-Z]{1,3}+\1"%s(?:(?:%s)</c>| ?/>)' % (style, b"|".join(kinds))
+    row = rb'<row r="([1-9][0-9]{0,6}+)"%s(?:>%s</row>| ?/>)\n?+' % (
+        _ATTRIBUTES,
+        _possessive(cell, b"*"),
     )
+    return re.compile(_possessive(row, b"+"))
 
 
 def _below(limit: int) -> bytes:
