@@ -273,14 +273,18 @@ def test_an_answer_without_the_json_asked_for_is_asked_for_once_more(
     assert standin.summary()["calls"] == 2
 
 
+@pytest.mark.parametrize("by", ["aiohttp", "the SDK"])
+@pytest.mark.parametrize("status", [200, 400])
 def test_a_reply_that_would_fill_the_memory_is_not_read(
-    standin: Standin, monkeypatch: pytest.MonkeyPatch
+    standin: Standin, monkeypatch: pytest.MonkeyPatch, by: str, status: int
 ) -> None:
     monkeypatch.setattr("worker.analyzers.endpoint.MAX_REPLY", 100_000)
     text = completion(content=json.dumps({"answer": "x" * 100_000, "score": 1}))
-    standin.configure(faults=[{"kind": "verbatim", "text": text}])
+    standin.configure(faults=[{"kind": "verbatim", "text": text, "status": status}])
+    # A base URL with a user goes through the SDK's own client.
+    url = standin.base_url.replace("//", "//ann:x@") if by == "the SDK" else standin.base_url
     with pytest.raises(Transient, match="the reply is larger than 0 MiB"):
-        ask(standin.base_url)
+        ask(url)
 
 
 def test_what_no_ledger_holds_is_replaced_in_an_answer(standin: Standin) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from urllib.request import getproxies
 
@@ -91,6 +91,7 @@ class Endpoint:
                 http_client=openai.DefaultAsyncHttpxClient(
                     verify=self._tls,
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                    event_hooks={"response": [_read]},
                 ),
             )
         except (FileNotFoundError, IsADirectoryError, PermissionError, ssl.SSLError) as error:
@@ -122,7 +123,9 @@ class Endpoint:
             async with self._started().post(
                 f"{self._base}{path}", data=body, allow_redirects=False
             ) as response:
-                reply = Reply(response.status, response.headers, await _content(response))
+                reply = Reply(
+                    response.status, response.headers, await _bounded(response.content.iter_any())
+                )
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable(_first_cause(error), was_sent=False) from None
         except TimeoutError:
@@ -170,16 +173,24 @@ class Endpoint:
         return Reply(response.status_code, response.headers, response.content)
 
 
-async def _content(response: aiohttp.ClientResponse) -> bytes:
-    """Return the reply's bytes. Raises Unreachable for more than MAX_REPLY, decompressed."""
+async def _bounded(pieces: AsyncIterable[bytes]) -> bytes:
+    """Return a reply's bytes. Raises Unreachable for more than MAX_REPLY, decompressed."""
     parts = []
     size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
+    async for piece in pieces:
+        size += len(piece)
         if size > MAX_REPLY:
             raise Unreachable(f"the reply is larger than {MAX_REPLY >> 20} MiB")
-        parts.append(part)
+        parts.append(piece)
     return b"".join(parts)
+
+
+async def _read(response: httpx2.Response) -> None:
+    """Read a reply of the SDK's client, a redirect's too, within the bound.
+
+    The client has no bound of its own, and takes content that is there as read.
+    """
+    response._content = await _bounded(response.aiter_bytes())
 
 
 def _headers(sdk: openai.AsyncOpenAI) -> dict[str, str]:
