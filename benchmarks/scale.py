@@ -1,4 +1,4 @@
-"""What the ledger is asked while 500 batches live, in PostgreSQL, over 10,000,000 rows of them.
+"""The ledger's questions while 500 batches live, in PostgreSQL, over 10,000,000 rows of them.
 
 Of the rows 9,000,000 are for workers, and 1,000,000 are a batch that goes through the Batch API.
 Beside the times, the plans go to `results/scale.plans.txt`. Making the rows takes some minutes, and

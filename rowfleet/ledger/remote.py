@@ -27,7 +27,7 @@ from rowfleet.ledger import transitions
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
 
-#: What a part's status says while only its files are left, and while its file waits for room.
+#: Status of a part while only its files are left, and while its file waits for room.
 SETTLED: Final = "settled"
 NO_ROOM: Final = "no room"
 

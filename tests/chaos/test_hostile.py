@@ -1,4 +1,4 @@
-"""An API and a queue that say what nobody should: it costs no row but those that it is said to."""
+"""A hostile API and a hostile queue: they cost no row but those they answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def completion(**message: Any) -> str:
     return json.dumps({"choices": choices, "usage": usage})
 
 
-#: What a row is answered, always or once, and a part of the reason that it fails with, if it does.
+#: The reply to a row, always or once, and a part of the reason that it fails with, if it does.
 POISONS: list[tuple[dict[str, Any], str | None]] = [
     ({"text": completion(content='{"estimated_refund": NaN}')}, "not valid, twice"),
     ({"text": completion(content="[" * 20_000)}, "not valid, twice"),
@@ -78,5 +78,5 @@ def test_garbage_on_the_queue(fleet: Fleet) -> None:
                 fleet.kill(workers[0])
                 fleet.start_worker()
     conclude(fleet)
-    # What the killed worker had just fetched is in no list; it names no row.
+    # A message that the killed worker had just fetched is in no list; it names no row.
     fleet.until(lambda: int(broker.get(f"{queue}.dead_letters_count") or 0) >= pushed - 1, 40)

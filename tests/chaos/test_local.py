@@ -86,7 +86,7 @@ def test_local_is_killed_whole(
             time.sleep(rng.uniform(0.2, START))
         else:
             wanted = rng.randint(1, ROWS - 4)
-            standin.wait_until(lambda seen, wanted=wanted: seen["calls"] >= wanted, 60)  # type: ignore[misc]
+            standin.wait_until(lambda seen, wanted=wanted: seen["calls"] >= wanted, 60)
             time.sleep(rng.uniform(0, 0.4))
         ended_before = first.poll() is not None
         kill_all(first)

@@ -67,7 +67,7 @@ def test_a_zombie_returns(fleet: Fleet) -> None:
 
 @pytest.mark.chaos
 def test_a_batch_is_cancelled_while_twenty_workers_die(fleet: Fleet) -> None:
-    """Nobody settles the rows they ran, of a batch that no longer runs; whoever comes ends them."""
+    """Rows of dead workers, of a batch that runs no more, are ended by the next worker."""
     fleet.standin.configure(latency=[2.0, 5.0], keep_bodies=True)
     fleet.environment["ROWFLEET_SLOTS"] = "2"
     cancelled = fleet.submitted(400, "AA")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,35 @@ from sqlalchemy import Engine
 from rowfleet.ledger.engine import migrate, open_ledger
 from rowfleet.settings import Settings
 from rowfleet.settings import load as load_settings
+from submitter import cli
 from tests.standin import Standin
 from tests.workers import Start, environment
+
+Said = tuple[int, str, str]
+Call = Callable[..., Said]
 
 
 @pytest.fixture
 def standin() -> Iterator[Standin]:
     with Standin.start() as server:
         yield server
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Run `rowfleet` in this process, in the test's directory; return exit code, output, errors."""
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ def test_keda_asks_for_sizes_and_nothing_else(broker: Broker) -> None:
     assert onlooker.lrange("rowfleet", 0, -1) == ["a", "b", "c"]
 
 
-#: What nobody may do who has a password.
+#: Commands that no user may run.
 EVERYBODY = (
     ("FLUSHALL",),
     ("FLUSHDB",),

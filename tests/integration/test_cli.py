@@ -37,23 +37,6 @@ PASSWORD = "hunter2"
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
-    """Run `rowfleet` in this process, in the test's directory; return exit code, output, errors."""
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        return int(caught.value.code or 0), said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch, redis_url: str, database_url: str) -> redis.Redis:
     """Name the test's broker and ledger in the environment; return a client of the broker."""
     monkeypatch.setenv("REDIS_URL", redis_url)

@@ -1,4 +1,4 @@
-"""Messages that nobody can read: they end no worker, hold no row, and are kept to be looked at."""
+"""Messages that name no row: they end no worker, hold no row, and are kept to be looked at."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MARKER = "DE02-1203-Marker"
 #: No shape tells that it is one.
 KEY = "b7f1c0de5a3e4d90a1b2c3d4e5f60718"
 
-#: What a row's cell asks the API for, and the status that its row comes to.
+#: A row's cell, which asks the API for a reply, and the status that its row comes to.
 ENDS = {
     "done": "done",
     "invalid": "failed",

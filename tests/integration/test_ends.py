@@ -139,7 +139,7 @@ def test_a_retry_that_was_settled_while_the_batch_was_cancelled_ends(
         transitions.settle(settling, [again], holder="h")
         with engine.begin() as cancelling:
             assert transitions.cancel(cancelling, "b", by="k")
-        assert chunks.sweep(engine, "b", by="k") == 0  # it waits for nobody
+        assert chunks.sweep(engine, "b", by="k") == 0  # it waits for no lock
     assert statuses(engine) == ["pending", "cancelled", "cancelled"]
     feeder(engine, queue).repair()
     assert statuses(engine) == ["cancelled"] * 3

@@ -1,4 +1,4 @@
-"""What the API's failures do to a batch: a row's own stop nothing, everybody's stop it early."""
+"""The API's failures and a batch: one row's stop nothing, those of all rows stop it early."""
 
 from __future__ import annotations
 

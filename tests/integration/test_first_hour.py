@@ -36,23 +36,6 @@ Call = Callable[..., Said]
 ROWFLEET = Path(sys.executable).with_name("rowfleet")
 
 
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
-    """Run `rowfleet` in this process, in the test's directory; return exit code, output, errors."""
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        return int(caught.value.code or 0), said.out, said.err
-
-    return run
-
-
 def run(
     *words: object, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -251,7 +234,7 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
     assert caplog.text.count("nothing has run batch b for") == 1
     monkeypatch.setattr(presence, "FLEET_GIVEN_UP", 0.2)
     time.sleep(0.3)
-    with Queue(settings).turn("feeder", "somebody", 10):
+    with Queue(settings).turn("feeder", "a worker", 10):
         watcher.look()
     redis.Redis.from_url(str(settings.broker_url())).flushall()
     time.sleep(0.3)
@@ -259,7 +242,7 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
         watcher.look()
     unseen = Presence(engine, settings.model_copy(update={"redis_url": None}), record)
     time.sleep(0.3)
-    unseen.look()  # without a broker's name nobody knows whether workers are there
+    unseen.look()  # without a broker's name, workers can't be seen
     with engine.begin() as connection:
         from rowfleet.ledger import transitions
 

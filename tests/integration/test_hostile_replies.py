@@ -87,7 +87,7 @@ class Analyzer(OpenAIAnalyzer):
         super().__init__("sk", "http://127.0.0.1:1/v1")
         self.endpoint = Endpoint()
         self._started()
-        self._endpoint = self.endpoint  # type: ignore[assignment]
+        self._endpoint = self.endpoint
 
 
 class Rig:

@@ -238,7 +238,7 @@ def half_recorded(engine: Engine, path: Path) -> str:
 def test_a_half_recorded_batch_is_completed_from_its_own_file_only(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of another file with the same rows so far nobody knows whether the rest is the same."""
+    """Another file with the same rows so far may differ in the rest."""
     monkeypatch.setattr(batch, "PAUSE", 0.05)
     monkeypatch.setattr(batch, "STALLED", 0.2)
     sheet = workbook(tmp_path / "a.xlsx")

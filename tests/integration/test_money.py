@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -349,12 +348,7 @@ def test_an_older_ledger_keeps_its_rows_when_it_is_migrated(database_url: str) -
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    fleet: Settings,
-) -> Call:
+def call(call: Call, monkeypatch: pytest.MonkeyPatch, fleet: Settings) -> Call:
     """Run `rowfleet` in this process for the fleet; return exit code, output, errors."""
     assert fleet.redis_url
     assert fleet.database_url
@@ -362,16 +356,7 @@ def call(
     monkeypatch.setenv("DATABASE_URL", fleet.database_url.get_secret_value())
     monkeypatch.setenv("ROWFLEET_QUEUE", fleet.queue)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        return int(caught.value.code or 0), said.out, said.err
-
-    return run
+    return call
 
 
 @pytest.fixture

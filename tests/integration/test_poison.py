@@ -28,7 +28,7 @@ from worker.row import Limits, RowFailed, run_row
 
 LIMITS = Limits(max_retries=3, retry_delay=1, soft_time_limit=60)
 
-#: What the ledger refuses, each for a reason of its own.
+#: Outcomes that the ledger refuses, each for a reason of its own.
 POISONS: dict[str, dict[str, Any]] = {
     "NaN in an answer": {"output": {"score": float("nan")}},
     "what is no JSON": {"output": {"score": object()}},
@@ -212,7 +212,7 @@ def test_whatever_is_raised_becomes_the_row_s_outcome(
             doubts=Doubts(),
         )
     eventually(lambda: statuses(engine) == [status])
-    eventually(lambda: books.running() == 0)  # nobody renews a lease
+    eventually(lambda: books.running() == 0)  # no lease is renewed
     with engine.connect() as connection:
         billed = queries.progress(connection, "b").possibly_billed_calls
     assert billed == isinstance(error, (SoftTimeLimitExceeded, MemoryError))  # in the middle of it
@@ -258,7 +258,7 @@ _result = Future.result
 def interrupted(future: Future[Any], timeout: float | None = None) -> Any:
     """Wait as ever, and be interrupted at the first time."""
     if threading.current_thread().name == "MainThread" and not hasattr(future, "seen"):
-        future.seen = True  # type: ignore[attr-defined]
+        future.seen = True
         _result(future, timeout)
         raise SoftTimeLimitExceeded
     return _result(future, timeout)

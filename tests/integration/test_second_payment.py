@@ -1,4 +1,4 @@
-"""What a row is paid for, and that it is not paid for again: the lines where a slip costs money."""
+"""A row is paid for, and is not paid for again: the lines where a slip costs money."""
 
 from dataclasses import replace
 

@@ -52,7 +52,7 @@ def follow(engine: Engine, feeder: Feeder | None, **options: object) -> Progress
     ends: list[Progress] = []
     thread = threading.Thread(
         target=lambda: ends.append(
-            watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder, **options)  # type: ignore[arg-type]
+            watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder, **options)
         ),
         daemon=True,
     )

@@ -40,7 +40,7 @@ TEST_SECONDS = 90
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a mutant fared: who killed it, or nobody."""
+    """A mutant's end: the test that killed it, or none."""
 
     name: str
     module: str

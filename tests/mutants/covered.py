@@ -138,7 +138,7 @@ def _holds(node: ast.AST, line: int) -> bool:
         return False
     for decorator in getattr(node, "decorator_list", ()):
         first = min(first, decorator.lineno)
-    return bool(first <= line <= node.end_lineno)  # type: ignore[attr-defined]
+    return bool(first <= line <= node.end_lineno)
 
 
 def _names(node: ast.AST) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_no_pause_is_longer_than_an_hour(header: str, value: str) -> None:
     assert pause_after_refusal(said) in PAUSES
 
 
-#: What a pause may be: the longest, a header's milliseconds, or the one of a header without sense.
+#: Pauses: the longest, a header's milliseconds, and that of a header without sense.
 PAUSES = {LONGEST_PAUSE, 86.4, PAUSE}
 
 

@@ -1,4 +1,4 @@
-"""What a submission must be before anything of it is recorded."""
+"""Conditions on a submission before anything of it is recorded."""
 
 from __future__ import annotations
 

@@ -528,11 +528,11 @@ def test_a_call_that_was_sent_and_not_answered_may_be_billed(
 def test_a_call_that_could_not_be_sent_is_not_billed(
     proxied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     if proxied:
-        monkeypatch.setenv("HTTP_PROXY", nobody)
+        monkeypatch.setenv("HTTP_PROXY", nowhere)
     with pytest.raises(Transient, match="the connection failed") as caught:
-        ask(f"{nobody}/v1")
+        ask(f"{nowhere}/v1")
     assert caught.value.usage.possibly_billed == 0
 
 

@@ -1,4 +1,4 @@
-"""What is printed moves no cursor and turns no text around, wherever it came from."""
+"""Printed text moves no cursor and turns no text around, wherever it came from."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _on_a_terminal(*arguments: str, env: dict[str, str]) -> str:
 
 def _workbook(header: str) -> Workbook:
     book = Workbook()
-    book.active.append([header, "b"])  # type: ignore[union-attr]
+    book.active.append([header, "b"])
     return book
 
 
