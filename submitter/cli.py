@@ -42,6 +42,7 @@ from submitter import (
     cluster_commands,
     export,
     hints,
+    presence,
     sample,
     storage,
     terminal,
@@ -402,7 +403,9 @@ def _opened(source: storage.Location, sheet: str | None, recipe: Recipe) -> Iter
 
 
 def _as_json(progress: Progress) -> dict[str, object]:
-    return {k: v for k, v in dataclasses.asdict(progress).items() if k != "reason" or v}
+    facts = dataclasses.asdict(progress)
+    del facts["retried_for"]
+    return {k: v for k, v in facts.items() if k not in ("reason", "is_idle") or v}
 
 
 # --- submit and local
@@ -839,22 +842,27 @@ def progress(batch_id: str, follow: bool, as_json: bool) -> int:
     settings = _settings()
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
+    with ledgers.reading(engine) as connection:
+        runner = Presence(engine, settings, queries.get_batch(connection, batch_id))
     if follow:
-        with ledgers.reading(engine) as connection:
-            presence = Presence(engine, settings, queries.get_batch(connection, batch_id))
         # A script reads one JSON object a line; a person sees a bar.
         if as_json:
             end = watch.until_ended(
                 engine,
                 batch_id,
-                show=lambda p: _print_json(_as_json(p)),
-                each_time=presence.look,
+                show=lambda p: _print_json(_as_json(runner.seen(p))),
+                each_time=runner.look,
             )
             return watch.exit_code(end)
         with watch.display(_out) as show:
-            end = watch.until_ended(engine, batch_id, show=show, each_time=presence.look)
+            end = watch.until_ended(
+                engine,
+                batch_id,
+                show=lambda p: show(runner.seen(p)),
+                each_time=runner.look,
+            )
             return watch.exit_code(end)
-    current = watch.read_progress(engine, batch_id)
+    current = runner.seen(watch.read_progress(engine, batch_id))
     if as_json:
         _print_json(_as_json(current))
     else:
@@ -866,12 +874,19 @@ def progress(batch_id: str, follow: bool, as_json: bool) -> int:
 @_json
 def batches(as_json: bool) -> None:
     """List all batches, the newest first."""
-    engine = _ledger(_settings())
+    settings = _settings()
+    engine = _ledger(settings)
     with ledgers.reading(engine) as connection:
-        listed = [
+        read = [
             (record, queries.progress(connection, record.id))
             for record in queries.batches(connection)
         ]
+    running = {record.queue: record for record, p in read if p.status == "running"}
+    idle = {q for q, record in running.items() if Presence(engine, settings, record).is_idle()}
+    listed = [
+        (record, presence.idle(p) if p.status == "running" and record.queue in idle else p)
+        for record, p in read
+    ]
     if as_json:
         _print_json(
             [{"source": r.source, "created_at": r.created_at, **_as_json(p)} for r, p in listed]
@@ -880,7 +895,7 @@ def batches(as_json: bool) -> None:
     cells = [
         {
             "batch": record.id,
-            "status": current.status,
+            "status": watch.state(current),
             "rows": f"{current.total:,}",
             "done": f"{current.done:,}",
             "failed": f"{current.failed:,}",
@@ -1014,13 +1029,13 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     if batch_record.tier == "batch":
         _say(f"send them with: {hints.command('collect', batch_id, '--wait')}")
         return
-    presence = Presence(engine, settings, batch_record)
-    if settings.redis_url is not None and not presence.is_local:
+    runner = Presence(engine, settings, batch_record)
+    if settings.redis_url is not None and not runner.is_local:
         _wake(engine, settings, batch_record)
-    if presence.is_there():
+    if runner.is_there():
         _say(f"follow it with: {hints.command('progress', batch_id, '--watch')}")
     else:
-        _say(f"nothing runs the batch now; {presence.remedy()}")
+        _say(f"nothing runs the batch now; {runner.remedy()}")
 
 
 def _wake(engine: Engine, settings: Settings, record: queries.BatchRecord) -> None:
@@ -1087,20 +1102,23 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 )
         transitions.end_sample(connection, batch_id)
         # Rules cost nothing, so that a budget of theirs would only hold them up.
-        if record.status != "sampled" or max_cost is not None:
+        is_dropped = max_cost is None and record.status == "budget_exhausted"
+        if is_dropped or max_cost is not None:
             limit = max_cost if record.analyzer == "openai" else None
             transitions.set_budget(connection, batch_id, limit)
-    presence = Presence(engine, settings, record)
-    if settings.redis_url is not None and not presence.is_local:
+    runner = Presence(engine, settings, record)
+    if settings.redis_url is not None and not runner.is_local:
         queue = settings.model_copy(update={"queue": record.queue})
         _feeder(engine, queue).feed(only=batch_id)
-    current = watch.read_progress(engine, batch_id)
+    current = runner.seen(watch.read_progress(engine, batch_id))
     if as_json:
         _print_json(_as_json(current))
         return
     _out.print(watch.line(current), markup=False, highlight=False, soft_wrap=True)
-    if not presence.is_there():
-        _say(f"nothing runs the batch now; {presence.remedy()}")
+    if is_dropped:
+        _say("the batch has no budget any more, and all its rows run; --max-cost gives it one")
+    if not runner.is_there():
+        _say(f"nothing runs the batch now; {runner.remedy()}")
 
 
 @cli.command(example="rowfleet cancel master-refunds-3f9a2c81d04e")
@@ -1144,8 +1162,8 @@ def repair(batch_id: str, as_json: bool) -> None:
         raise InputError(
             f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
         )
-    presence = Presence(engine, settings, record)
-    if presence.is_local:
+    runner = Presence(engine, settings, record)
+    if runner.is_local:
         raise InputError(
             f"batch {batch_id} is on no broker that stays; the run that goes on with it repairs "
             f"it: {hints.local_again(record)}"

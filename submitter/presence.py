@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
 from rowfleet.ledger import queries
@@ -62,6 +64,27 @@ class Presence:
         except ServiceError:  # can't be seen; a command that waits for the broker says so
             return True
 
+    def is_idle(self) -> bool:
+        """Tell whether it is known that nothing runs this batch's rows now.
+
+        Without a broker's name, and while a service is away, that is not known.
+        """
+        if self._record.tier == "batch" or not self._sees_all:
+            return False
+        try:
+            return not self.is_there()
+        except DBAPIError:  # the next look at the ledger says so
+            return False
+
+    def seen(self, progress: queries.Progress) -> queries.Progress:
+        """Return ``progress``, as that of an idle batch if nothing runs it now."""
+        return idle(progress) if progress.status == "running" and self.is_idle() else progress
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether nothing can run the batch unseen."""
+        return self._is_certain or self._queue is not None
+
     def look(self) -> None:
         """Look again. Raises NothingRunsItError when nothing has been there for too long."""
         now = time.monotonic()
@@ -69,8 +92,7 @@ class Presence:
             self._seen_at, self._said = now, False
             return
         alone = now - self._seen_at
-        sees_all = self._is_certain or self._queue is not None
-        if alone >= (LOCAL_ALONE if self._is_certain else FLEET_GIVEN_UP) and sees_all:
+        if alone >= (LOCAL_ALONE if self._is_certain else FLEET_GIVEN_UP) and self._sees_all:
             raise NothingRunsItError(f"nothing runs batch {self._record.id} now; {self.remedy()}")
         if alone >= FLEET_ALONE and not self._said:
             log.warning(
@@ -86,3 +108,8 @@ class Presence:
             f"its rows run when a worker of the queue {self._record.queue!r} is there: "
             "celery -A worker worker, or an autoscaler's"
         )
+
+
+def idle(progress: queries.Progress) -> queries.Progress:
+    """Return the progress of a batch that nothing runs: without speed and end."""
+    return replace(progress, is_idle=True, rows_per_second=0.0, eta_seconds=None)

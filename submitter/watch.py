@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from rich.console import Console, Group
@@ -21,6 +22,7 @@ from rowfleet.feeder import Feeder
 from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading, unreachable
 from rowfleet.ledger.queries import Progress
+from rowfleet.masking import outside
 from rowfleet.prices import in_words
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ LINE_INTERVAL = 15.0
 #: Characters of an id that stand beside a bar of 40 and the counts in 80 columns; a longer one has
 #: a line of its own, so that it is never cut.
 LONGEST_BESIDE = 24
+
+#: Characters of the reason why rows are tried again; `failed` and the ledger have all of it.
+LONGEST_REASON = 120
 
 #: A batch in one of these states goes nowhere by itself.
 ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
@@ -51,10 +56,16 @@ def exit_code(progress: Progress) -> int:
 
 
 def read_progress(engine: Engine, batch_id: str) -> Progress:
-    """Return how far the batch is. Raises ServiceError if the ledger can't be reached."""
+    """Return how far the batch is, and why rows are tried again.
+
+    Raises ServiceError if the ledger can't be reached.
+    """
     try:
         with reading(engine) as connection:
-            return queries.progress(connection, batch_id)
+            progress = queries.progress(connection, batch_id)
+            if progress.pending and progress.status not in ENDED:
+                progress = replace(progress, retried_for=queries.why_retried(connection, batch_id))
+            return progress
     except DBAPIError as error:
         raise unreachable(engine, error) from None
 
@@ -157,22 +168,31 @@ def panel(progress: Progress) -> Group:
     name = Text(progress.batch_id, style="bold", no_wrap=True, overflow="ignore")
     counts = Text(f"{progress.ended:,}/{progress.total:,}")
     shown = ProgressBar(total=max(1, progress.total), completed=progress.ended, width=40)
+    said = outside(progress.retried_for or "", LONGEST_REASON)
+    details = Text(_details(progress, said), style="dim")
     if len(progress.batch_id) > LONGEST_BESIDE:
         bar.add_row(shown, counts)
-        return Group(name, bar, Text(_details(progress), style="dim"))
+        return Group(name, bar, details)
     bar.add_column(no_wrap=True)
     bar.add_row(name, shown, counts)
-    return Group(bar, Text(_details(progress), style="dim"))
+    return Group(bar, details)
 
 
 def line(progress: Progress) -> str:
-    """Return the same in one line."""
-    return f"{progress.batch_id}: {progress.ended:,}/{progress.total:,} rows, {_details(progress)}"
+    """Return the same in one line, for a log: without the API's words, which may quote a cell."""
+    reason = (progress.retried_for or "").partition(": ")[0]
+    details = _details(progress, outside(reason, LONGEST_REASON))
+    return f"{progress.batch_id}: {progress.ended:,}/{progress.total:,} rows, {details}"
 
 
-def _details(progress: Progress) -> str:
+def state(progress: Progress) -> str:
+    """Return the batch's status in words: one that runs, but that nothing runs, waits."""
+    return "waiting" if progress.is_idle else progress.status
+
+
+def _details(progress: Progress, retried_for: str) -> str:
     parts = [
-        progress.status,
+        state(progress) + (": nothing runs it now" if progress.is_idle else ""),
         f"done {progress.done:,}",
         f"failed {progress.failed:,}",
         f"running {progress.running:,}",
@@ -181,7 +201,7 @@ def _details(progress: Progress) -> str:
     ]
     if progress.cancelled:
         parts.append(f"cancelled {progress.cancelled:,}")
-    if progress.status not in ENDED:
+    if progress.status not in ENDED and not progress.is_idle:
         parts.append(f"{progress.rows_per_second:.1f} rows/s")
         if progress.eta_seconds is not None:
             parts.append(f"ETA {timedelta(seconds=round(progress.eta_seconds))}")
@@ -195,6 +215,8 @@ def _details(progress: Progress) -> str:
         parts.append(f"budget {dollars(progress.max_cost_usd)}")
     if progress.reason:
         parts.append(progress.reason)
+    if retried_for:
+        parts.append(f"rows are tried again: {retried_for}")
     return " · ".join(parts)
 
 

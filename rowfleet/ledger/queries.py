@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,9 +50,13 @@ class BatchRecord:
     num_rows: int | None
 
 
+#: Rows with the latest retries that `why_retried` reads.
+_RETRIES_READ = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is. Field by field what ``rowfleet progress --json`` prints."""
+    """How far a batch is. Field by field what ``rowfleet progress --json`` prints, if not said."""
 
     batch_id: str
     status: str
@@ -76,6 +81,11 @@ class Progress:
     reason: str | None = None
     #: Calls that were sent and ended without an answer: they may be billed, and are in no cost.
     possibly_billed_calls: int = 0
+    #: Whether nothing runs its rows now, where a command has looked for that.
+    is_idle: bool = False
+    #: Why most rows that wait for another try do so. Not printed as JSON, which a log may keep: the
+    #: API's words may quote a cell.
+    retried_for: str | None = None
 
     @property
     def ended(self) -> int:
@@ -671,6 +681,26 @@ def failed_rows(connection: Connection, batch_id: str, limit: int | None = None)
         .limit(limit)
     )
     return [FailedRow(number, attempts, error or "") for number, attempts, error in rows]
+
+
+def why_retried(connection: Connection, batch_id: str) -> str | None:
+    """Return the commonest reason of the latest retries that wait, None where none do.
+
+    Reads the index of rows that are put off, and at most _RETRIES_READ of its rows. Errors count as
+    the same that begin the same up to the words of the API; of those the latest is returned.
+    """
+    latest = connection.execute(
+        select(Row.error)
+        .where(Row.batch_id == batch_id, Row.status == "pending", Row.due_at.is_not(None))
+        .order_by(Row.due_at.desc())
+        .limit(_RETRIES_READ)
+    ).scalars()
+    errors = [error for error in latest if error]  # a row that only waits its turn has none
+    kinds = Counter(error.partition(": ")[0] for error in errors)
+    if not kinds:
+        return None
+    kind = kinds.most_common(1)[0][0]
+    return next(error for error in errors if error.partition(": ")[0] == kind)
 
 
 def rows_numbered(

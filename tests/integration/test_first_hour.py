@@ -17,14 +17,15 @@ import redis
 import yaml
 from sqlalchemy import update
 
-from rowfleet.ledger import queries
+from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import migrate, open_ledger
-from rowfleet.ledger.models import Row
+from rowfleet.ledger.models import Batch, Row
 from rowfleet.queue import Queue
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter import cli, presence
 from submitter.presence import NothingRunsItError, Presence
+from submitter.run_lock import RunLock
 from tests.ledger_helpers import make_batch
 from tests.sheets import invoices, results
 from tests.standin import Standin
@@ -244,8 +245,6 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
     time.sleep(0.3)
     unseen.look()  # without a broker's name, workers can't be seen
     with engine.begin() as connection:
-        from rowfleet.ledger import transitions
-
         transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
     watcher.look()
     engine.dispose()
@@ -268,6 +267,43 @@ def test_after_a_sample_the_command_that_runs_the_rest_is_printed(tmp_path: Path
         rest = typed(line, cwd=tmp_path, env=env)
         assert rest.returncode == 0, rest.stderr
         assert standin.summary()["calls"] == 4
+
+
+def test_a_batch_that_nothing_runs_has_no_speed(call: Call) -> None:
+    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
+    engine = open_ledger(url, connections=1)
+    migrate(engine)
+    make_batch(engine, 4, batch_id="mine", queue="local-mine")
+    with engine.begin() as connection:
+        transitions.claim(connection, [("mine", 0)], holder="h", worker="w", lease=45)
+        done = transitions.Outcome(("mine", 0), 1, "done", output={})
+        transitions.settle(connection, [done], holder="h")
+    shown = call("progress", "mine")[1]
+    assert "waiting: nothing runs it now" in " ".join(shown.split())
+    assert "rows/s" not in shown
+    assert "ETA" not in shown
+    assert re.search(r"mine .*waiting", call("batches")[1])
+    said = json.loads(call("progress", "mine", "--json")[1])
+    assert (said["is_idle"], said["rows_per_second"], said["eta_seconds"]) == (True, 0, None)
+    assert "retried_for" not in said
+    lock = RunLock(Path(f"{engine.url.database}-runs"), note="local-mine")
+    assert "rows/s" in call("progress", "mine")[1]
+    assert re.search(r"mine .*running", call("batches")[1])
+    lock.release()
+    engine.dispose()
+
+
+def test_resume_says_when_it_takes_the_budget_away(call: Call) -> None:
+    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
+    engine = open_ledger(url, connections=1)
+    migrate(engine)
+    make_batch(engine, 2, batch_id="mine", queue="local-mine", max_cost=5.0)
+    assert json.loads(call("resume", "mine", "--json")[1])["max_cost_usd"] == 5  # not spent
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(status="budget_exhausted"))
+    assert "the batch has no budget any more" in call("resume", "mine")[1]
+    assert "no budget" not in call("resume", "mine")[1]
+    engine.dispose()
 
 
 # --- ids

