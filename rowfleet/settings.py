@@ -136,11 +136,18 @@ class Settings(BaseModel):
     @classmethod
     def _is_an_http_url(cls, value: str | None) -> str | None:
         if value is not None:
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            try:
+                parts = urlsplit(value)
+                is_one = parts.scheme in ("http", "https") and bool(parts.hostname)
+                is_one = is_one and (parts.port is None or parts.port > 0)
+            except ValueError:  # a port that is no number, or half a bracket
+                is_one = False
+            if not is_one:
                 raise ValueError(
                     "must be an http:// or https:// URL, like https://api.openai.com/v1"
                 )
+            if not value.isprintable() or any(each in value for each in " ?#"):
+                raise ValueError("must have no space, ? or #: the API's paths are put behind it")
         return value
 
     @field_validator("time_limit")

@@ -10,6 +10,8 @@ import ssl
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -379,13 +381,18 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, dict[str, str]]]
+    #: What the reply holds, and how it says that it is encoded.
+    body = completion(content=RIGHT).encode()
+    encoding: str | None = None
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-        body = completion(content=RIGHT).encode()
+        body = self.body
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        if self.encoding is not None:
+            self.send_header("Content-Encoding", self.encoding)
         self.end_headers()
         self.wfile.write(body)
 
@@ -409,9 +416,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def server(wrap: Callable[[Any], Any] = lambda plain: plain) -> Iterator[tuple[int, list[Any]]]:
+def server(
+    wrap: Callable[[Any], Any] = lambda plain: plain, **answer: Any
+) -> Iterator[tuple[int, list[Any]]]:
     seen: list[Any] = []
-    made = ThreadingHTTPServer(("127.0.0.1", 0), type("Ours", (Handler,), {"seen": seen}))
+    ours = type("Ours", (Handler,), {"seen": seen, **answer})
+    made = ThreadingHTTPServer(("127.0.0.1", 0), ours)
     made.socket = wrap(made.socket)
     made.handle_error = lambda *_: None  # type: ignore[method-assign]  # says nothing of a handshake that the client refused, as it should
     thread = threading.Thread(target=made.serve_forever, daemon=True)
@@ -441,6 +451,53 @@ def test_what_the_environment_says_of_the_account_goes_along(
     assert sent["content-type"] == "application/json"
     assert sent["user-agent"].startswith("AsyncOpenAI/Python")
     assert with_user["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/"])
+@pytest.mark.parametrize("user", ["", "ann:x@"])  # which the SDK's own client sends
+def test_a_path_is_put_behind_any_base_url(user: str, base: str) -> None:
+    with server() as (port, seen):
+        assert ask(f"http://{user}127.0.0.1:{port}{base}").usage.possibly_billed == 0
+    assert [path for path, _ in seen] == [f"{base.removesuffix('/')}/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    "base", ["http://127.0.0.1:99999", "http://127.0.0.1:99999/v1", "http://h:x"]
+)
+def test_nothing_is_billed_at_a_url_that_nothing_can_be_sent_to(base: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        ask(base)
+    assert caught.value.usage.possibly_billed == 0
+
+
+@pytest.mark.parametrize("by", ["aiohttp", "the SDK"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_reply_is_bounded_as_it_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, by: str
+) -> None:
+    monkeypatch.setattr("worker.analyzers.endpoint.MAX_REPLY", 4 << 20)
+    packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
+    user = "ann:x@" if by == "the SDK" else ""
+    with server(body=packed, encoding=encoding) as (port, seen):
+        tracemalloc.start()
+        try:
+            with pytest.raises(Transient, match="the reply is larger than 4 MiB"):
+                ask(f"http://{user}127.0.0.1:{port}/v1")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert len(seen) == 1
+    assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("by", ["aiohttp", "the SDK"])
+def test_a_packed_answer_is_read(by: str) -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(completion(content=RIGHT).encode()) + packer.flush()
+    user = "ann:x@" if by == "the SDK" else ""
+    with server(body=packed, encoding="gzip") as (port, _):
+        assert ask(f"http://{user}127.0.0.1:{port}/v1").output == {"answer": "x", "score": 1}
 
 
 def test_certificates_are_checked_also_through_a_proxy(

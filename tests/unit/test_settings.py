@@ -72,6 +72,24 @@ def test_a_wrong_broker_is_one_sentence_without_its_secret(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.openai.com", "ftp://h/v1", "http://", "http://h:0/v1", "http://h:99999/v1",
+        "http://h:x/v1", "http://[::1/v1", "http://h /v1", "http://h/v1\n", "http://h/v1?a=1",
+        "http://h/v1#a",
+    ],
+)  # fmt: skip
+def test_a_base_url_that_nothing_can_be_sent_to_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match=r"^OPENAI_BASE_URL: must (be an http|have no)"):
+        configuration.load({"OPENAI_BASE_URL": url})
+
+
+@pytest.mark.parametrize("url", ["http://h", "http://h:18734", "https://u:p%40@[::1]:5/v1/"])
+def test_a_base_url_may_have_no_path(url: str) -> None:
+    assert configuration.load({"OPENAI_BASE_URL": url}).openai_base_url == url
+
+
 def test_a_password_is_not_shown_with_the_settings() -> None:
     environ = {"REDIS_URL": "redis://h", "REDIS_PASSWORD": "hunter2"}
     assert "hunter2" not in repr(configuration.load(environ))

@@ -3,7 +3,7 @@
 The SDK says where it is and what every request to it has: base URL, key, organization, project,
 headers of one's own. The requests themselves go over aiohttp, which takes a ninth of the CPU of
 the SDK's methods and its HTTP client. What aiohttp does not do like them goes over them: proxies,
-redirects, and base URLs with a user or a query.
+redirects, and base URLs with a user.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ class Unreachable(Exception):
         self.was_sent = was_sent
 
 
-#: Errors of the clients while they connect: nothing of the request has been sent.
+#: Errors of the clients before or while they connect: nothing of the request has been sent.
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
     httpx2.PoolTimeout,
@@ -99,7 +100,7 @@ class Endpoint:
                 "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names can't be read",
                 said=error,
             ) from None
-        except (ImportError, ValueError, openai.OpenAIError) as error:
+        except (ImportError, ValueError, httpx2.InvalidURL, openai.OpenAIError) as error:
             raise Misconfigured(
                 "the API can't be asked as the environment says", said=error
             ) from None
@@ -107,15 +108,17 @@ class Endpoint:
         for name, value in self._headers.items():
             if _SECRET_HEADER.search(name):
                 keep_secret(value, value.partition(" ")[2])  # of `Bearer KEY`
-        self._base = str(self._sdk.base_url)
-        is_plain = not (self._sdk.base_url.userinfo or self._sdk.base_url.query)
+        # The SDK ends a path with a slash, and leaves a URL without a path as it is.
+        self._base = str(self._sdk.base_url).removesuffix("/") + "/"
+        is_plain = not self._sdk.base_url.userinfo
         self._is_direct = is_plain and not any(map(getproxies().get, PROXIES))
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: bytes, seconds: float) -> Reply:
         """Send JSON to ``path`` below the base URL and return the answer.
 
-        ``seconds`` is how long the caller waits at most. Raises TimeoutError and Unreachable.
+        ``seconds`` is how long the caller waits at most. Raises TimeoutError and Unreachable, and
+        Misconfigured for a base URL that no request can be sent to.
         """
         if not self._is_direct:
             return await self._by_sdk(path, body, seconds)
@@ -126,6 +129,10 @@ class Endpoint:
                 reply = Reply(
                     response.status, response.headers, await _bounded(response.content.iter_any())
                 )
+        except aiohttp.InvalidURL as error:
+            raise Misconfigured(
+                "OPENAI_BASE_URL is no URL that can be asked", said=_first_cause(error)
+            ) from None
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable(_first_cause(error), was_sent=False) from None
         except TimeoutError:
