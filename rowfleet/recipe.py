@@ -139,7 +139,7 @@ class Recipe(_Part):
             # A thirtieth of a second to import, and only a schema of a user's own needs it.
             from rowfleet.schema import check
 
-            check(schema)
+            check(schema, is_new=info.context == _FILE)
         if schema.get("type") != "object" or not schema.get("properties"):
             raise ValueError('must be a JSON schema with "type: object" and "properties"')
         return schema
@@ -321,6 +321,9 @@ def _close(schema: Any) -> Any:
     return closed
 
 
+#: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
+#: recorded one may have them, since older versions took them.
+_FILE = {"file": True}
 #: Context of validation for a recipe whose output is known to be a JSON schema.
 _BUNDLED = {"bundled": True}
 #: Context of validation for a recipe that only says which columns its answers have.
@@ -393,7 +396,7 @@ def parse(text: str, where: str) -> Recipe:
     if not isinstance(data, dict):
         raise InputError(f"{where}: a recipe is a YAML mapping with name, prompt and output")
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(data, context=_FILE)
     except ValidationError as error:
         raise InputError(f"{where}: {_problems(error, text)}") from None
 

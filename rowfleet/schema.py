@@ -7,6 +7,7 @@ matched in linear time, and checking one answer takes a bounded number of steps.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -67,9 +68,80 @@ _REFERENCE = re.compile(r"#[!-~]*")
 _Place = tuple[str, ...]
 
 
-def check(schema: dict[str, Any]) -> None:
-    """Raise ValueError, with a sentence that names the place, for a schema that can't be used."""
-    found = _Walk()
+#: Keywords that are taken: those of draft 2020-12 (https://json-schema.org/draft/2020-12/schema),
+#: annotations included, without those of `_NOT_TAKEN`.
+_KEYWORDS = frozenset(
+    [
+        "$schema",
+        "$ref",
+        "$anchor",
+        "$comment",
+        "$defs",
+        "definitions",
+        "prefixItems",
+        "items",
+        "contains",
+        "additionalProperties",
+        "properties",
+        "patternProperties",
+        "dependentSchemas",
+        "propertyNames",
+        "if",
+        "then",
+        "else",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "type",
+        "const",
+        "enum",
+        "multipleOf",
+        "maximum",
+        "exclusiveMaximum",
+        "minimum",
+        "exclusiveMinimum",
+        "maxLength",
+        "minLength",
+        "pattern",
+        "maxItems",
+        "minItems",
+        "uniqueItems",
+        "maxContains",
+        "minContains",
+        "maxProperties",
+        "minProperties",
+        "required",
+        "dependentRequired",
+        "title",
+        "description",
+        "default",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "examples",
+        "format",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+    ]
+)
+#: Keywords of other dialects, which 2020-12 passes over, and what says the same.
+_ELSEWHERE = {
+    "additionalItems": "use items",
+    "dependencies": "use dependentRequired or dependentSchemas",
+    "nullable": 'use type: [string, "null"]',
+    "example": "use examples",
+}
+
+
+def check(schema: dict[str, Any], *, is_new: bool = False) -> None:
+    """Raise ValueError, with a sentence that names the place, for a schema that can't be used.
+
+    One that ``is_new`` has no unknown keywords, which validators pass over: they are mistakes. A
+    schema that is recorded may have them.
+    """
+    found = _Walk(is_new)
     found.walk(schema, ())
     found.check_counts()
     try:
@@ -90,6 +162,8 @@ def _named(place: Any) -> str:
 class _Walk:
     """Every schema in a schema, by its place."""
 
+    #: Whether unknown keywords are refused.
+    is_new: bool = False
     schemas: dict[_Place, Any] = field(default_factory=dict)
     #: Place → places of the schemas that apply to the same value.
     here: dict[_Place, list[_Place]] = field(default_factory=dict)
@@ -109,6 +183,8 @@ class _Walk:
         if not isinstance(schema, dict):
             return  # true, false, or what the check against the meta-schema refuses
         self._keywords(schema, place)
+        if self.is_new:
+            self._refuse_unknown(schema, place)
         for keyword in _ONE + _ONE_HERE:
             if keyword in schema:
                 self._below(schema[keyword], place, depth, keyword, here=keyword in _ONE_HERE)
@@ -160,6 +236,17 @@ class _Walk:
             self.name_chars += sum(len(str(value)) for value in values)
         if "const" in schema:
             self.name_chars += len(str(schema["const"]))
+
+    def _refuse_unknown(self, schema: dict[str, Any], place: _Place) -> None:
+        for keyword in schema:
+            if keyword in _KEYWORDS or keyword.startswith("x-"):
+                continue
+            if keyword in _ELSEWHERE:
+                what = f"is not of JSON schema 2020-12; {_ELSEWHERE[keyword]}"
+            else:
+                close = difflib.get_close_matches(keyword[:60], _KEYWORDS, n=1, cutoff=0.5)
+                what = "there is no such keyword" + (f"; did you mean {close[0]}?" if close else "")
+            raise self._wrong(place, keyword, what)
 
     def _patterns(self, schema: dict[str, Any], place: _Place) -> None:
         named = schema.get("patternProperties")

@@ -108,6 +108,38 @@ def test_keywords_that_move_or_leave_the_schema_are_refused(keyword):
     assert f"at properties/team/{keyword}: is not taken" in sentence
 
 
+@pytest.mark.parametrize(
+    ("team", "says"),
+    [
+        ({"enmu": ["a"]}, "enmu: there is no such keyword; did you mean enum?"),
+        ({"anyOf": [{}, {"maxLenght": 3}]}, "anyOf/1/maxLenght: there is no such keyword; did "),
+        ({"items": {"Type": "string"}}, "items/Type: there is no such keyword; did you mean type?"),
+        ({"q" * 500: 1}, "q: there is no such keyword ("),
+        ({"nullable": True}, 'nullable: is not of JSON schema 2020-12; use type: [string, "null"]'),
+        ({"additionalItems": False}, "additionalItems: is not of JSON schema 2020-12; use items"),
+    ],
+)
+def test_an_unknown_keyword_is_refused_with_the_nearest(team, says):
+    sentence = refused_output(output(team))
+    assert "output: at properties/team/" in sentence
+    assert says in sentence
+
+
+def test_annotations_and_names_are_no_unknown_keywords():
+    marks = {"title": "T", "description": "d", "examples": ["a"], "default": "a", "$comment": "c"}
+    marks |= {"deprecated": True, "readOnly": True, "writeOnly": False, "format": "date"}
+    marks |= {"contentEncoding": "base64", "contentMediaType": "text/plain", "x-unit": "EUR"}
+    inner = {"type": "object", "properties": {"enmu": TEAM}, "const": {"enmu": "a"}}
+    assert with_output(output(inner, **marks))
+
+
+def test_a_recorded_batch_goes_on_whatever_its_keywords():
+    snapshot = {**GOOD, "output": output({"enmu": ["a"]})}
+    assert recipes.again(snapshot, "b-1").problem_with({"team": "b"}) is None
+    assert recorded(snapshot["output"]).headers() == {"team": "AI_Team"}
+    assert recipes.Recipe.model_validate(snapshot)  # as a worker does
+
+
 def test_another_dialect_is_refused():
     assert "at $schema: must be https://json-schema.org/draft/2020-12/schema" in refused_output(
         output(**{"$schema": "http://127.0.0.1:9/dialect"})
