@@ -45,6 +45,10 @@ BACK_IN = (1.0, 5.0)
 
 #: Tokens a byte of text, and tokens of an answer, until some have been seen.
 FIRST_RATIO, FIRST_COMPLETION = 0.25, 200.0
+#: Tokens of an answer, at most, where the question names no maximum: the largest output that any
+#: model offers, DeepSeek V4's (https://api-docs.deepseek.com/quick_start/pricing). OpenAI's models
+#: offer 128,000.
+MOST_COMPLETION = 384_000
 #: Weight of one call in the running means of both.
 WEIGHT = 0.05
 
@@ -157,7 +161,11 @@ class Limiter:
     def answered(
         self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
     ) -> None:
-        """Note what an answered call really used and took, and what the API said of its limits."""
+        """Note what an answered call really used and took, and what the API said of its limits.
+
+        A count in ``usage`` is a claim of the API's. Each byte sent is one token at most, and an
+        answer has no more than was asked for or any model gives; what exceeds that is not learnt.
+        """
         self._lanes[turn.model].answered(turn, usage, seconds, headers)
 
     def refused(self, turn: Turn, headers: Mapping[str, str]) -> float:
@@ -260,7 +268,9 @@ class _Lane:
     def answered(
         self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
     ) -> None:
-        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        prompt = min(usage.prompt_tokens, turn.size)
+        most = turn.completion if turn.is_most else MOST_COMPLETION
+        completion = min(usage.completion_tokens, most)
         counted = turn.completion if turn.is_most else completion
         surplus = 0.0
         if prompt:

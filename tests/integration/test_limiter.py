@@ -10,11 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import redis
 
-from rowfleet.limits import MOST_PAUSE, Granted, PerMinute
+from rowfleet.limits import MOST_PAUSE, Granted, PerMinute, Report, lane_name
+from rowfleet.received import MAX_TOKENS
 from tests import brokers
 from worker.analyzers import Postponed, Usage
-from worker.limiter import Lanes, Limiter
+from worker.limiter import FIRST_COMPLETION, MOST_COMPLETION, Lanes, Limiter
 
 MODEL = "gpt-5-mini"
 
@@ -179,6 +181,45 @@ def test_the_api_s_own_limits_are_learnt_and_usage_corrects_estimates(make: Make
         assert turn.completion == 1_000  # from the other process
 
     run(test())
+
+
+@pytest.mark.parametrize("most", [None, 500])
+def test_a_false_count_teaches_no_more_than_a_call_can_use(
+    make: Make, redis_url: str, most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[Report] = []
+    ask = Lanes.ask
+
+    async def kept(lanes: Lanes, model: str, report: Report, costs: Any) -> Any:
+        learnt.append(report)
+        return await ask(lanes, model, report, costs)
+
+    monkeypatch.setattr(Lanes, "ask", kept)
+    false = Usage(calls=1, prompt_tokens=MAX_TOKENS, completion_tokens=MAX_TOKENS)
+    given = PerMinute(0, 60_000_000)
+
+    async def test() -> None:
+        limiter = make(given)
+        turn = await limiter.turn(MODEL, 4_000, most)
+        limiter.answered(turn, false, 1.0, {})
+        later = await limiter.turn(MODEL, 4_000, most)
+        assert later.prompt <= 4_000
+        assert later.completion <= (most or MOST_COMPLETION)
+
+    run(test())
+    largest = most or MOST_COMPLETION
+    (report,) = [report for report in learnt if report.calls]
+    assert report.surplus == 4_000 + largest - 1_000 - (most or FIRST_COMPLETION)
+    assert report.used == 4_000 + largest
+    assert report.completion == largest
+    lane = redis.Redis.from_url(redis_url, decode_responses=True).hgetall(
+        lane_name("", MODEL, "sk-secret", None)
+    )
+    assert isinstance(lane, dict)
+    assert float(lane["tokens"]) == 4_000 + largest
+    assert float(lane["completion"]) == largest
+    # A million tokens a second: the lane is whole again after a second, not after a minute.
+    assert float(lane["t"]) - float(lane["fa"]) < 5
 
 
 def test_the_most_an_answer_may_take_is_what_it_costs(make: Make) -> None:
