@@ -424,11 +424,21 @@ def _beyond_the_rules(recipe: Recipe) -> list[str]:
     return [field for field in recipe.output["properties"] if field not in known]
 
 
-def check_analyzer(recipe: Recipe) -> None:
-    """Raise InputError if the recipe's analyzer is `rules` and its output is not one they give."""
-    if recipe.analyzer == "rules" and (unknown := _beyond_the_rules(recipe)):
-        raise InputError(
-            f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which only a model can "
-            "answer: set OPENAI_API_KEY, and leave --analyzer rules out. The analyzer rules, which "
-            "answers where no key is set, audits invoices"
-        )
+def check_analyzer(recipe: Recipe, option: str | None, default: str | None = None) -> None:
+    """Raise InputError if `rules` are to answer, and the recipe asks for what they don't give.
+
+    The analyzer is that of the ``option``, else of the recipe, else the ``default``.
+    """
+    if (option or recipe.analyzer or default) != "rules" or not (
+        unknown := _beyond_the_rules(recipe)
+    ):
+        return
+    instead = "set OPENAI_API_KEY"
+    if option:
+        instead += ", and leave --analyzer rules out"
+    elif recipe.analyzer:
+        instead += ", and leave `analyzer: rules` out of the recipe"
+    raise InputError(
+        f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which only a model can "
+        f"answer: {instead}. The analyzer rules, which answers where no key is set, audits invoices"
+    )

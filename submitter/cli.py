@@ -46,10 +46,11 @@ from submitter import (
     sample,
     storage,
     terminal,
+    totals,
     watch,
 )
 from submitter.command import DOLLARS, HELP_OPTIONS, Group
-from submitter.estimate import Estimate, estimate
+from submitter.estimate import estimate
 from submitter.local import queue_of
 from submitter.presence import Presence
 from submitter.sample import MOST_SAMPLED
@@ -152,6 +153,9 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+_dry = click.option(
+    "--dry-run", is_flag=True, help="Check everything and estimate; send and record nothing."
+)
 _batch = click.argument("batch_id")
 
 
@@ -259,16 +263,28 @@ def _check_price(recipe: Recipe, price: prices.Price | None) -> None:
         )
 
 
-def _decide(recipe: Recipe, settings: Settings, analyzer: str | None, model: str | None) -> Recipe:
-    """Return the recipe with analyzer and model settled: option, recipe, setting, in that order."""
-    decided = recipe.model_copy(
+def _decide(
+    recipe: Recipe,
+    settings: Settings,
+    analyzer: str | None,
+    model: str | None,
+    *,
+    dry_run: bool = False,
+) -> Recipe:
+    """Return the recipe with analyzer and model settled: option, recipe, setting, in that order.
+
+    A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
+    """
+    default = settings.default_analyzer()
+    if dry_run and not recipes.rules_can_answer(recipe):
+        default = "openai"
+    recipes.check_analyzer(recipe, analyzer, default)
+    return recipe.model_copy(
         update={
-            "analyzer": analyzer or recipe.analyzer or settings.default_analyzer(),
+            "analyzer": analyzer or recipe.analyzer or default,
             "model": model or recipe.model or settings.model,
         }
     )
-    recipes.check_analyzer(decided)
-    return decided
 
 
 def _recipe(
@@ -276,10 +292,13 @@ def _recipe(
 ) -> Recipe:
     """Return what is asked: by the file, else as the batch ``batch_id`` is recorded, else bundled.
 
+    ``file`` may be the name of a bundled recipe, where there is no file of that name.
+
     Raises InputError for a file that is no recipe, and an id that can't be one.
     """
     if file is not None:
-        return recipes.load(file)
+        is_name = str(file) in recipes.bundled_names() and not file.exists()
+        return recipes.bundled(str(file)) if is_name else recipes.load(file)
     record = None if batch_id is None else _recorded(settings, batch_id, dry_run=dry_run)
     if record is None:
         return recipes.bundled()
@@ -432,7 +451,7 @@ def _as_json(progress: Progress) -> dict[str, object]:
     help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
 )
 @click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
-@click.option("--dry-run", is_flag=True, help="Check everything and estimate; submit nothing.")
+@_dry
 @_json
 def submit(
     source: storage.Location,
@@ -464,7 +483,7 @@ def submit(
         _check_export(export_to, source)
     settings = _settings()
     asked = _recipe(recipe_file, settings, batch_id, dry_run=dry_run)
-    recipe = _decide(asked, settings, analyzer, model)
+    recipe = _decide(asked, settings, analyzer, model, dry_run=dry_run)
     terms = _agreed(recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe)
     wait = wait or sample_size is not None
     if tier == "batch":
@@ -485,17 +504,7 @@ def submit(
             tier=tier,
         )
         if dry_run:
-            about = estimate(
-                opened,
-                start_row,
-                num_rows,
-                recipe,
-                price=terms.price,
-                history=_history(settings, recipe),
-                tier=tier,
-            )
-            _show_estimate(opened, recipe, about, terms, tier=tier, as_json=as_json)
-            return 0
+            return _dry_run(submission, settings, tier=tier, as_json=as_json)
         if configuration.load().database_url is None:
             raise InputError(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
@@ -548,31 +557,43 @@ def _say_quietly(as_json: bool) -> Callable[[str], None]:
     return say
 
 
-def _show_estimate(
-    opened: Sheet,
-    recipe: Recipe,
-    about: Estimate,
-    terms: batch.Terms,
-    *,
-    tier: str | None,
-    as_json: bool,
-) -> None:
+def _dry_run(
+    submission: batch.Submission, settings: Settings, *, tier: str | None, as_json: bool
+) -> int:
+    """Show what the submission would take, and what about it may be a mistake."""
+    opened, recipe, terms = submission.sheet, submission.recipe, submission.terms
+    start, number = submission.rows.start_row, submission.rows.num_rows
+    about = estimate(
+        opened,
+        start,
+        number,
+        recipe,
+        price=terms.price,
+        history=_history(settings, recipe),
+        tier=tier,
+    )
     if as_json:
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
         _print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
-        return
-    _out.print(
-        f"{_escaped(opened.name)}, sheet {_escaped(repr(opened.title))}: "
-        f"{about.rows:,} rows are fine to submit",
-        soft_wrap=True,
-    )
+        return 0
+    fine = "1 row is" if about.rows == 1 else f"{about.rows:,} rows are"
+    _say(f"{opened.where}: {fine} fine to submit")
     if recipe.analyzer == "rules":
-        _out.print("analyzer rules: computed offline, no tokens and no cost")
-        return
-    hint = tier != "batch" and terms.sample is None
-    _out.print(_escaped(bill.estimated(about, recipe.model, hint=hint)), soft_wrap=True)
-    for line in bill.on_terms(about, terms):
-        _out.print(line, highlight=False, soft_wrap=True)
+        _say("analyzer rules: computed offline, no tokens and no cost")
+    else:
+        hint = tier != "batch" and terms.sample is None
+        _say(bill.estimated(about, recipe.model, hint=hint))
+        for line in bill.on_terms(about, terms):
+            _say(line)
+        if settings.openai_api_key is None:
+            _say("OPENAI_API_KEY is not set: a dry run needs none, the rows do where they run")
+    if (total := totals.last_row(opened, start, number)) is not None:
+        row, text = total
+        _say(
+            f"the last row, {row}, begins with {text!r}: if it is a row of totals, leave it out "
+            f"with --num-rows {row - start}"
+        )
+    return 0
 
 
 def _history(settings: Settings, recipe: Recipe) -> queries.History | None:
@@ -717,6 +738,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
     metavar="N",
     help="Rows to run at once; default: 100.",
 )
+@_dry
 @_json
 def local(
     source: storage.Location,
@@ -732,6 +754,7 @@ def local(
     sample_size: int | None,
     dedupe: bool,
     slots: int | None,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Do the whole job on this machine, with nothing else installed.
@@ -747,8 +770,9 @@ def local(
     out = export_to or Path(f"{beside}.results.xlsx")
     _check_export(out, source)
     settings = _settings(slots=slots)
-    recipe = _decide(_recipe(recipe_file, settings, batch_id), settings, analyzer, model)
-    if recipe.analyzer == "openai" and settings.openai_api_key is None:
+    asked = _recipe(recipe_file, settings, batch_id, dry_run=dry_run)
+    recipe = _decide(asked, settings, analyzer, model, dry_run=dry_run)
+    if recipe.analyzer == "openai" and settings.openai_api_key is None and not dry_run:
         offline = recipes.rules_can_answer(recipe)
         raise InputError(
             "OPENAI_API_KEY is not set; set it"
@@ -768,6 +792,8 @@ def local(
             terms=terms,
             tier="workers",
         )
+        if dry_run:
+            return _dry_run(submission, settings, tier=None, as_json=as_json)
         engine = _ledger(settings, create=True)
         if settings.redis_url is None:
             # A broker of its own needs a queue of its own: the ledger may be shared.

@@ -76,7 +76,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="What to ask: a YAML file here, or the name of one of the chart's recipes.",
+    help="What to ask: a YAML file here, or the name of one of the chart's or the bundled recipes.",
 )
 @click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first.")
 @click.option(
@@ -222,7 +222,7 @@ def _own_recipe(recipe: str | None, analyzer: str | None) -> launch.Recipe | Non
         return None
     path = Path(recipe)
     read = recipes.load(path)
-    recipes.check_analyzer(read.model_copy(update={"analyzer": analyzer or read.analyzer}))
+    recipes.check_analyzer(read, analyzer)
     return launch.Recipe(launch.OWN_RECIPE, path.read_text("utf-8"))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rowfleet import recipe as recipes
 from rowfleet.errors import InputError, ServiceError
 from submitter import launch
 from submitter.cluster import Cluster, Gone, Object, Taken
@@ -55,7 +56,10 @@ def pod_template(cluster: Cluster, release: str) -> Object:
 
 
 def recipe_path(cluster: Cluster, template: Object, name: str) -> launch.Recipe:
-    """Return one of the recipes that the chart was given. Raises InputError if it isn't there."""
+    """Return one of the recipes that the chart was given, or that come with Rowfleet.
+
+    Raises InputError if there is none of that name.
+    """
     config_map = launch.chart_recipes(template)
     known: list[str] = []
     if config_map is not None:
@@ -64,6 +68,8 @@ def recipe_path(cluster: Cluster, template: Object, name: str) -> launch.Recipe:
         except Gone:
             known = []
     if f"{name}.yaml" not in known:
+        if name in recipes.bundled_names():
+            return launch.Recipe(launch.OWN_RECIPE, recipes.bundled_text(name))
         names = ", ".join(key.removesuffix(".yaml") for key in known) or "none"
         raise InputError(
             f"--recipe {name}: is neither a file here (NAME.yaml) nor a recipe of the release, "

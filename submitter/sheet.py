@@ -78,6 +78,11 @@ class Sheet:
     read: Reader
     is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
 
+    @property
+    def where(self) -> str:
+        """What sentences call it: the file, and the sheet of a workbook."""
+        return self.name if self.is_text else f"{self.name}, sheet {self.title!r}"
+
     def rows(
         self, start_row: int = 0, num_rows: int | None = None
     ) -> Generator[tuple[int, list[Cell]]]:
@@ -104,8 +109,7 @@ class Sheet:
         if not count:
             asked = f"--start-row {start_row}" + (f" --num-rows {num_rows}" if num_rows else "")
             raise InputError(
-                f"{self.name}, sheet {self.title!r}: {asked} holds no row; "
-                f"the last row is {len(self.filled) - 1}"
+                f"{self.where}: {asked} holds no row; the last row is {len(self.filled) - 1}"
             )
         return count
 

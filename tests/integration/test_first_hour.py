@@ -401,3 +401,61 @@ def test_without_a_key_the_two_hints_do_not_send_one_in_a_circle(
         assert "set OPENAI_API_KEY" in err or "OPENAI_API_KEY is not set; set it" in err
         assert "use --analyzer" not in err
     assert "or use --analyzer rules" in call("local", sheet, "--analyzer", "openai")[2]
+
+
+def test_a_dry_run_of_a_recipe_of_ones_own_needs_no_key(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(MINE)
+    for words in (("submit", "--excel", sheet), ("local", sheet)):
+        code, out, err = call(*words, "--recipe", recipe, "--dry-run")
+        assert code == 0, err
+        assert "3 rows are fine to submit\nanalyzer openai, model " in out
+        assert "OPENAI_API_KEY is not set: a dry run needs none" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"refunds.xlsx", "mine.yaml"}
+    assert not Path(os.environ["XDG_STATE_HOME"]).exists()
+
+
+def test_a_sentence_names_no_option_that_was_not_given(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    recipe = tmp_path / "mine.yaml"
+    words = ("local", sheet, "--recipe", recipe)
+    recipe.write_text(MINE)
+    assert "answer: set OPENAI_API_KEY. The" in call(*words)[2]
+    assert "leave --analyzer rules out. The" in call(*words, "--analyzer", "rules")[2]
+    recipe.write_text(MINE + "analyzer: rules\n")
+    assert "leave `analyzer: rules` out of the recipe. The" in call(*words)[2]
+
+
+def test_a_bundled_recipe_goes_by_its_name(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    words = ("submit", "--excel", sheet, "--dry-run", "--recipe", "invoice-refunds")
+    assert call(*words)[0] == 0
+    (tmp_path / "invoice-refunds").write_text("mine")  # a file of that name is meant first
+    code, _, err = call(*words)
+    assert (code, "invoice-refunds: a recipe is a YAML mapping" in err) == (2, True)
+
+
+@pytest.mark.parametrize("last", ["Summe", "TOTAL:", "Grand total 2025", "Totals"])
+def test_a_dry_run_says_that_the_last_row_looks_like_totals(
+    call: Call, tmp_path: Path, last: str
+) -> None:
+    sheet = tmp_path / "refunds.csv"
+    rows = ["Vendor,Invoice_Number,Date,Description,Amount,Tax", "ACME,1,2025-03-01,Paper,100,8"]
+    sheet.write_text("\n".join([*rows, "", f"{last},,,,100,8", ""]))
+    code, out, err = call("local", sheet, "--dry-run")
+    assert code == 0, err
+    assert f"{sheet}: 2 rows are fine to submit" in out  # a .csv has no sheets
+    assert f"the last row, 2, begins with {last!r}" in out
+    assert "leave it out with --num-rows 2" in out
+    code, out, _ = call("local", sheet, "--dry-run", "--num-rows", 2)
+    assert f"{sheet}: 1 row is fine to submit" in out
+    assert "the last row" not in out
+
+
+@pytest.mark.parametrize("vendor", ["Total Energies", "Summerfield", "Sum of all fears " * 9])
+def test_a_vendor_is_no_row_of_totals(call: Call, tmp_path: Path, vendor: str) -> None:
+    sheet = tmp_path / "refunds.csv"
+    rows = ["Vendor,Invoice_Number,Date,Description,Amount,Tax", "ACME,1,2025-03-01,Paper,100,8"]
+    sheet.write_text("\n".join([*rows, f"{vendor},2,2025-03-01,Oil,100,8"]))
+    assert "the last row" not in call("local", sheet, "--dry-run")[1]

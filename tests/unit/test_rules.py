@@ -165,13 +165,14 @@ def test_an_amount_that_is_no_number_is_insufficient(cell):
     assert output["confidence"] < 50
 
 
-def test_a_row_without_vendor_number_and_date_is_not_enough_to_judge():
-    blank = {"Vendor": None, "Invoice_Number": " ", "Date": ""}
+@pytest.mark.parametrize("vendor", [None, "Summe", "TOTAL:"])
+def test_a_row_without_number_and_date_is_not_enough_to_judge(vendor):
+    blank = {"Vendor": vendor, "Invoice_Number": " ", "Date": ""}
     answer = audit(**blank)
     assert answer["basis"] == "insufficient_data"
     assert answer["refund_eligible"] is False
     assert "not enough to judge" in answer["explanation"]
-    for name in blank:  # one of them is enough to look at the figures
+    for name in ("Invoice_Number", "Date"):  # one of them is enough to look at the figures
         assert audit(**{**blank, name: "2025-03-01"})["basis"] == "none"
 
 

@@ -232,11 +232,13 @@ def amount_is_unreadable(invoice: Invoice) -> Finding | None:
 
 
 def row_is_no_invoice(invoice: Invoice) -> Finding | None:
-    """Without vendor, number and date there is nothing to compare, or to ask money back from."""
-    identified = ("vendor", "invoicenumber", "date")
-    if any(str(plain(invoice.cells.get(name)) or "").strip() for name in identified):
+    """Without number and date there is nothing to compare, or to ask money back by.
+
+    Text where the vendor stands makes no invoice: a row of totals has `Total` there.
+    """
+    if any(str(plain(invoice.cells.get(name)) or "").strip() for name in ("invoicenumber", "date")):
         return None
-    sentence = "Vendor, invoice number and date are missing: not enough to judge."
+    sentence = "Invoice number and date are missing: not enough to judge."
     return Finding("insufficient_data", sentence, confidence=30)
 
 
