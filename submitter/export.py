@@ -138,7 +138,8 @@ def write_sheet(
         raise InputError(f"{out}: {len(names):,} columns are more than a worksheet's 16,384")
     lines = (_line(row, len(header), result_headers) for row in rows)
     sample = list(islice(lines, SAMPLED_ROWS))
-    known = [] if widths is None else [min(max(width, 1), 255) for width in widths]
+    # `nan` can stand in older ledgers, and compares false with anything.
+    known = [min(width, 255) if width >= 1 else 1 for width in widths or ()]
     book = _Book(title, names, [*known, *_widths(names, sample)[len(known) :]])
     styles = _Styles(book, [*formats, *["General"] * (len(names) - len(header))])
     with _atomic(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
@@ -346,7 +347,7 @@ def _cell_xml(ref: str, cell: Cell, styles: _ColumnStyles) -> str:
         return f'<c r="{ref}" s="{styles.number}"><v>{cell!r}</v></c>'
     if isinstance(cell, CellError):
         if cell.code not in ERROR_CODES:
-            return _text_xml(ref, styles.blank, cell.code)
+            return _cell_xml(ref, cell.code, styles)
         return f'<c r="{ref}" s="{styles.blank}" t="e"><v>{cell.code}</v></c>'
     return _time_xml(ref, cell, styles) if cell is not None else ""
 

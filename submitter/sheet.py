@@ -3,10 +3,9 @@
 `open_sheet` does all the checking: when it has given a `Sheet`, reading the rows can't fail half
 way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `sheet_checks` and
 once to read it; a .csv likewise by `sheet_csv`. Rows in the form that nearly every program writes
-go through `sheet_plain` and `sheet_values`, others through expat and openpyxl's own conversion.
+go through `sheet_plain` and `sheet_values`, others through expat, ElementTree and `sheet_cells`.
 With all checks, 100,000 x 15 cells take a third of what openpyxl alone needs. Memory is the
-workbook's shared strings, kept small by `sheet_strings`, and some 85 bytes for each row that
-openpyxl converts.
+workbook's shared strings, kept small by `sheet_strings`.
 
 What a sheet must look like:
 
@@ -23,28 +22,24 @@ from __future__ import annotations
 import hashlib
 import random
 import stat
-import warnings
 import zipfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element, SubElement
 
-from openpyxl.worksheet._reader import INLINE_STRING, ROW_TAG, VALUE_TAG, WorkSheetParser
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
-from rowfleet.cells import Cell, CellError
+from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipe import Recipe
-from submitter import sheet_checks, sheet_csv, sheet_plain, sheet_workbook
+from submitter import sheet_cells, sheet_checks, sheet_csv, sheet_plain, sheet_workbook
 from submitter.sheet_checks import letter
 from submitter.sheet_header import HEADER_SEARCH_ROWS, Header, choose_header
 from submitter.sheet_strings import SharedStrings
-from submitter.sheet_values import PlainRows, unescape
+from submitter.sheet_values import PlainRows
 from submitter.sheet_workbook import Found, Workbook
 
 #: Suffixes of text files that are read as comma-separated values.
@@ -148,7 +143,7 @@ def open_sheet(
         magic = file.read(8)
         sha256 = hashlib.file_digest(_rewound(file), "sha256").hexdigest()
         _rewound(file)
-        if magic.startswith(sheet_checks.ZIP_MAGIC):
+        if magic.startswith(sheet_checks.ZIP_MAGICS):
             with _open_workbook(file, sheet, recipe, name, sha256) as opened:
                 yield opened
         elif magic == sheet_checks.OLE_MAGIC:
@@ -225,9 +220,7 @@ def _below(filled: bytearray, first: int) -> bytearray:
 def _open_workbook(
     file: BufferedReader, wanted: str | None, recipe: Recipe | None, name: str, sha256: str
 ) -> Iterator[Sheet]:
-    with sheet_checks.check_package(file, name) as package, warnings.catch_warnings():
-        # openpyxl warns of odd dates; they become errors, as in Excel.
-        warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
+    with sheet_checks.check_package(file, name) as package:
         book = sheet_workbook.read(package, name)
         found = _choose_worksheet(book, wanted, name)
         strings = SharedStrings()
@@ -258,24 +251,6 @@ def _choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:
 
 
 SHEET_DATA_TAG = f"{{{SHEET_MAIN_NS}}}sheetData"
-_TEXT = f"{{{SHEET_MAIN_NS}}}t"
-_RUN_TEXT = f"{{{SHEET_MAIN_NS}}}r/{_TEXT}"
-
-
-class _Parser(WorkSheetParser):
-    """openpyxl's cell conversion, with inline text taken as it stands.
-
-    openpyxl builds objects for the fonts in rich inline text, and raises for a font it finds odd.
-    """
-
-    def parse_cell(self, element: Element) -> Any:
-        if element.get("t") == "inlineStr":
-            inline = element.find(INLINE_STRING)
-            runs = [] if inline is None else inline.findall(_TEXT) + inline.findall(_RUN_TEXT)
-            value = SubElement(element, VALUE_TAG)
-            value.text = "".join(run.text or "" for run in runs)
-            element.set("t", "str")
-        return super().parse_cell(element)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,19 +282,12 @@ class _Part:
 
         ``indexes`` picks the columns; without it all cells come, up to a row's last.
 
-        Rows in the plain form are converted here. For the others the parser is openpyxl's own,
-        below its public face: `iter_rows` builds an object a cell, fills sparse rows up, and trusts
-        a sheet's stated dimensions.
+        Rows in the plain form are converted by `sheet_values`, all others by `sheet_cells`.
         """
         book, strings = self.book, self.strings
         last = filled.rfind(1)
-        parser = _Parser(
-            BytesIO(),
-            strings,
-            data_only=True,
-            epoch=book.epoch,
-            date_formats=book.dates,
-            timedelta_formats=book.durations,
+        odd = sheet_cells.OddRows(
+            strings, epoch=book.epoch, dates=book.dates, durations=book.durations
         )
         plain = None
         if indexes is not None:
@@ -331,16 +299,14 @@ class _Part:
                 dates=book.dates,
                 durations=book.durations,
             )
-        elements = sheet_plain.Elements(ROW_TAG, SHEET_DATA_TAG)
-        with self.package.open(self.found.path) as stream:
+        elements = sheet_plain.Elements(sheet_cells.ROW, SHEET_DATA_TAG)
+        with sheet_checks.opened(self.package, self.found.path, self.name) as stream:
             for other, run in sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>"):
                 for element in elements.of(other):
-                    number, cells = parser.parse_row(element)  # type: ignore[arg-type]  # the stub is too narrow
-                    parser.row_dimensions.clear()  # else it would keep each row's attributes
-                    if filled[number - 1]:
-                        found = _cells(cells)
-                        yield number - 1, _pick(found, indexes) if indexes else found
-                    if number > last:
+                    row, cells = odd.row(element)
+                    if filled[row]:
+                        yield row, _pick(cells, indexes) if indexes else cells
+                    if row >= last:
                         return  # what follows the rows is not ours, and may be odd
                 if elements.over:
                     return
@@ -349,28 +315,14 @@ class _Part:
                     last_row = sheet_plain.last_row(run)
                     if last_row > last:
                         return
-                    parser.row_counter = last_row
-
-
-def _cells(parsed: list[dict[str, Any]]) -> list[Cell]:
-    cells: list[Cell] = [None] * (parsed[-1]["column"] if parsed else 0)
-    for cell in parsed:
-        value = cell["value"]
-        if value is not None:
-            kind = cell["data_type"]
-            if kind == "s":
-                value = unescape(value)
-            elif kind == "e":
-                value = CellError(value)
-            cells[cell["column"] - 1] = value
-    return cells
+                    odd.last = last_row
 
 
 def _check_worksheet(part: _Part, recipe: Recipe | None, name: str, sha256: str) -> Sheet:
     head_scan = part.scan(below=-1, rows=HEADER_SEARCH_ROWS)
     head = list(islice(part.rows(head_scan.filled), HEADER_SEARCH_ROWS))
     header = choose_header(head, recipe, part.where)
-    found = part.scan(below=header.row, rows=sheet_checks.MAX_ROWS)
+    found = part.scan(below=header.row, rows=sheet_cells.MAX_ROWS)
     header.check_columns(found.first, found.merged)
     _check_formulas(found, header, part.where)
     first = header.row + 1

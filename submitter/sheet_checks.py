@@ -10,7 +10,7 @@ a second.
 
 from __future__ import annotations
 
-import math
+import lzma
 import re
 import struct
 import zipfile
@@ -20,16 +20,14 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
-from itertools import chain, islice, product
 from operator import lt
-from string import ascii_uppercase
 from typing import IO
 
 from openpyxl.utils import get_column_letter
-from openpyxl.utils.datetime import from_ISO8601
 
 from rowfleet.errors import InputError
-from submitter import sheet_plain, sheet_xml
+from submitter import sheet_cells, sheet_plain, sheet_xml
+from submitter.sheet_cells import MAX_COLUMNS, MAX_ROWS
 from submitter.sheet_strings import SharedStrings
 
 #: Bytes all members may unpack to (2 GiB). 100,000 rows of 15 columns need 60 MB.
@@ -52,20 +50,15 @@ MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
 MAX_OTHER_ELEMENTS = 1_500_000
 #: Merged ranges that are remembered; they are only looked at to explain a header without a name.
 MAX_MERGED = 10_000
-#: A worksheet's rows and columns: Excel's limits.
-MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
+#: A column's width in characters: Excel's limit.
+MAX_WIDTH = 255
 #: Bytes read at a time.
 CHUNK = 128 << 10
 
-ZIP_MAGIC = b"PK"
+#: How a zip file begins: with its first member, or with its end if it has none.
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-_COLUMN_INDEX = {
-    "".join(letters): index
-    for index, letters in enumerate(
-        islice(chain(*(product(ascii_uppercase, repeat=n) for n in (1, 2, 3))), MAX_COLUMNS)
-    )
-}
 _END_RECORD = struct.Struct("<4s4H2LH")
 #: The same for zips beyond 4 GiB, and what stands between the two.
 _LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
@@ -95,10 +88,8 @@ def check_package(file: BufferedReader, name: str) -> zipfile.ZipFile:
     workbook. The readers of the members check what those hold; ``check_others`` has the rest.
     """
     _check_directory(file, name)
-    try:
+    with _one_sentence(name):
         package = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise _damaged(name) from None
     members = package.infolist()
     _check_sizes(members, name)
     _check_kind({member.filename for member in members}, name)
@@ -123,6 +114,37 @@ def _is_worksheet(member: zipfile.ZipInfo) -> bool:
 
 def _damaged(name: str) -> InputError:
     return InputError(f"{name}: truncated or damaged, not a whole .xlsx file; copy it again")
+
+
+#: What `zipfile` and its decompressors raise for a file that is not whole. A name whose bytes are
+#: not the UTF-8 that they say is a UnicodeDecodeError.
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
+
+
+@contextmanager
+def _one_sentence(where: str) -> Iterator[None]:
+    """Turn whatever the block raises into an InputError that begins with ``where``.
+
+    Libraries raise many things for bytes that their authors did not foresee. Here all of them mean
+    that the file can't be read, and nothing is recorded yet.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGES:
+        raise _damaged(where) from None
+    except Exception as error:
+        raise InputError(f"{where} can't be read ({type(error).__name__}); {MEND}") from None
 
 
 def _check_directory(file: BufferedReader, name: str) -> None:
@@ -174,12 +196,9 @@ def _mib(size: int) -> str:
 
 @contextmanager
 def opened(package: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[bytes]]:
-    """Open a member; InputError if it is damaged, as far as it is read within the block."""
-    try:
-        with package.open(member) as stream:
-            yield stream
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError):
-        raise _damaged(name) from None
+    """Open a member. InputError, which names it, for whatever reading it in the block raises."""
+    with _one_sentence(f"{name}: the part {member[:100]!r}"), package.open(member) as stream:
+        yield stream
 
 
 def _check_kind(names: set[str], name: str) -> None:
@@ -226,6 +245,7 @@ def scan(
     """
     walk = _Walk(strings, where, below)
     parser = sheet_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
+    walk.ends = parser.ends
     plain = sheet_plain.rows(len(strings), strings.blank)
     with opened(package, member, name) as stream:
         for other, run in sheet_plain.split(stream, sheet_plain.SHEET_DATA, plain, b"</row>"):
@@ -236,20 +256,23 @@ def scan(
                 break
         else:
             parser.close()
-    walk.end_cell()
+        walk.end_cell()
     return walk.found
 
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-_CELL, _FORMULA, _ROW, _COLUMN, _MERGE, _SHEET_DATA = (
-    _MAIN + tag for tag in ("c", "f", "row", "col", "mergeCell", "sheetData")
+_CELL, _FORMULA, _ROW, _COLUMN, _MERGE, _SHEET_DATA, _VALUE, _INLINE, _RUN, _TEXT = (
+    _MAIN + tag for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
 )
-_TEXT_TAGS = frozenset({_MAIN + "v", _MAIN + "t"})
+#: Elements within each other, from the worksheet to the text of a run of inline text.
+_LEVELS = 7
 
 
 #: What texts hold, and what all else differs in from row to row, is left out of a row's shape.
 _CONTENT = re.compile(rb"(<[tfv](?: [^<>]*+)?>)[^<]++")
 _DIGITS = b"0123456789.-"
+#: What ends a sentence about XML that Excel would repair.
+MEND = "open and save it in Excel"
 #: Bytes of the shapes remembered; a sheet has a few of some hundred bytes.
 MAX_SHAPE_BYTES = 4 << 20
 _ROW_NUMBER = re.compile(sheet_plain.ROW_START + rb"([0-9]+)")
@@ -272,6 +295,7 @@ class _Walk:
         "column",
         "elements",
         "ended",
+        "ends",
         "filled",
         "formula",
         "found",
@@ -279,6 +303,7 @@ class _Walk:
         "kind",
         "open",
         "past",
+        "path",
         "row",
         "row_text",
         "shape_bytes",
@@ -286,7 +311,10 @@ class _Walk:
         "started",
         "strings",
         "style",
+        "table",
         "text",
+        "text_depth",
+        "valued",
         "where",
         "widened",
     )
@@ -302,6 +330,12 @@ class _Walk:
         self.elements = 0
         #: Elements that have started and ended in what expat got.
         self.started = self.ended = 0
+        #: Tags that have ended in the slice that expat has now; the parser clears it.
+        self.ends: list[str] = []
+        #: The last tag that started on each level, so the open ones above the current one.
+        self.path = [""] * _LEVELS
+        #: Elements around the text of the element that started last.
+        self.text_depth = 0
         #: Bytes that expat got since the last row started.
         self.bytes = 0
         self.filled = 0
@@ -309,9 +343,12 @@ class _Walk:
         self.widened = 0
         #: Whether the rows are over.
         self.past = False
-        self.open = self.in_text = self.formula = False
+        #: `valued`: whether the cell has a `v`.
+        #: Whether the rows have begun.
+        self.table = False
+        self.open = self.in_text = self.formula = self.valued = False
         self.kind: str | None = None
-        self.style: str | None = None
+        self.style = 0
         self.text = ""
         #: Shape of a plain row below the header → whether such a row holds a value.
         self.shapes: dict[bytes, bool] = {}
@@ -384,37 +421,71 @@ class _Walk:
             self.end_cell()
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        depth = self.started - self.ended - len(self.ends)  # how many elements are around this one
         self.started += 1
         self.elements += 1
         if self.elements > MAX_ROW_ELEMENTS and not self.past:
             raise self._malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
-        self.in_text = False
-        if tag in _TEXT_TAGS:
-            self.in_text = True
+        if self.in_text:
+            if depth >= self.text_depth:
+                raise self._malformed("has XML elements within a value")
+            self.in_text = False
+        path = self.path
+        if depth < _LEVELS:
+            path[depth] = tag
+        if tag == _VALUE and depth == 4 and path[3] == _CELL:
+            self._start_value()
         elif tag == _CELL:
             if self.open:
                 self.end_cell()
+            if depth != 3 or path[2] != _ROW:
+                raise self._malformed("has a cell outside the rows")
             self._start_cell(attributes)
         elif tag == _FORMULA:
             self.formula = True
+        elif tag == _TEXT:
+            self.in_text = _is_inline_text(path, depth)
+            self.text_depth = depth + 1
         elif tag == _ROW:
             self.end_cell()
+            self._check_place(path, depth)
             self._start_row(attributes)
+        else:
+            self._start_other(tag, attributes, depth)
+
+    def _start_value(self) -> None:
+        if self.valued:
+            raise self._malformed("has two values in one cell")
+        self.valued = self.in_text = True
+        self.text_depth = 5
+
+    def _check_place(self, path: list[str], depth: int) -> None:
+        """Refuse a row that stands anywhere else, which the reading would pass over."""
+        if depth != 2 or path[1] != _SHEET_DATA:
+            raise InputError(f"{self.where}: has rows outside its table; {MEND}")
+
+    def _start_other(self, tag: str, attributes: dict[str, str], depth: int) -> None:
+        if tag == _SHEET_DATA:
+            if depth != 1 or self.table:
+                raise InputError(f"{self.where}: has more than one table of rows; {MEND}")
+            self.table = True
         elif tag == _COLUMN:
             self._widths(attributes)
         elif tag == _MERGE and len(self.found.merged) < MAX_MERGED:
             self.found.merged.append(attributes.get("ref", "")[:40])
 
     def characters(self, text: str) -> None:
-        if self.in_text:
+        if self.in_text and self.started - self.ended - len(self.ends) >= self.text_depth:
             self.text += text
             if len(self.text) > MAX_CELL_CHARS:
                 raise self._malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         self.row_text = attributes.get("r") or str(self.row + 2)
-        row = int(self.row_text) - 1 if self.row_text.isdecimal() else -1
-        # openpyxl would silently skip a row that comes after a later one.
+        try:
+            row = sheet_cells.whole_number(self.row_text) - 1
+        except ValueError:
+            row = -1
         if not self.row < row < MAX_ROWS:
             raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
         self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
@@ -424,22 +495,20 @@ class _Walk:
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = attributes.get("r")
-        if reference is None:
-            column = self.column + 1
-        else:
-            column = _COLUMN_INDEX.get(reference.removesuffix(self.row_text), -1)
-            if reference in _COLUMN_INDEX:  # a column's letter without the row
-                column = -1
+        column = sheet_cells.column_index(reference, self.row_text, self.column)
         if not self.column < column < MAX_COLUMNS:
             shown = (reference or "")[:20]
             raise self._malformed(f"has the cell reference {shown!r} out of order")
         self.column = column
         self.kind = attributes.get("t")
-        self.style = attributes.get("s")
-        if self.style is not None and not self.style.isdecimal():
-            raise self._malformed(f"has a cell with the style {self.style[:20]!r}")
+        style = attributes.get("s")
+        try:
+            self.style = sheet_cells.whole_number(style) if style is not None else 0
+        except ValueError:
+            shown = (style or "")[:20]
+            raise self._malformed(f"has a cell with the style {shown!r}") from None
         self.text = ""
-        self.formula = False
+        self.formula = self.valued = False
         self.open = True
 
     def end_cell(self) -> None:
@@ -457,34 +526,26 @@ class _Walk:
             self.filled += 1
         if self.row > self.below and self.column not in found.first:
             found.first[self.column] = self.row
-            found.styles[self.column] = int(self.style or 0)
+            found.styles[self.column] = self.style
 
     def _holds_value(self) -> bool:
-        """Return whether the text is a value, not blank; raise if openpyxl could not read it."""
-        kind, text = self.kind, self.text
+        """Return whether the text is a value, not blank; raise if it could not be read."""
         try:
-            if kind is None or kind == "n":
-                # float() takes what int() does, and `nan` and `inf`, which no cell can hold.
-                if not math.isfinite(float(text)):
-                    raise ValueError(text)  # handled like the others, just below
-            elif kind == "s":
-                text = self.strings[int(text)]
-            elif kind == "b":
-                int(text)
-            elif kind == "d":
-                from_ISO8601(text)  # type: ignore[no-untyped-call]  # openpyxl has no types
-        except (ValueError, IndexError, TypeError):
+            value = sheet_cells.value(self.kind, self.text, self.strings)
+        except (ValueError, IndexError, OverflowError):
             raise self._malformed(
                 f"has no readable value in {letter(self.column)}{self.row + 1} "
-                f"({text.strip()[:20]!r})"
+                f"({self.text.strip()[:20]!r})"
             ) from None
-        return bool(text) and not text.isspace()
+        return not isinstance(value, str) or bool(value and not value.isspace())
 
     def _widths(self, attributes: dict[str, str]) -> None:
         try:
             first, last = int(attributes["min"]) - 1, int(attributes["max"])
             width = float(attributes["width"])
         except (KeyError, ValueError):
+            return
+        if not 0 <= width <= MAX_WIDTH:  # nor is it for `nan`
             return
         # Ranges of columns do not overlap; where they do, Excel repairs the file.
         if self.widened < MAX_COLUMNS:
@@ -494,5 +555,12 @@ class _Walk:
 
     def _malformed(self, what: str) -> InputError:
         if self.row < 0:
-            return InputError(f"{self.where}, above its rows: {what}; open and save it in Excel")
-        return InputError(f"{self.where}, row {self.row + 1}: {what}; open and save it in Excel")
+            return InputError(f"{self.where}, above its rows: {what}; {MEND}")
+        return InputError(f"{self.where}, row {self.row + 1}: {what}; {MEND}")
+
+
+def _is_inline_text(path: list[str], depth: int) -> bool:
+    """Return whether a `t` at ``depth`` is a cell's text, and not its phonetic spelling."""
+    return (
+        path[3] == _CELL and path[4] == _INLINE and (depth == 5 or (depth == 6 and path[5] == _RUN))
+    )

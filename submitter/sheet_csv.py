@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
-from submitter.sheet_checks import CHUNK, MAX_CELL_CHARS, MAX_COLUMNS
+from submitter.sheet_cells import MAX_COLUMNS
+from submitter.sheet_checks import CHUNK, MAX_CELL_CHARS
 
 #: Characters of one row, with its delimiters: 128 of the longest cells that Excel holds.
 MAX_ROW_CHARS = 4 << 20

@@ -15,7 +15,7 @@ from typing import IO
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet.errors import InputError
-from submitter import sheet_plain, sheet_xml
+from submitter import sheet_cells, sheet_plain, sheet_xml
 
 #: Strings kept together as one bytes object, which is taken apart when one of them is asked for,
 #: and bytes from which on a block takes no more of them.
@@ -63,7 +63,7 @@ class SharedStrings:
                 self._end_block()
 
     def _end_block(self) -> None:
-        # XML can't hold NUL, in no way of writing it.
+        # XML can't hold NUL, and what stands for it in an escape became U+FFFD.
         block = b"\0".join(self._block)
         self._store.write(block)
         self._firsts.append(self._count)
@@ -79,7 +79,7 @@ class SharedStrings:
             self._bytes_at_hand = 0
         self._bytes_at_hand += end - start
         self._store.seek(start)
-        block = self._store.read(end - start).decode("utf-8", "surrogatepass").split("\0")
+        block = self._store.read(end - start).decode().split("\0")
         self._at_hand[number] = block
         return block
 
@@ -87,10 +87,8 @@ class SharedStrings:
         return self._count
 
     def __getitem__(self, index: int) -> str:
-        # A negative index can't come from a plain row; from another it means what it does in lists.
-        if not -self._count <= index < self._count:
+        if not 0 <= index < self._count:
             raise IndexError(index)
-        index %= self._count
         number = bisect_right(self._firsts, index) - 1
         block = self._at_hand.get(number) or self._take_apart(number)
         return block[index - self._firsts[number]]
@@ -126,7 +124,7 @@ class _Walk:
         self._path.pop()
         if tag == _STRING:
             text = "".join(self._pieces)
-            self.found.append(_as_openpyxl(text.encode("utf-8", "surrogatepass")))
+            self.found.append(sheet_cells.unescape(text).encode())
 
     def depth(self, *_: object) -> int:
         return len(self._path)
@@ -144,14 +142,13 @@ def _read(part: IO[bytes], where: str) -> Iterator[list[bytes]]:
         raws = sheet_plain.STRING.findall(run)
         if b"&" in run:
             raws = [sheet_plain.text(raw).encode() if b"&" in raw else raw for raw in raws]
-        yield list(map(_as_openpyxl, raws)) if b"x005F_" in run else raws
+        yield list(map(_unescaped, raws)) if b"_x" in run else raws
     parser.close()
 
 
 def _is_blank(text: bytes) -> bool:
-    return text.decode("utf-8", "surrogatepass").isspace()
+    return text.decode().isspace()
 
 
-def _as_openpyxl(text: bytes) -> bytes:
-    """Undo Excel's escape for an underscore that starts no escape, as openpyxl does."""
-    return text.replace(b"x005F_", b"")
+def _unescaped(text: bytes) -> bytes:
+    return sheet_cells.unescape(text.decode()).encode() if b"_x" in text else text

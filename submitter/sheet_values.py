@@ -1,4 +1,4 @@
-"""The values in rows of the plain form, as openpyxl would give them."""
+"""The values in rows of the plain form, the same as `sheet_cells` gives for rows of any form."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from datetime import datetime
 from functools import lru_cache, partial
 
 from openpyxl.utils import get_column_letter
-from openpyxl.utils.datetime import from_excel
 
-from rowfleet.cells import Cell, CellError
-from submitter import sheet_plain
+from rowfleet.cells import Cell
+from submitter import sheet_cells, sheet_plain
 from submitter.sheet_strings import SharedStrings
 
-#: Excel writes control characters as `_x000D_`, and a literal underscore before such text as
-#: `_x005F_`. Other codes it does not write, so text like `_x0041_` stays as it is.
-_ESCAPE = re.compile(r"_x(00[01][0-9A-Fa-f]|007F|005F|FFF[EF])_")
 _ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')
 
 #: Dates and texts at hand, for a sheet's repeat; of the texts those up to so many characters.
@@ -25,16 +21,6 @@ DATES_AT_HAND, TEXTS_AT_HAND, SHORT_TEXT = 5_000, 10_000, 200
 ATTRIBUTES_AT_HAND = 5_000
 
 Convert = Callable[[bytes], Cell]
-
-
-def unescape(text: str) -> str:
-    """Return text as Excel means it, with the control characters that XML can't hold."""
-    return _ESCAPE.sub(_character, text) if "_x" in text else text
-
-
-def _character(match: re.Match[str]) -> str:
-    # PostgreSQL's text can't hold NUL; the replacement character shows that something was there.
-    return chr(int(match[1], 16)).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class PlainRows:
@@ -91,9 +77,9 @@ class PlainRows:
         if kind == "b":
             return lambda raw: raw == b"1"
         if kind == "e":
-            return lambda raw: CellError(raw.decode())
+            return lambda raw: sheet_cells.error(raw.decode())
         if kind != "n":
-            return lambda raw: unescape(sheet_plain.text(raw))
+            return lambda raw: sheet_cells.unescape(sheet_plain.text(raw))
         if style not in self._dates:
             return _number
         return partial(self._date, duration=style in self._durations)
@@ -101,7 +87,7 @@ class PlainRows:
     def _shared(self, raw: bytes) -> str:
         text = self._texts.get(raw)
         if text is None:
-            text = unescape(self._strings[int(raw)])
+            text = self._strings[int(raw)]
             if len(text) <= SHORT_TEXT:
                 if len(self._texts) >= TEXTS_AT_HAND:
                     self._texts.clear()
@@ -109,12 +95,9 @@ class PlainRows:
         return text
 
     def _as_date(self, raw: bytes, duration: bool) -> Cell:
-        try:
-            value: Cell = from_excel(_number(raw), self._epoch, timedelta=duration)
-        except (OverflowError, ValueError):  # outside what a date can be
-            return CellError("#VALUE!")
-        return value
+        return sheet_cells.as_date(_number(raw), self._epoch, duration=duration)
 
 
 def _number(raw: bytes) -> int | float:
+    # As `sheet_cells.number`; the plain form has no more digits than a double can hold.
     return float(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

@@ -110,7 +110,7 @@ def _walk(
     with opened(package, member, name) as stream:
         while chunk := stream.read(CHUNK):
             parser.feed(chunk, walk.depth)
-    parser.close()
+        parser.close()
 
 
 def read(package: zipfile.ZipFile, name: str) -> Workbook:

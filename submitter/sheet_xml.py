@@ -22,6 +22,8 @@ MAX_DEPTH = 100
 MAX_NAMES, MAX_NAME_CHARS = 5_000, 1 << 20
 #: Different namespace prefixes in a part.
 MAX_PREFIXES = 1_000
+#: Encodings of a part; the packages of ECMA-376 (part 2) have no others.
+ENCODINGS = frozenset({"utf-8", "utf-16", "utf-16le", "utf-16be"})
 #: Bytes of one XML token (512 KiB); expat keeps a token in memory until it ends.
 MAX_TOKEN_BYTES = 512 << 10
 
@@ -43,14 +45,16 @@ class Parser:
         self._prefixes: set[str | None] = set()
         self._fed = self._depth = 0
         self._starts: list[Any] = []
-        self._ends: list[str] = []
+        #: Tags of the slice at hand that have ended, if no handler takes them.
+        self.ends: list[str] = []
         parser = expat.ParserCreate(None, "}", self._names)
         parser.buffer_text = True
         parser.StartElementHandler = start
         # A method of a list costs a tenth of a handler in Python.
-        parser.EndElementHandler = end or self._ends.append
+        parser.EndElementHandler = end or self.ends.append
         if characters is not None:
             parser.CharacterDataHandler = characters
+        parser.XmlDeclHandler = self._check_encoding
         parser.StartDoctypeDeclHandler = self._refuse_doctype
         parser.StartNamespaceDeclHandler = self._prefix
         self._parser = parser
@@ -61,8 +65,8 @@ class Parser:
         for at in range(0, len(xml), SLICE):
             piece = xml[at : at + SLICE]
             self._parse(piece)
-            depth = after(len(piece), self._ends)
-            self._ends.clear()
+            depth = after(len(piece), self.ends)
+            self.ends.clear()
             self._check(depth)
 
     def close(self) -> None:
@@ -86,6 +90,14 @@ class Parser:
         self._counted = len(self._names)
         if self._counted > MAX_NAMES or self._name_chars > MAX_NAME_CHARS:
             raise InputError(f"{self._where} has more XML names than a spreadsheet needs")
+
+    def _check_encoding(self, _: str, encoding: str | None, __: int) -> None:
+        # For any other name, Python would look for a codec of its own.
+        if encoding is not None and encoding.lower() not in ENCODINGS:
+            raise InputError(
+                f"{self._where} is in the encoding {encoding[:20]!r}, not in UTF-8 or UTF-16; "
+                f"save it in Excel or LibreOffice"
+            )
 
     def _refuse_doctype(self, *_: object) -> None:
         raise InputError(f"{self._where} declares an XML document type, which no spreadsheet needs")

@@ -228,7 +228,7 @@ def test_the_longest_cell_is_read_whole(path: Path) -> None:
 def test_control_characters_are_read_as_excel_means_them(path: Path) -> None:
     escaped = "a_x000D_b_x0001_c_x0000_d_x005F_x000D_e_x0041_"
     with_rows(path, f"<row>{text('A1', 'H')}</row><row>{text('A2', escaped)}</row>")
-    assert read(path) == [(0, ["a\rb\x01c\N{REPLACEMENT CHARACTER}d_x000D_e_x0041_"])]
+    assert read(path) == [(0, ["a\rb\x01c\N{REPLACEMENT CHARACTER}d_x000D_eA"])]
 
 
 def test_emoji_and_right_to_left_text_are_kept(path: Path) -> None:
@@ -457,7 +457,7 @@ def test_a_directory(path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b"%PDF-1.7 ...", "not a spreadsheet; give an .xlsx or a .csv file"),
-        (b"PK", "truncated or damaged, not a whole .xlsx file; copy it again"),
+        (b"PK\5\6", "truncated or damaged, not a whole .xlsx file; copy it again"),
         (b"PK\3\4" + b"x" * 500, "truncated or damaged, not a whole .xlsx file; copy it again"),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
