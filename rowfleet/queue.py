@@ -62,8 +62,8 @@ DEAD_LETTERS, DEAD_LETTERS_COUNT = ".dead_letters", ".dead_letters_count"
 #: Most dead letters that are kept, and characters of each: 4 MB of Redis at most.
 DEAD_LETTERS_KEPT, DEAD_LETTER_EXCERPT = 1_000, 4_096
 
-#: Bytes of a row's message, at most; it has 1,100.
-LARGEST_MESSAGE = 16 << 10
+#: Bytes of a row's message, at most; it has 1,100. And of its note once it is delivered.
+LARGEST_MESSAGE, LARGEST_NOTE = 16 << 10, 32 << 10
 
 #: Characters of a message's id: a batch's id, a dot and a number, or a UUID.
 LONGEST_TASK_ID = 255
@@ -439,6 +439,12 @@ _MESSAGE: dict[str, Any] = {
 }
 
 
+#: What differs from message to message: each is short text. Kombu adds ``redelivered``.
+_OWN_HEADERS = frozenset(("id", "root_id", "argsrepr", "origin", "redelivered"))
+_OWN_TEXTS = frozenset(("correlation_id", "delivery_tag"))
+_OWN_DELIVERY = frozenset(("exchange", "routing_key", "redelivered"))
+
+
 def row_of(text: bytes) -> tuple[str, int] | None:
     """Return the row that a message on the list names; None for what is no message of a row.
 
@@ -453,6 +459,8 @@ def row_of(text: bytes) -> tuple[str, int] | None:
 
 def row_of_note(note: bytes) -> tuple[str, int] | None:
     """Return the row of a delivered message as kombu notes it: the message, and where it goes."""
+    if len(note) > LARGEST_NOTE:
+        return None
     try:
         message, exchange, routing_key = json.loads(note)
         return _row_of(message) if exchange and exchange == routing_key else None
@@ -462,6 +470,8 @@ def row_of_note(note: bytes) -> tuple[str, int] | None:
 
 def _is_note(note: bytes) -> bool:
     """Tell whether a note holds a message of Celery's, be it one of another version of ours."""
+    if len(note) > LARGEST_NOTE:
+        return False
     try:
         message, exchange, routing_key = json.loads(note)
         texts = (message["headers"]["task"], message["properties"]["delivery_tag"])
@@ -483,22 +493,32 @@ def _row_of(message: dict[str, Any]) -> tuple[str, int] | None:
         and _is_short(properties["delivery_tag"])
         and _is_short(to["exchange"])
         and _is_short(to["routing_key"])
-        and message["content-type"] == "application/json"
-        and message["content-encoding"] == "utf-8"
         and properties["body_encoding"] == "base64"
-        and isinstance(headers.get("retries", 0), int)
     )
-    # Fields that would let Celery wait, unpack, or send something on.
-    asks_for_more = (
-        any(map(headers.get, ("eta", "expires", "compression", "shadow", "stamps", "group")))
-        or any(headers.get("timelimit") or ())
-        or len(str(headers.get("argsrepr"))) > LONGEST_TASK_ID
-        or any((embedded or {}).values())
-        or kwargs
+    is_ours = (
+        all(message[name] == _MESSAGE[name] for name in ("content-type", "content-encoding"))
+        and _adds_nothing(headers, _MESSAGE["headers"], _OWN_HEADERS)
+        and _adds_nothing(properties, {**_MESSAGE["properties"], "delivery_info": to}, _OWN_TEXTS)
+        and _adds_nothing(to, {}, _OWN_DELIVERY)
+        and _adds_nothing(embedded or {}, _EMBED)
+        and not kwargs
     )
-    if not names_itself or asks_for_more or not is_key(args):
-        return None
-    return args[0], args[1]
+    return (args[0], args[1]) if names_itself and is_ours and is_key(args) else None
+
+
+def _adds_nothing(
+    found: dict[str, Any], written: dict[str, Any], own: frozenset[str] = frozenset()
+) -> bool:
+    """Tell whether all fields but each message's ``own`` are as they are written here.
+
+    Celery reads some fifty fields that a row never has: to wait until a time, expire, repeat, send
+    a reply or another task, unpack, or take the message for one that was revoked. Instead of
+    knowing them all, any other field, and any other value, makes it another program's message.
+    """
+    return all(
+        _is_short(value) or value in (None, "", True) if name in own else value == written.get(name)
+        for name, value in found.items()
+    )
 
 
 def _is_short(text: object) -> bool:

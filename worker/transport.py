@@ -30,7 +30,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps, loads
 
-from rowfleet.queue import bury, urgent
+from rowfleet.queue import LARGEST_MESSAGE, LARGEST_NOTE, bury, urgent
 from rowfleet.received import MAX_DEPTH
 
 #: Most acknowledgements in one command: some milliseconds of Redis' time.
@@ -171,6 +171,8 @@ class Channel(kombu_redis.Channel):
     def can_restore(self, note: bytes) -> bool:
         """Tell whether a delivered message, as it is noted, can be put back on its list."""
         queue = self.unacked_key.removesuffix(".unacked")
+        if len(note) > LARGEST_NOTE:
+            return False
         try:
             message, exchange, routing_key = loads(note.decode())
             to_ours = exchange == routing_key and routing_key in (queue, urgent(queue))
@@ -225,10 +227,10 @@ class Channel(kombu_redis.Channel):
 
     def _deliver(self, text: bytes, queue: str, noted: bytes | None = None) -> None:
         """Deliver a message, or bury what is none. ``noted`` is its tag if it is noted already."""
-        try:
-            message = loads(text.decode())
-        except Exception:  # kombu's reader has hooks of its own
-            message = None
+        message: Any = None
+        with suppress(Exception):  # kombu's reader has hooks of its own
+            if len(text) <= LARGEST_MESSAGE:
+                message = loads(text.decode())
         if not self._is_message(message, text):
             self.bury(text, "it is no message", tag=noted)
             return

@@ -103,6 +103,12 @@ def test_who_feeds_survives_garbage_and_loses_no_row(queue: Queue, redis_url: st
     assert queue.depth() == (3, 2)
 
 
+def test_a_message_that_was_put_back_names_its_row_still() -> None:
+    to = {**GOOD["properties"]["delivery_info"], "redelivered": True}
+    again = changed(headers={"redelivered": True}, properties={"delivery_info": to})
+    assert row_of(again.encode()) == row_of(json.dumps(GOOD).encode()) == ("b", 7)
+
+
 def test_dead_letters_are_bounded(queue: Queue, redis_url: str) -> None:
     broker = redis.Redis.from_url(redis_url)
     broker.lpush("theirs:q", *[b"x" * 100_000] * 3, *[b"x"] * (DEAD_LETTERS_KEPT + 5))
