@@ -18,6 +18,7 @@ import openai
 from rowfleet import openai_api as wire
 from rowfleet.analysis import Misconfigured, Transient, Usage
 from rowfleet.masking import outside
+from rowfleet.redirects import refused, stay
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -78,6 +79,7 @@ class BatchAPI:
             base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [stay]}),
         )
         self._files = self._client.with_options(
             timeout=httpx2.Timeout(FILE_TIMEOUT, connect=CONNECT_TIMEOUT)
@@ -190,6 +192,8 @@ class BatchAPI:
                 ) from None
             raise failure from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            if redirect := refused(error):
+                raise redirect from None
             cause = error.__cause__ or error
             failed, said = "the connection to the API failed", wire.short(cause)
             if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)):

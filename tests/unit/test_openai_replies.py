@@ -13,18 +13,23 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from select import select
 from socket import create_connection
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 import trustme
 
 from rowfleet.analysis import AnalysisError
 from rowfleet.recipe import Recipe
+from rowfleet.redirects import stay
+from submitter.batch_api import BatchAPI
 from tests.brokers import free_port
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
@@ -384,12 +389,15 @@ class Handler(BaseHTTPRequestHandler):
     #: What the reply holds, and how it says that it is encoded.
     body = completion(content=RIGHT).encode()
     encoding: str | None = None
+    #: Where all that is posted is redirected to.
+    to = ""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
         body = self.body
-        self.send_response(200)
+        self.send_response(307 if self.to else 200)
+        self.send_header("Location", self.to)
         self.send_header("Content-Length", str(len(body)))
         if self.encoding is not None:
             self.send_header("Content-Encoding", self.encoding)
@@ -522,6 +530,77 @@ def test_certificates_are_checked_also_through_a_proxy(
         monkeypatch.delenv("SSL_CERT_FILE")
         with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"):
             ask(url)
+
+
+def ask_as_batch(base_url: str) -> None:
+    api = BatchAPI("sk-right", base_url, model="gpt-5-mini")
+    api.create("file-1", "/v1/chat/completions", batch_id="b", part=0, token="t")
+
+
+@pytest.mark.parametrize("asking", [ask, ask_as_batch])
+@pytest.mark.parametrize(
+    "to", ["http://127.0.0.1:{port}/v1/x", "http://localhost:{port}/v1/x", "//localhost:{port}/x"]
+)
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_redirect_elsewhere_gets_neither_the_row_nor_the_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[[str], Any],
+    to: str,
+    is_encrypted: bool,
+) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "api-key: sk-right")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with server() as (port, seen):
+        to = to.format(port=port)
+        wrap = partial(tls.wrap_socket, server_side=True) if is_encrypted else lambda plain: plain
+        with server(wrap, to=to) as (moved, asked):
+            url = f"http{'s' * is_encrypted}://127.0.0.1:{moved}/v1"
+            where = f"redirects to another server.*://{urlsplit(to).hostname}:{port}"
+            with pytest.raises(Misconfigured, match=where):
+                asking(url)
+            with pytest.raises(Misconfigured, match=where):
+                asking(url.replace("//", "//ann:x@"))
+        assert asked
+        assert not seen
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "is_followed"),
+    [
+        ("http://a/v1", "http://a:80/v2", True),
+        ("http://a/v1", "https://a/v1", True),
+        ("https://a/v1", "https://A:443/v1", True),
+        ("https://a/v1", "http://a/v1", False),
+        ("https://a/v1", "https://a:444/v1", False),
+        ("http://a:81/v1", "https://a/v1", False),
+        ("http://a/v1", "https://b/v1", False),
+        ("http://a/v1", "https://a.b/v1", False),
+        ("https://a/v1", "http://169.254.169.254/latest", False),
+        ("https://a/v1", "ftp://a/v1", False),
+        ("https://a/v1", "file:///etc/passwd", False),
+    ],
+)
+def test_a_redirect_is_followed_where_the_api_is(first: str, then: str, is_followed: bool) -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(str(request.url))
+        headers = {"Location": then} if len(seen) == 1 else {}
+        return httpx2.Response(307 if headers else 200, headers=headers)
+
+    client = httpx2.Client(
+        transport=httpx2.MockTransport(answer),
+        event_hooks={"request": [stay]},
+        follow_redirects=True,
+    )
+    with nullcontext() if is_followed else pytest.raises(Misconfigured, match="another server"):
+        client.post(first, content=b"row", headers={"api-key": "x"})
+    assert len(seen) == 1 + is_followed
 
 
 def test_nothing_is_left_open_or_complained_of_at_the_end(standin: Standin) -> None:

@@ -20,6 +20,7 @@ import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rowfleet.masking import keep_secret
+from rowfleet.redirects import refused, stay_async
 from worker.analyzers import Misconfigured
 
 #: Seconds to wait for a connection; after that the endpoint counts as unreachable.
@@ -92,7 +93,7 @@ class Endpoint:
                 http_client=openai.DefaultAsyncHttpxClient(
                     verify=self._tls,
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-                    event_hooks={"response": [_read]},
+                    event_hooks={"request": [stay_async], "response": [_read]},
                 ),
             )
         except (FileNotFoundError, IsADirectoryError, PermissionError, ssl.SSLError) as error:
@@ -118,7 +119,7 @@ class Endpoint:
         """Send JSON to ``path`` below the base URL and return the answer.
 
         ``seconds`` is how long the caller waits at most. Raises TimeoutError and Unreachable, and
-        Misconfigured for a base URL that no request can be sent to.
+        Misconfigured for a base URL that no request can be sent to, or that redirects elsewhere.
         """
         if not self._is_direct:
             return await self._by_sdk(path, body, seconds)
@@ -176,6 +177,8 @@ class Endpoint:
                 raise Unreachable(_first_cause(error), was_sent=False) from None
             raise TimeoutError from None
         except (openai.APIConnectionError, httpx2.HTTPError, ValueError) as error:
+            if redirect := refused(error):
+                raise redirect from None
             raise Unreachable(_first_cause(error), was_sent=_may_be_sent(error)) from None
         return Reply(response.status_code, response.headers, response.content)
 
