@@ -10,11 +10,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 #: Levels of arrays and objects, at most. Structured output of the API has ten.
 #: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 MAX_DEPTH = 64
+
+#: Bytes of a reply, at most (32 MiB): a hundred times the longest answer of a model. More would
+#: fill the memory of the process that reads it.
+MAX_REPLY = 32 << 20
 
 #: Tokens that one call may use, at most: several times the largest context window that is offered.
 MAX_TOKENS = 10_000_000
@@ -43,6 +48,16 @@ def read_json(received: str | bytes) -> Any:
     if may_be_deep or "\\u" in text or _UNSTORABLE.search(text):
         return _bounded(value, MAX_DEPTH)
     return value
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file's lines, without those that are longer than MAX_REPLY."""
+    is_whole = True
+    while piece := file.readline(MAX_REPLY + 1):
+        is_end = piece.endswith(b"\n") or len(piece) <= MAX_REPLY
+        if is_whole and is_end:
+            yield piece
+        is_whole = is_end
 
 
 def token_count(value: object) -> int:

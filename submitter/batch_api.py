@@ -18,6 +18,7 @@ import openai
 from rowfleet import openai_api as wire
 from rowfleet.analysis import Misconfigured, Transient, Usage
 from rowfleet.masking import outside
+from rowfleet.received import MAX_REPLY
 from rowfleet.redirects import refused, stay
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ CLOCK_SLACK = 3600.0
 
 #: Seconds after which a batch has ended for sure: its day, and one to finish and be cancelled.
 OLDEST = 2 * 86_400.0
+
+#: Header by which the SDK marks a request whose reply it does not read itself.
+STREAMED = "X-Stainless-Raw-Response"
 
 #: Bytes of a file read at a time.
 CHUNK = 1 << 16
@@ -79,7 +83,9 @@ class BatchAPI:
             base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
-            http_client=openai.DefaultHttpxClient(event_hooks={"request": [stay]}),
+            http_client=openai.DefaultHttpxClient(
+                event_hooks={"request": [stay], "response": [_read]}
+            ),
         )
         self._files = self._client.with_options(
             timeout=httpx2.Timeout(FILE_TIMEOUT, connect=CONNECT_TIMEOUT)
@@ -201,6 +207,22 @@ class BatchAPI:
             raise Unanswered(failed, said=said) from None
         except openai.APIResponseValidationError as error:
             raise Unanswered("the API's reply could not be read", said=wire.short(error)) from None
+
+
+def _read(response: httpx2.Response) -> None:
+    """Read a reply within its bound, which the SDK's client does not have.
+
+    A file's content is left to `download`, which keeps no more than a piece of it in memory; an
+    error in its place is not.
+    """
+    if response.is_success and response.request.headers.get(STREAMED) == "stream":
+        return
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > MAX_REPLY:
+            raise Unanswered(f"the API's reply is larger than {MAX_REPLY >> 20} MiB")
+    response._content = bytes(content)
 
 
 def _remote(batch: Batch) -> Remote:

@@ -16,8 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -40,6 +39,8 @@ from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import BatchRecord, Progress
 from rowfleet.ledger.remote import ENDED, Part
 from rowfleet.ledger.transitions import Claimed, Outcome, Spent
+from rowfleet.received import MAX_REPLY
+from rowfleet.received import lines as lines_of
 from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,6 @@ LONGEST_PATIENCE = 30.0
 
 #: Times that files are tried to be deleted before a batch that has ended is left.
 TIDY_TRIES = 3
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,7 +554,7 @@ class Follower:
                     raise
                 return reasons
             file.seek(0)
-            for lines in _grouped(file, SETTLE_GROUP):
+            for lines in _grouped(lines_of(file), SETTLE_GROUP):
                 self._go_on()
                 said = [wire.read_batch_line(line) for line in lines]
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
@@ -739,7 +738,15 @@ def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisErr
     return error
 
 
-def _grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while group := list(islice(left, size)):
+def _grouped(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """Yield ``size`` lines at a time, or fewer if they are long."""
+    group: list[bytes] = []
+    held = 0
+    for line in lines:
+        group.append(line)
+        held += len(line)
+        if len(group) == size or held > MAX_REPLY:
+            yield group
+            group, held = [], 0
+    if group:
         yield group

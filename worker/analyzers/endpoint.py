@@ -20,6 +20,7 @@ import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rowfleet.masking import keep_secret
+from rowfleet.received import MAX_REPLY
 from rowfleet.redirects import refused, stay_async
 from worker.analyzers import Misconfigured
 
@@ -32,10 +33,6 @@ KEEP_ALIVE = 5.0
 
 #: Bytes of a header's line, at most. aiohttp's own 8 kB are less than gateways send.
 HEADER_LINE = 64 << 10
-
-#: Bytes of a reply, at most: a hundred times the longest answer of a model. More would fill a
-#: worker's memory, and end all rows that it runs.
-MAX_REPLY = 32 << 20
 
 #: What `getproxies` calls the proxies that a request to the API could take.
 PROXIES = ("http", "https", "all")
