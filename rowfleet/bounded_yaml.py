@@ -8,6 +8,7 @@ and what it stands for is counted before anything is built.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import yaml
@@ -22,6 +23,10 @@ MAX_DEPTH = 100
 MAX_NUMBER_CHARS = 64
 
 _LIBRARY: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where the wheel has it
+
+
+#: How the library names what it reads before a place in it; who reads a file names that.
+_WHERE = re.compile(r'in "<(?:unicode|byte) string>", ')
 
 
 class _Loader(_LIBRARY):  # type: ignore[misc]  # whichever the wheel has
@@ -65,7 +70,8 @@ def load(text: str) -> Any:
         RecursionError,
     ) as error:
         # The library raises what its conversions meet, such as a number without digits.
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        said = _WHERE.sub("at ", " ".join(str(error).split()))
+        raise ValueError(f"not valid YAML: {said[:300]}") from None
     _check_text(data)
     return data
 

@@ -45,6 +45,8 @@ DEFAULT_RECIPE = "invoice-refunds"
 
 #: A recipe is a page of text. A larger file is a mistake (1 MiB).
 MAX_RECIPE_BYTES = 1 << 20
+#: How the files of spreadsheets begin: those of .xlsx are ZIP archives, those of .xls OLE.
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Characters of the prompt with its variables filled in; a variable may stand there many times.
 MAX_PROMPT_CHARS = 1 << 20
 #: Columns, and names of columns with all aliases: a worksheet has 16,384 columns.
@@ -374,6 +376,8 @@ def load(path: Path) -> Recipe:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{path}: not a regular file")
             content = file.read(MAX_RECIPE_BYTES + 1)
+        if content.startswith(_SPREADSHEETS):
+            raise InputError(f"{path}: is a spreadsheet; --recipe takes a recipe, a page of YAML")
         if len(content) > MAX_RECIPE_BYTES:
             raise InputError(f"{path}: larger than 1 MiB; a recipe is a page of YAML")
         text = content.decode()
@@ -381,6 +385,9 @@ def load(path: Path) -> Recipe:
         raise InputError(f"{path}: no such recipe file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, not a recipe file") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: is not UTF-8 text (line {line}); save the recipe so") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: can't be read as a recipe: {reason}") from None

@@ -49,7 +49,7 @@ from submitter import (
     totals,
     watch,
 )
-from submitter.command import DOLLARS, HELP_OPTIONS, Group
+from submitter.command import DOLLARS, HELP_OPTIONS, Group, Number, WholeNumber
 from submitter.estimate import estimate
 from submitter.local import queue_of
 from submitter.presence import Presence
@@ -212,7 +212,7 @@ _terms = _options(
     click.option(
         "--sample",
         "sample_size",
-        type=click.IntRange(1, MOST_SAMPLED),
+        type=WholeNumber(1, MOST_SAMPLED),
         metavar="N",
         help="Run N random rows, and show them and what the rest would cost; the rest waits for "
         "rowfleet resume, or for the same command without this.",
@@ -576,8 +576,7 @@ def _dry_run(
         facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
         _print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return 0
-    fine = "1 row is" if about.rows == 1 else f"{about.rows:,} rows are"
-    _say(f"{opened.where}: {fine} fine to submit")
+    _say(f"{opened.where}: {_rows(about.rows, 'is', 'are')} fine to submit")
     if recipe.analyzer == "rules":
         _say("analyzer rules: computed offline, no tokens and no cost")
     else:
@@ -619,7 +618,7 @@ def _announce(engine: Engine, submission: batch.Submission, *, again: bool, as_j
     what = "this continues a batch submitted before" if again else "recorded"
     follow = hints.command("progress", submission.batch_id, "--watch")
     _err.print(
-        f"batch [bold]{submission.batch_id}[/]: {progress.total:,} rows, {what}; analyzer "
+        f"batch [bold]{submission.batch_id}[/]: {_rows(progress.total)}, {what}; analyzer "
         f"{submission.recipe.analyzer}"
         + (f", model {_escaped(submission.recipe.model)}" if openai else "")
         + f"\nfollow it with: {_escaped(follow)}",
@@ -645,14 +644,14 @@ def _conclude(
         _export(engine, progress.batch_id, export_to, say=not as_json)
     if progress.status == "budget_exhausted" and not as_json:
         _err.print(
-            f"{progress.pending:,} rows were not started: {progress.reason}; to go on: "
+            f"{_rows(progress.pending, 'was', 'were')} not started: {progress.reason}; to go on: "
             f"{_escaped(_larger_budget(progress))}",
             highlight=False,
             soft_wrap=True,
         )
     if progress.failed and not as_json:
         _err.print(
-            f"{progress.failed:,} rows failed; see: "
+            f"{_rows(progress.failed)} failed; see: "
             f"{_escaped(hints.command('failed', progress.batch_id))}",
             highlight=False,
             soft_wrap=True,
@@ -725,7 +724,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
             ),
         )
     if say:
-        _out.print(f"{written:,} rows written to {_escaped(out)}", highlight=False, soft_wrap=True)
+        _out.print(f"{_rows(written)} written to {_escaped(out)}", highlight=False, soft_wrap=True)
 
 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
@@ -734,7 +733,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
 @_terms
 @click.option(
     "--slots",
-    type=click.IntRange(1, MOST_SLOTS),
+    type=WholeNumber(1, MOST_SLOTS),
     metavar="N",
     help="Rows to run at once; default: 100.",
 )
@@ -808,6 +807,8 @@ def local(
         feeder = _feeder(engine, settings)
         run = Run(engine, settings.queue)
         stack.callback(run.end)
+        if settings.queue == queue_of(submission.batch_id):
+            stack.callback(run.put_queue_back, settings.queue)
         worker = LocalWorker(settings, state_directory(), run)
         stack.push(
             lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
@@ -1051,7 +1052,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     if not again:
         _say(f"no row of {batch_id} has failed")
         return
-    _say(f"{len(again):,} rows of {batch_id} run again")
+    _say(f"{_rows(len(again))} of {batch_id} to run again")
     if batch_record.tier == "batch":
         _say(f"send them with: {hints.command('collect', batch_id, '--wait')}")
         return
@@ -1071,6 +1072,12 @@ def _wake(engine: Engine, settings: Settings, record: queries.BatchRecord) -> No
         _feeder(engine, queue).feed(only=record.id)
     except ServiceError as error:  # the workers feed it, too
         logging.getLogger(__name__).warning("not feeding for now, no row is lost: %s", error)
+
+
+def _rows(count: int, verb: str = "", verb_of_several: str = "") -> str:
+    """Return a number of rows in words, with the verb that goes with it."""
+    words = ("1 row", verb) if count == 1 else (f"{count:,} rows", verb_of_several)
+    return " ".join(word for word in words if word)
 
 
 def _say(sentence: str) -> None:
@@ -1202,7 +1209,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     if as_json:
         _print_json({"batch_id": batch_id, "put_back": back, "dead_letters": dead})
     else:
-        _say(f"{back:,} rows of {batch_id} put back")
+        _say(f"{_rows(back)} of {batch_id} put back")
         if dead:
             from submitter import fleet  # which imports kombu
 
@@ -1213,7 +1220,7 @@ def repair(batch_id: str, as_json: bool) -> None:
 @click.option(
     "--wait",
     "seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0,
     metavar="SECONDS",
     help="Keep trying for so long while the database can't be reached; default: try once.",

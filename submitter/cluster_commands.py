@@ -20,7 +20,7 @@ from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.models import TIERS
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch, terminal
-from submitter.command import DOLLARS, Command
+from submitter.command import DOLLARS, Command, WholeNumber
 from submitter.sample import MOST_SAMPLED
 from submitter.terminal import err as _err
 from submitter.terminal import out as _out
@@ -81,13 +81,13 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first.")
 @click.option(
     "--start-row",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     metavar="N",
     help="First data row to take, counted from 0 below the header.",
 )
 @click.option(
-    "--num-rows", type=click.IntRange(1), metavar="N", help="Rows to take; default: all the rest."
+    "--num-rows", type=WholeNumber(1), metavar="N", help="Rows to take; default: all the rest."
 )
 @click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting.")
 @click.option(
@@ -105,7 +105,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--sample",
     "sample_size",
-    type=click.IntRange(1, MOST_SAMPLED),
+    type=WholeNumber(1, MOST_SAMPLED),
     metavar="N",
     help="Run N random rows, and show them and what the rest would cost.",
 )

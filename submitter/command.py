@@ -38,6 +38,28 @@ LEAST_DOLLARS, MOST_DOLLARS = 0.000001, 10_000_000
 DOLLARS = _Dollars()
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds; anything else is refused in plain words."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = ""
+            if self.min is not None:
+                bounds = f" from {self.min:,}" + ("" if self.max is None else f" to {self.max:,}")
+            self.fail(f"{str(value)[:40]!r} is not a whole number{bounds}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within bounds, which messages call so."""
+
+    name = "number"
+
+
 class _WithExample:
     """Help that ends with an example, which works when pasted."""
 

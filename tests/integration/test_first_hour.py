@@ -24,9 +24,10 @@ from rowfleet.queue import Queue
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter import cli, presence
+from submitter.local import Run
 from submitter.presence import NothingRunsItError, Presence
 from submitter.run_lock import RunLock
-from tests.ledger_helpers import make_batch
+from tests.ledger_helpers import make_batch, statuses
 from tests.sheets import invoices, results
 from tests.standin import Standin
 
@@ -114,6 +115,7 @@ def test_after_ctrl_c_the_command_that_goes_on_is_printed(tmp_path: Path) -> Non
         standin.configure(latency=0)
         ran = typed(line, cwd=tmp_path, env=standin.environment())
         assert ran.returncode == 0, ran.stderr
+        assert "put back" not in ran.stderr
         assert standin.summary()["calls"] == 12
 
 
@@ -125,7 +127,7 @@ def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothin
         env = standin.environment()
         first = run("local", "refunds.xlsx", cwd=tmp_path, env=env)
         assert first.returncode == 1
-        failed = typed(after("1 rows failed; see: ", first.stderr), cwd=Path("/"))
+        failed = typed(after("1 row failed; see: ", first.stderr), cwd=Path("/"))
         assert "refused" in failed.stdout
         (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)
         batch_id = batch["batch_id"]
@@ -459,3 +461,58 @@ def test_a_vendor_is_no_row_of_totals(call: Call, tmp_path: Path, vendor: str) -
     rows = ["Vendor,Invoice_Number,Date,Description,Amount,Tax", "ACME,1,2025-03-01,Paper,100,8"]
     sheet.write_text("\n".join([*rows, f"{vendor},2,2025-03-01,Oil,100,8"]))
     assert "the last row" not in call("local", sheet, "--dry-run")[1]
+
+
+# --- plain words
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--sample", "x"), "'--sample': 'x' is not a whole number from 1 to 5,000; see"),
+        (("--sample", "0"), "'--sample': '0' is not a whole number from 1 to 5,000; see"),
+        (("--slots", "9" * 5000), "9' is not a whole number from 1 to "),
+    ],
+)
+def test_a_number_that_is_none_is_said_in_plain_words(
+    call: Call, tmp_path: Path, words: tuple[str, str], says: str
+) -> None:
+    code, _, err = call("local", tmp_path / "refunds.xlsx", *words)
+    assert code == 2
+    assert says in err
+    assert len(err) < 300
+
+
+def test_a_file_that_is_no_recipe_gets_a_sentence(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    words = ("local", sheet, "--dry-run", "--recipe")
+    code, _, err = call(*words, sheet)
+    assert (code, err) == (
+        2,
+        f"rowfleet: {sheet}: is a spreadsheet; --recipe takes a recipe, a page of YAML\n",
+    )
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_bytes("name: mine\nprompt: für wen?\n".encode("latin-1"))
+    assert f"{recipe}: is not UTF-8 text (line 2)" in call(*words, recipe)[2]
+    recipe.write_text("name: [mine\nprompt: p\n")
+    err = call(*words, recipe)[2]
+    assert f"{recipe}: not valid YAML: while parsing a flow sequence at line 1, column 7" in err
+    assert "unicode string" not in err
+
+
+def test_after_a_clean_stop_no_row_counts_as_lost(
+    tmp_path: Path,
+) -> None:
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", connections=2)
+    migrate(engine)
+    make_batch(engine, 5, batch_id="mine", queue="local-mine")
+    make_batch(engine, 5, batch_id="other", queue="local-other")
+    with engine.begin() as connection:
+        transitions.feed(connection, "mine", 3)
+        transitions.feed(connection, "other", 3)
+    run_ = Run(engine, "local-mine")
+    run_.put_queue_back("local-mine")
+    run_.end()
+    assert statuses(engine, "mine") == ["pending"] * 5
+    assert statuses(engine, "other").count("queued") == 3
+    engine.dispose()

@@ -208,7 +208,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("none.yaml", None, "no such recipe file"),
         ("list.yaml", b"- a", "a recipe is a YAML mapping"),
         ("broken.yaml", b"a: [", "not valid YAML"),
-        ("binary.yaml", b"\xff\xfe\x00", "can't be read as a recipe"),
+        ("binary.yaml", b"\xff\xfe\x00", "is not UTF-8 text"),
         ("large.yaml", b"#" * (1 << 20) + b"\n#", "larger than 1 MiB"),
     ):
         path = tmp_path / name
