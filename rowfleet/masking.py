@@ -127,9 +127,14 @@ def printable(text: str, *, keep: str = "") -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def unbroken(text: str) -> str:
+    """Return ``text`` with a space in place of each line break and the blanks around it."""
+    return _LINES.sub(" ", text)
+
+
 def one_line(text: str) -> str:
     """Return ``text`` on one line, masked, with a mark in place of each control character."""
-    return printable(masked(_LINES.sub(" ", text)), keep="\t")
+    return printable(masked(unbroken(text)), keep="\t")
 
 
 def frames(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from rowfleet.ledger import engine as ledgers
 from rowfleet.ledger.models import TIERS
 from rowfleet.ledger.queries import Progress
 from rowfleet.limits import Cap, PerMinute
-from rowfleet.masking import quieten
+from rowfleet.masking import quieten, unbroken
 from rowfleet.queue import Queue
 from rowfleet.recipe import Analyzer, Recipe
 from rowfleet.settings import MOST_SLOTS, Settings
@@ -58,6 +58,7 @@ from submitter.sheet import Sheet, open_sheet
 from submitter.terminal import err as _err
 from submitter.terminal import out as _out
 from submitter.terminal import print_json as _print_json
+from submitter.terminal import say as _say
 from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:
@@ -552,7 +553,7 @@ def _follow(
 def _say_quietly(as_json: bool) -> Callable[[str], None]:
     def say(sentence: str) -> None:
         if not as_json:
-            _err.print(_escaped(sentence), highlight=False, soft_wrap=True)
+            terminal.say(sentence, to=_err)
 
     return say
 
@@ -724,7 +725,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
             ),
         )
     if say:
-        _out.print(f"{_rows(written)} written to {_escaped(out)}", highlight=False, soft_wrap=True)
+        _say(f"{_rows(written)} written to {out}")
 
 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
@@ -935,7 +936,8 @@ def batches(as_json: bool) -> None:
     for left_out in (), ("source",), ("source", "submitted"):
         table = Table(*(Column(name, no_wrap=True) for name in _LISTED if name not in left_out))
         for row in cells:
-            table.add_row(*(_escaped(row[name]) for name in _LISTED if name not in left_out))
+            shown = (unbroken(row[name]) for name in _LISTED if name not in left_out)
+            table.add_row(*map(_escaped, shown))
         width = terminal.natural_width(table)
         if not _out.is_terminal or width <= _out.width:
             break
@@ -1078,11 +1080,6 @@ def _rows(count: int, verb: str = "", verb_of_several: str = "") -> str:
     """Return a number of rows in words, with the verb that goes with it."""
     words = ("1 row", verb) if count == 1 else (f"{count:,} rows", verb_of_several)
     return " ".join(word for word in words if word)
-
-
-def _say(sentence: str) -> None:
-    """Print a line of our own on standard output, not broken where the terminal ends."""
-    _out.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _stopped(record: queries.BatchRecord) -> str:

@@ -34,7 +34,7 @@ DEFAULT_RELEASE = "rowfleet"
 
 
 def _say(text: str) -> None:
-    _err.print(text, markup=False, highlight=False, soft_wrap=True)
+    terminal.say(text, to=_err)
 
 
 def _where(function: Callable[..., Any]) -> Callable[..., Any]:

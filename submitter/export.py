@@ -409,10 +409,14 @@ def _escape(match: re.Match[str]) -> str:
 
 @contextmanager
 def _atomic(out: Path) -> Iterator[IO[bytes]]:
-    """Give a file that becomes ``out`` when the block ends well, and is gone otherwise."""
+    """Give a file that becomes ``out`` when the block ends well, and is gone otherwise.
+
+    It never has a right that the file there has not, and none that the umask takes away.
+    """
     partial = _partial(out)
     try:
-        with partial.open("xb") as file:
+        mode = 0o666 & (out.stat().st_mode if out.exists() else 0o666)
+        with open(partial, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,8 +1,10 @@
 """Read a .csv file under the same rules as a worksheet.
 
 Text is UTF-8, with or without a byte order mark; a file that is not valid UTF-8 is taken as Windows
-cp1252, which is what Excel's plain "CSV" writes; UTF-16 is known by its byte order mark. Fields are
-divided by the one of comma, semicolon and tab that divides the most of the first rows alike.
+cp1252, which is what Excel's plain "CSV" writes; UTF-16 is known by its byte order mark. UTF-16
+without one and UTF-32 are refused: they would pass as cp1252 with a NUL between its characters.
+Fields are divided by the one of comma, semicolon and tab that divides the most of the first rows
+alike.
 
 A cell is text, unless its whole column is plain decimals that lose nothing as numbers: no leading
 zero (`00123` is a name), no plus sign, exponent or thousands separator, at most 15 digits, and the
@@ -29,6 +31,9 @@ from submitter.sheet_checks import CHUNK, MAX_CELL_CHARS
 MAX_ROW_CHARS = 4 << 20
 #: Rows by which the delimiter is found, as many as the header may lie below the top.
 SNIFFED_ROWS = 25
+
+#: Share of NUL bytes from which on a text is UTF-16 or UTF-32; Latin text in UTF-16 has 0.5.
+WIDE_NULS = 0.4
 
 _DELIMITERS = ",;\t"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?")
@@ -107,11 +112,11 @@ class CsvTable:
         self.delimiter = self._find_delimiter()
 
     def head(self, count: int) -> list[tuple[int, list[Cell]]]:
-        """Return the first ``count`` rows that hold a value, as (row, cells)."""
+        """Return the first ``count`` rows that hold a value, as (row, texts)."""
         found: list[tuple[int, list[Cell]]] = []
         for row, fields in self._records():
             if any(map(str.strip, fields)):
-                found.append((row, list(fields)))
+                found.append((row, [_text(field) for field in fields]))
             if len(found) == count:
                 break
         return found
@@ -167,7 +172,12 @@ class CsvTable:
 
     def _find_encoding(self) -> str:
         self.file.seek(0)
-        start = self.file.read(4)
+        start = self.file.read(CHUNK)
+        if _is_wide(start):
+            raise InputError(
+                f"{self.name}: its text is UTF-32, or UTF-16 without a byte order mark; "
+                f"save it as UTF-8"
+            )
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             encodings = ["utf-16"]
         else:
@@ -208,4 +218,38 @@ def _cell(text: str, found: CsvScan, column: int) -> Cell:
         return None
     if column in found.formats and (stripped := text.strip()):
         return float(stripped) if "." in stripped else int(stripped)
+    return _text(text)
+
+
+def _text(text: str) -> str:
+    # PostgreSQL's text can't hold NUL; the replacement character shows that something was there.
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _is_wide(start: bytes) -> bool:
+    """Return whether a file begins as UTF-32, or as UTF-16 without a byte order mark.
+
+    Latin text in either is NUL in half of its bytes or more. In UTF-16 of another script, NULs
+    stand on one side of the pairs, and beside line breaks; and most scripts are no UTF-8 then.
+    Elsewhere a NUL is in a cell now and then.
+    """
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return True
+    if 0 not in start or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    if start.count(0) > WIDE_NULS * len(start):
+        return True
+    few = 0 if not _is_utf_8(start) else start.count(b"\n") / 3
+    first, second = start[0::2], start[1::2]
+    return any(
+        0 not in low and list(zip(low, high, strict=False)).count((10, 0)) > few
+        for low, high in ((first, second), (second, first))
+    )
+
+
+def _is_utf_8(start: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -104,6 +104,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, uri: Uri) -> None:
         self._uri = uri
 
+    def http_error_302(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+    ) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except (ValueError, http.client.InvalidURL):  # it quotes the address, which may be secret
+            raise InputError(f"{self._uri}: redirects to an address that is no URL") from None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(self, req: urllib.request.Request, *args: Any) -> Any:
         target = urlsplit(args[-1])
         here = is_loopback(urlsplit(self._uri.url).hostname or "")

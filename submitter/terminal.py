@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
-from rowfleet.masking import CONTROLS, one_line, printable
+from rowfleet.masking import CONTROLS, one_line, printable, unbroken
 
 #: Rich breaks lines, and puts tabs in order, itself.
 _ITS_OWN = "\n\t"
@@ -49,6 +49,15 @@ class Terminal(Console):
 
 #: Standard output, and standard error.
 out, err = Terminal(), Terminal(stderr=True)
+
+
+def say(sentence: str, *, to: Console | None = None) -> None:
+    """Print a sentence on one line, on standard output or the console ``to``.
+
+    A file's name may hold line breaks, and must not make a line of its own. The line is not broken
+    where the terminal ends, either.
+    """
+    (to or out).print(unbroken(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(sentence: object) -> None:

@@ -577,6 +577,16 @@ def test_https_redirects_are_followed_but_not_into_the_open(https: web.Files) ->
 
 
 @pytest.mark.parametrize(
+    "target", ["https://[::1", "https://a b/x", "https://h:port/", "https://x\x7f/"]
+)
+def test_a_redirect_to_what_is_no_url_is_refused(https: web.Files, target: str) -> None:
+    https.moved = {"/a.xlsx": target}
+    with pytest.raises(InputError) as caught:
+        fetch(f"https://127.0.0.1:{https.port}/a.xlsx?signature=secret")
+    assert str(caught.value).endswith("/a.xlsx: redirects to an address that is no URL")
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "https://127.0.0.1/x",

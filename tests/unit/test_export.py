@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import string
 import tempfile
 import zipfile
@@ -133,6 +134,30 @@ def test_lists_and_objects_become_json(out: Path) -> None:
         results={"a": "A", "b": "B", "c": "C", "missing": "D"},
     )
     assert first_row(out)[2:6] == ['[1, "é"]', '{"k": null}', False, None]
+
+
+@pytest.mark.parametrize(
+    ("there", "umask", "mode"), [(0o600, 0o022, 0o600), (0o640, 0o077, 0o600), (None, 0o027, 0o640)]
+)
+def test_a_file_that_is_replaced_keeps_its_mode_or_gets_a_stricter_one(
+    out: Path, there: int | None, umask: int, mode: int
+) -> None:
+    if there is not None:
+        out.touch()
+        out.chmod(there)
+    before = os.umask(umask)
+    try:
+        write(out, [row(["x", 1])])
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("code", ["=cmd|' /C calc'!A0", "+1", "@x"])
+def test_an_error_that_is_none_can_not_become_a_formula(out: Path, code: str) -> None:
+    write(out, [row([CellError(code), None])])  # as ledgers of older versions may have it
+    cell = load(out)["A2"]
+    assert (cell.data_type, cell.value, cell.quotePrefix) == ("s", code, True)
 
 
 def test_an_error_cell_is_an_error_cell_again(out: Path) -> None:

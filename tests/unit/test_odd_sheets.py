@@ -293,3 +293,45 @@ def test_an_escape_is_the_same_in_shared_and_in_inline_text(
     strings = f"<si><t>{escaped}</t>{after}</si>".encode()
     changed(path, bombs.STRINGS, b"</sst>", strings + b"</sst>")
     assert read(path) == [(0, [text, text])]
+
+
+# .csv
+
+
+def with_bytes(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_csv_whose_first_header_begins_as_a_zip_file_does_is_read(tmp_path: Path) -> None:
+    path = with_bytes(tmp_path / "odd.csv", b"PK_ID,b\n1,2\n")
+    with open_sheet(path) as sheet:
+        assert sheet.header == ("PK_ID", "b")
+
+
+CYRILLIC = "Имя,б\r\nАнна,2\r\n"
+LATIN, OTHER = "a,b\nx,é2\n", "名称,上\n上上上,不上\n上,2\n"
+
+
+@pytest.mark.parametrize("text", [LATIN, LATIN * 9_999, OTHER, OTHER * 9_999, CYRILLIC])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_a_csv_that_would_be_read_as_garbage_is_refused(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    assert refusal(with_bytes(tmp_path / "odd.csv", text.encode(encoding))) == (
+        "odd.csv: its text is UTF-32, or UTF-16 without a byte order mark; save it as UTF-8"
+    )
+
+
+@pytest.mark.parametrize("text", [LATIN, OTHER])
+def test_a_csv_in_utf_16_with_a_byte_order_mark_is_read(tmp_path: Path, text: str) -> None:
+    for encoding in ("utf-16", "utf-8", "utf-8-sig"):
+        assert read(with_bytes(tmp_path / "odd.csv", text.encode(encoding)))
+
+
+def test_a_nul_is_the_same_in_a_header_as_in_a_cell(tmp_path: Path) -> None:
+    path = with_bytes(tmp_path / "odd.csv", b"a\0,b\n1\0,2\n\0,x\n")
+    mark = "\N{REPLACEMENT CHARACTER}"
+    with open_sheet(path) as sheet:
+        assert sheet.header == (f"a{mark}", "b")
+        assert list(sheet.rows()) == [(0, [f"1{mark}", "2"]), (1, [mark, "x"])]

@@ -120,3 +120,22 @@ def test_a_hostile_header_does_not_reach_the_terminal(kind: str, tmp_path: Path)
         assert "sheet." in shown
         assert _is_clean(shown), repr(shown)
         assert shown.count("\n") == 1  # no line that seems to be another's
+
+
+@pytest.mark.parametrize("text", ["Refunds\n", "Re\r\n  funds "])
+def test_a_name_with_line_breaks_makes_no_line_of_its_own(text: str, tmp_path: Path) -> None:
+    sheet = tmp_path / f"{text}rowfleet: all done.csv"
+    rows = [["Vendor", "Invoice Number", "Date", "Description", "Amount", "Tax"], list("abcd12")]
+    with sheet.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-m", "submitter", "submit", "--excel", str(sheet), "--dry-run"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, *others = run.stdout.splitlines()
+    assert first.endswith("funds rowfleet: all done.csv: 1 row is fine to submit")
+    assert not any(line.startswith("rowfleet:") for line in others)
