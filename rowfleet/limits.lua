@@ -45,13 +45,25 @@ local WEIGHT = 0.02
 -- Seconds after which a process that asks for nothing is not counted, and a lane is forgotten.
 local PRESENT, KEPT = 60, 86400
 
+-- The hash's fields, and the largest number that is taken from one.
+local FIELDS = {'r', 't', 'f', 'fa', 'pause', 'cut', 'lr', 'lt', 'pr', 'n', 'ns', 'rate', 'first',
+  'seconds', 'tokens', 'completion'}
+local LARGEST = 1e15
+
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local arg = {}
 for i = 2, #ARGV do arg[i] = tonumber(ARGV[i]) end
 local lane = {}
-local stored = redis.call('HGETALL', KEYS[1])
-for i = 1, #stored, 2 do lane[stored[i]] = tonumber(stored[i + 1]) end
+local stored = redis.call('HMGET', KEYS[1], unpack(FIELDS))
+for i, name in ipairs(FIELDS) do
+  local number = tonumber(stored[i])
+  -- What another program wrote there is not kept, and makes no limit. NaN fails both comparisons.
+  if number and number >= 0 and number <= LARGEST then lane[name] = number end
+end
+for _, name in ipairs({'lr', 'lt', 'pr'}) do
+  if lane[name] == 0 then lane[name] = nil end
+end
 
 -- After a fail-over the clock may be behind the one before: `fa` was its last time. Then the lane's
 -- times move back together, so that none lies further ahead than it did.
@@ -100,7 +112,7 @@ if arg[7] > 0 then
 end
 
 -- what part of the limits is in force
-local part = (lane.f or 1) + RECOVERY * (now - (lane.fa or now))
+local part = math.max(LEAST, lane.f or 1) + RECOVERY * (now - (lane.fa or now))
 if known then lane.pr = nil end
 -- Above a rate that was only measured there may be more.
 if not lane.pr then part = math.min(1, part) end

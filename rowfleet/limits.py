@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading
-from rowfleet.queue import Queue
+from rowfleet.queue import Queue, number_in
 
 #: What a lane does, in Redis' own time.
 SCRIPT = (Path(__file__).parent / "limits.lua").read_text("utf-8")
@@ -203,13 +203,13 @@ def arguments(
 
 def read(answer: Sequence[Any]) -> Granted:
     """Return what the script's ``answer`` says."""
-    more, pause, processes, requests, tokens, completion, *starts = map(float, answer)
+    more, pause, processes, requests, tokens, completion, *starts = map(number_in, answer)
     return Granted(
-        starts=starts,
-        more_in=None if more < 0 else more,
-        pause=pause,
-        processes=int(processes),
-        requests=requests,
-        tokens=tokens,
-        completion=None if completion < 0 else completion,
+        starts=[start for start in starts if start is not None],
+        more_in=more,
+        pause=min(pause or 0, MOST_PAUSE),
+        processes=int(min(max(processes or 1, 1), LARGEST_CAP)),
+        requests=requests or 0,
+        tokens=tokens or 0,
+        completion=completion,
     )

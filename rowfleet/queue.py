@@ -19,7 +19,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,6 +64,18 @@ DEAD_LETTERS_KEPT, DEAD_LETTER_EXCERPT = 1_000, 4_096
 
 #: Bytes of a row's message, at most; it has 1,100. And of its note once it is delivered.
 LARGEST_MESSAGE, LARGEST_NOTE = 16 << 10, 32 << 10
+
+#: What the autoscaler's cap reads of a lane, as `limits.lua` names it.
+LANE_FIELDS = ("f", "gr", "lr", "gt", "lt", "seconds", "tokens")
+
+#: The largest number that is taken from Redis: of a minute's tokens no API has so many.
+LARGEST_NUMBER = 1e15
+
+#: Seconds of the longest turn; what lasts longer is none.
+LONGEST_TURN = 60
+
+#: Seconds that the clocks of two workers are apart, at most, when a message is delivered.
+FURTHEST_SCORE = 3600
 
 #: Characters of a message's id: a batch's id, a dot and a number, or a UUID.
 LONGEST_TASK_ID = 255
@@ -161,6 +173,15 @@ def is_key(key: object) -> bool:
         and not isinstance(number, bool)
         and 0 <= number <= LARGEST_ROW
     )
+
+
+def number_in(value: bytes | str | None) -> float | None:
+    """Return a number that Redis holds, from 0 to LARGEST_NUMBER; None for anything else."""
+    try:
+        number = float(value) if value is not None and len(value) <= LONGEST_TASK_ID else math.nan
+    except ValueError:
+        return None
+    return number if 0 <= number <= LARGEST_NUMBER else None
 
 
 def urgent(queue: str) -> str:
@@ -280,7 +301,8 @@ class Queue:
         """Move unreadable notes of delivered messages to the dead letters.
 
         The autoscaler counts each note as a row that runs: one that nothing removes keeps a pod.
-        One that is in no index would never be delivered again, and gets its place there. Messages
+        One that is in no index, or there at a time to come, would never be delivered again: it gets
+        its place there. Messages
         that wait are left to the workers, which read them first. Return how many were moved.
         """
         unacked, index = self._key(".unacked"), self._key(".unacked_index")
@@ -292,15 +314,21 @@ class Queue:
             for tag, note in dead.items():
                 bury(self._redis, self._key(), note, "it is no message that was delivered", tag=tag)
             scores: Any = self._redis.zmscore(index, cast("Any", list(notes)))
+            now = time.time()
             for tag, score in zip(notes, scores, strict=True):
-                if score is None and tag not in dead:
-                    self._redis.zadd(index, {tag: time.time()}, nx=True)
+                if tag in dead:
+                    continue
+                if score is None:
+                    self._redis.zadd(index, {tag: now}, nx=True)
+                elif score > now + FURTHEST_SCORE:
+                    self._redis.zadd(index, {tag: now}, xx=True)
         return len(dead)
 
     def dead_letters(self) -> int:
         """Return how many messages have gone to the dead letters so far."""
         with self._reported():
-            return int(cast("bytes | None", self._redis.get(self._key(DEAD_LETTERS_COUNT))) or 0)
+            count = cast("bytes | None", self._redis.get(self._key(DEAD_LETTERS_COUNT)))
+        return int(number_in(count) or 0)
 
     def _rows_of(self, texts: Iterable[bytes]) -> list[tuple[str, int]]:
         """Return the rows of messages that were taken off a list; bury those that name none."""
@@ -333,10 +361,13 @@ class Queue:
 
     def lane(self, model: str) -> dict[str, float]:
         """Return what is known of the limits of ``model``, as `limits.lua` names it."""
-        with self._reported():
+        with self._reported(), suppress(redis.ResponseError):  # another type: nothing is known
             name = cast("bytes | None", self._redis.hget(self._key(LANES), model))
-            known = cast("dict[bytes, bytes]", self._redis.hgetall(name)) if name else {}
-        return {field.decode(): float(value) for field, value in known.items()}
+            if name:
+                values = cast("list[bytes | None]", self._redis.hmget(name, list(LANE_FIELDS)))
+                known = zip(LANE_FIELDS, map(number_in, values), strict=True)
+                return {field: value for field, value in known if value is not None}
+        return {}
 
     def set_cap(self, size: int | None, seconds: int) -> None:
         """Let the autoscaler run pods for ``size`` calls at most, for ``seconds``; None lifts that.
@@ -345,9 +376,10 @@ class Queue:
         """
         key = self._key(CAP)
         with self._reported():
-            if size is not None and self._redis.llen(key) == size:
-                self._redis.expire(key, seconds)
-                return
+            with suppress(redis.ResponseError):  # no list: it is written anew
+                if size is not None and self._redis.llen(key) == size:
+                    self._redis.expire(key, seconds)
+                    return
             pipe: Any = self._redis.pipeline(transaction=True)  # never seen half made
             pipe.delete(key)
             if size is not None:
@@ -364,9 +396,18 @@ class Queue:
         key = self._key(f".{name}")
         with self._reported():
             mine = self._redis.set(key, holder, nx=True, px=int(seconds * 1000))
-            if not mine and self._redis.get(key) == holder.encode():
+            if not mine and self._is_takable(key, holder):
                 mine = self._redis.set(key, holder, xx=True, px=int(seconds * 1000))
         yield bool(mine)
+
+    def _is_takable(self, key: str, holder: str) -> bool:
+        """Tell whether a turn is the holder's, or one that never ends, which no holder took."""
+        if not 0 <= self._redis.pttl(key) <= LONGEST_TURN * 1000:
+            return True
+        try:
+            return bool(self._redis.get(key) == holder.encode())
+        except redis.ResponseError:  # of another type; it ends soon
+            return False
 
     def is_tended(self) -> bool:
         """Tell whether a worker or a waiting submitter has fed this queue within seconds."""
@@ -378,6 +419,11 @@ class Queue:
         try:
             yield
         except redis.RedisError as error:
+            if "WRONGTYPE" in str(error):
+                raise ServiceError(
+                    f"the broker {self._where()} holds another program's data under a key of "
+                    f"Rowfleet's queue {self.name}: {error}"
+                ) from None
             raise ServiceError(f"the broker {self._where()} can't be reached: {error}") from None
 
     def _where(self) -> str:
@@ -545,7 +591,11 @@ def bury(client: redis.Redis, queue: str, text: bytes, why: str, *, tag: Any = N
     pipe.lpush(f"{queue}{DEAD_LETTERS}", json.dumps(letter))
     pipe.ltrim(f"{queue}{DEAD_LETTERS}", 0, DEAD_LETTERS_KEPT - 1)
     pipe.incr(f"{queue}{DEAD_LETTERS_COUNT}")
-    pipe.execute()
+    for answer in pipe.execute(raise_on_error=False):
+        # A list or a count that holds something else must end no worker; a replica's or a full
+        # broker's refusal comes for all commands together, and is raised.
+        if isinstance(answer, redis.RedisError):
+            log.warning("the dead letters, %s%s, can't be kept: %s", queue, DEAD_LETTERS, answer)
     log.warning(
         "a message of %d bytes went to the dead letters, %s%s: %s (sha256 %s)",
         len(text),
