@@ -34,6 +34,9 @@ class Usage:
     #: Requests that were sent and ended without an answer: the API may have done their work, and
     #: bill it.
     possibly_billed: int = 0
+    #: Calls among ``calls`` whose answer does not say, or not credibly, what they used. Their cost
+    #: is not known.
+    uncounted: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -45,6 +48,7 @@ class Usage:
             self.cache_write_tokens + other.cache_write_tokens,
             other.service_tier or self.service_tier,
             self.possibly_billed + other.possibly_billed,
+            self.uncounted + other.uncounted,
         )
 
 

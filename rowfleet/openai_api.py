@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rowfleet import api_failures
 from rowfleet.allowance import retry_after
 from rowfleet.analysis import (
+    UNANSWERED,
     AnalysisError,
     Answer,
     Misconfigured,
@@ -146,11 +147,13 @@ def parse(
 def usage_of(body: Any, api: str) -> Usage:
     """Return what an answer, given as its JSON, used. Raises ValueError for what is no answer.
 
-    What is missing, or can't be right, counts as nothing. The SDK's objects would be made anew from
-    each part, and nothing else of them is of use here.
+    A count that is missing, or can't be right, is 0, and the call is one of the ``uncounted``. An
+    error in an answer's place without a usable count is no answer, and possibly billed. The SDK's
+    objects would be made anew from each part, and nothing else of them is of use here.
     """
     with _lenient():
-        return (_usage_of_response if api == "responses" else _usage_of_completion)(body)
+        used = (_usage_of_response if api == "responses" else _usage_of_completion)(body)
+    return UNANSWERED if used.uncounted and _failure_in(body, api, used, "") else used
 
 
 def text_of(body: Any, api: str, used: Usage, model: str = "") -> str:
@@ -172,17 +175,30 @@ def _lenient() -> Iterator[None]:
 
 
 def _usage_of_completion(completion: Mapping[str, Any]) -> Usage:
-    used = _object(completion.get("usage"))
-    prompt = _object(used.get("prompt_tokens_details"))
-    details = _object(used.get("completion_tokens_details"))
+    return _counted(completion, "prompt_tokens", "completion_tokens")
+
+
+def _counted(answer: Mapping[str, Any], prompt: str, completion: str) -> Usage:
+    """Return an answer's usage; ``prompt`` and ``completion`` are the API's names of its counts.
+
+    A prompt has at least one token. Gateways leave details out, or send null for them.
+    """
+    used = _object(answer.get("usage"))
+    sent, made = (_object(used.get(f"{name}_details")) for name in (prompt, completion))
+    prompt_tokens = token_count(used.get(prompt))
+    completion_tokens = token_count(used.get(completion))
+    cached = token_count(sent.get("cached_tokens") or 0)
+    written = token_count(sent.get("cache_write_tokens") or 0)
+    is_counted = prompt_tokens and None not in (completion_tokens, cached, written)
     return Usage(
         calls=1,
-        prompt_tokens=token_count(used.get("prompt_tokens")),
-        cached_tokens=token_count(prompt.get("cached_tokens")),
-        completion_tokens=token_count(used.get("completion_tokens")),
-        reasoning_tokens=token_count(details.get("reasoning_tokens")),
-        cache_write_tokens=token_count(prompt.get("cache_write_tokens")),
-        service_tier=_tier(completion),
+        prompt_tokens=prompt_tokens or 0,
+        cached_tokens=cached or 0,
+        completion_tokens=completion_tokens or 0,
+        reasoning_tokens=token_count(made.get("reasoning_tokens")) or 0,
+        cache_write_tokens=written or 0,
+        service_tier=_tier(answer),
+        uncounted=0 if is_counted else 1,
     )
 
 
@@ -211,18 +227,7 @@ def _text_of_completion(completion: Mapping[str, Any], used: Usage) -> str:
 
 
 def _usage_of_response(response: Mapping[str, Any]) -> Usage:
-    used = _object(response.get("usage"))
-    sent = _object(used.get("input_tokens_details"))
-    details = _object(used.get("output_tokens_details"))
-    return Usage(
-        calls=1,
-        prompt_tokens=token_count(used.get("input_tokens")),
-        cached_tokens=token_count(sent.get("cached_tokens")),
-        completion_tokens=token_count(used.get("output_tokens")),
-        reasoning_tokens=token_count(details.get("reasoning_tokens")),
-        cache_write_tokens=token_count(sent.get("cache_write_tokens")),
-        service_tier=_tier(response),
-    )
+    return _counted(response, "input_tokens", "output_tokens")
 
 
 def _text_of_response(response: Mapping[str, Any], used: Usage) -> str:
@@ -343,11 +348,11 @@ class BatchResult:
             found = api_failures.error_in(body)
             said = outside(found.get("message") or self.body)
             raise api_failures.failure_of(self.status, found, said, Usage(), model)[0]
+        usage = usage_of(body, recipe.api)
         try:
-            usage = usage_of(body, recipe.api)
             text = text_of(body, recipe.api, usage, model)
         except ValueError as error:
-            raise Transient("the API's reply could not be read", said=short(error)) from None
+            raise Transient("the API's reply could not be read", usage, said=short(error)) from None
         output, problem = parse(text, recipe, usage)
         if output is None:
             raise Transient(INVALID, usage, said=problem)

@@ -60,15 +60,15 @@ def lines(file: IO[bytes]) -> Iterator[bytes]:
         is_whole = is_end
 
 
-def token_count(value: object) -> int:
-    """Return a count of tokens as it was sent; 0 for what can't be one.
+def token_count(value: object) -> int | None:
+    """Return a count of tokens as it was sent; None for what can't be one.
 
     The answer beside it is paid for, whatever its count says: a negative or absurd number must
     neither cost the row its answer nor spend a budget.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return int(value) if 0 <= value <= MAX_TOKENS else 0  # which NaN is not, either
+        return None
+    return int(value) if 0 <= value <= MAX_TOKENS else None  # which NaN is not, either
 
 
 def _bounded(value: Any, levels: int) -> Any:

@@ -617,15 +617,17 @@ class Follower:
     def _spent(self, usage: Usage) -> Spent:
         if not usage.calls:
             return Spent()
-        cost = prices.dollars(
-            self._model,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            completion_tokens=usage.completion_tokens,
-            processing="batch",
-            price=self._price,
-        )
+        cost = None
+        if not usage.uncounted:
+            cost = prices.dollars(
+                self._model,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                completion_tokens=usage.completion_tokens,
+                processing="batch",
+                price=self._price,
+            )
         return Spent(
             calls=usage.calls,
             prompt_tokens=usage.prompt_tokens,

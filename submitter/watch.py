@@ -208,6 +208,9 @@ def _details(progress: Progress, retried_for: str) -> str:
     tokens = progress.prompt_tokens + progress.completion_tokens
     if tokens:
         parts.append(f"{tokens:,} tokens")
+    if progress.cost_usd is None:
+        parts.append("cost unknown (a call has no known price, or its answer no token counts)")
+    elif tokens:
         parts.append(dollars(progress.cost_usd))
     if progress.possibly_billed_calls:
         parts.append(perhaps(progress.possibly_billed_calls))

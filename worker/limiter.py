@@ -268,12 +268,18 @@ class _Lane:
     def answered(
         self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
     ) -> None:
-        prompt = min(usage.prompt_tokens, turn.size)
-        most = turn.completion if turn.is_most else MOST_COMPLETION
-        completion = min(usage.completion_tokens, most)
+        prompt: float
+        completion: float
+        if is_counted := usage.calls > usage.uncounted:
+            most = turn.completion if turn.is_most else MOST_COMPLETION
+            prompt = min(usage.prompt_tokens, turn.size)
+            completion = min(usage.completion_tokens, most)
+        else:  # what it was taken for stays
+            prompt = turn.prompt
+            completion = turn.completion if self._completion is None else self._completion
         counted = turn.completion if turn.is_most else completion
         surplus = 0.0
-        if prompt:
+        if is_counted:
             surplus = prompt + counted - turn.prompt - turn.completion
             self._ratio += WEIGHT * (prompt / max(1, turn.size) - self._ratio)
             seen = completion if self._completion is None else self._completion

@@ -158,7 +158,7 @@ def _spent(usage: Usage, batch: BatchInfo) -> Spent:
     cost = None
     if batch.record.analyzer != "openai":
         cost = 0.0
-    elif usage.calls:
+    elif usage.calls and not usage.uncounted:
         cost = prices.dollars(
             batch.record.model,
             prompt_tokens=usage.prompt_tokens,

@@ -41,7 +41,7 @@ class Budget:
 
     max_cost: float
     spent: float
-    #: Answered calls whose price is not known.
+    #: Answered calls whose cost is not known.
     unpriced_calls: int
     #: Rows that have ended.
     ended: int
@@ -88,7 +88,7 @@ class Budget:
         """Return in a sentence why no further row is admitted."""
         if self.unpriced_calls:
             return (
-                f"the price of {self.unpriced_calls:,} answered calls is not known, "
+                f"the cost of {self.unpriced_calls:,} answered calls is not known, "
                 "so what is left of the budget is not known"
             )
         spent = f"{in_words(self.spent)} of its budget of {in_words(self.max_cost)} are spent"

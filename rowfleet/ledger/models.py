@@ -258,7 +258,7 @@ class Tally(Base):
     completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     reasoning_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     cost_usd: Mapped[float] = mapped_column(Dollars, server_default="0")
-    #: Answered calls whose price is not known.
+    #: Answered calls whose cost is not known.
     unpriced_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
     #: Requests that ended without an answer, and may be billed.
     possibly_billed: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -136,7 +136,9 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the calls of one attempt used; ``cost_usd`` is None if the price is not known.
+    """What the calls of one attempt used; ``cost_usd`` is None if that is not known.
+
+    It is not without a price, nor if one of the answers does not say what it used.
 
     ``possibly_billed`` are calls that were sent and ended without an answer.
     """
@@ -821,7 +823,9 @@ def _settling(dialect: str) -> Any:
             reasoning_tokens=Row.reasoning_tokens + of.reasoning_tokens,
             possibly_billed=Row.possibly_billed + of.possibly_billed,
             cost_usd=case(
-                (of.cost_usd.is_(None), Row.cost_usd),
+                (and_(of.calls == 0, of.cost_usd.is_(None)), Row.cost_usd),
+                # What one of its calls cost is not known, so neither is what the row cost.
+                (and_(Row.calls > 0, Row.cost_usd.is_(None)), None),
                 else_=func.coalesce(Row.cost_usd, 0) + of.cost_usd,
             ),
         )

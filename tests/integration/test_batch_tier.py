@@ -191,6 +191,17 @@ def test_what_one_answer_cost_is_kept_when_it_was_not_valid(
     assert end.prompt_tokens == standin.summary()["prompt_tokens"] > 0
 
 
+def test_an_answer_that_does_not_say_what_it_used_has_an_unknown_cost(
+    ledger: Engine, standin: Standin
+) -> None:
+    standin.configure(usage={"prompt_tokens": 0})
+    make_batch(ledger, 2, tier="batch")
+    end = through(ledger, standin)
+    assert (end.done, end.cost_usd) == (2, None)
+    with ledger.connect() as connection:
+        assert set(connection.scalars(select(Row.cost_usd))) == {None}
+
+
 STEPS = ["upload", "create", "retrieve", "download", "delete"]
 
 

@@ -16,8 +16,9 @@ from celery.exceptions import Retry
 from sqlalchemy import Engine, select
 
 from rowfleet.api_failures import DOUBTFUL_ROWS, Doubts
-from rowfleet.ledger import queries
+from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.models import Row
+from submitter import watch
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
 from worker.analyzers.openai import OpenAIAnalyzer
@@ -78,6 +79,58 @@ def test_what_no_row_can_pass_stops_the_batch_early(
     assert batch(engine).status == "stopped"
     assert statuses(engine).count("failed") < DOUBTFUL_ROWS
     assert standin.summary()["calls"] < DOUBTFUL_ROWS + 20  # and those in flight
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, {"completion_tokens": 5}, {"prompt_tokens": "9", "completion_tokens": "5"},
+     {"prompt_tokens": -9, "completion_tokens": 5}, {"prompt_tokens": 10**15}],
+    ids=["missing", "half", "text", "negative", "absurd"],
+)  # fmt: skip
+def test_answers_that_do_not_say_what_they_used_end_a_batch_with_a_budget(
+    engine: Engine, standin: Standin, usage: object
+) -> None:
+    choice = {"message": {"content": '{"answer": "a", "score": 1}'}, "finish_reason": "stop"}
+    text = json.dumps({"choices": [choice], "usage": usage})
+    standin.configure(faults=[{"kind": "verbatim", "rows": [1], "text": text}])
+    make_batch(engine, 3, max_cost=5)
+    fleet = Fleet(engine, standin.base_url)
+    fleet.run(0)
+    with engine.begin() as connection:
+        assert queries.progress(connection, "b").cost_usd
+    fleet.run(1)
+    with engine.begin() as connection:
+        assert transitions.exhaust(connection, "b", by="k")
+        ended = queries.progress(connection, "b")
+        costs = list(connection.scalars(select(Row.cost_usd).order_by(Row.number)))
+    assert (ended.status, ended.cost_usd) == ("budget_exhausted", None)
+    assert str(ended.reason).startswith("the cost of 1 answered calls is not known")
+    assert "cost unknown" in watch.line(ended)
+    assert costs[0] > 0
+    assert costs[1:] == [None, None]
+    fleet.run(2)  # which no budget pays for
+    assert standin.summary()["calls"] == 2
+
+
+def test_a_rows_cost_is_unknown_if_one_of_its_calls_has_none(
+    engine: Engine, standin: Standin
+) -> None:
+    """Tried three times: with a known cost, without, and with one again."""
+    choice = {"message": {"content": "{}"}, "finish_reason": "stop"}
+    make_batch(engine, 1)
+    fleet = Fleet(engine, standin.base_url)
+    for usage in ({"prompt_tokens": 9, "completion_tokens": 5}, None, None):
+        failed = {"error": {"message": "m", "code": 502}, "choices": [choice], "usage": usage}
+        if usage is None:
+            failed = {"choices": [5]}
+        fault = {"kind": "verbatim", "text": json.dumps(failed)}
+        standin.configure(faults=[fault])
+        fleet.run(0)
+    standin.configure(faults=[])
+    fleet.run(0)
+    with engine.connect() as connection:
+        row = connection.execute(select(Row.status, Row.calls, Row.cost_usd)).one()
+    assert tuple(row) == ("done", 4, None)
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import redis
 
+from rowfleet.analysis import UNANSWERED
 from rowfleet.limits import MOST_PAUSE, Granted, PerMinute, Report, lane_name
 from rowfleet.received import MAX_TOKENS
 from tests import brokers
 from worker.analyzers import Postponed, Usage
-from worker.limiter import FIRST_COMPLETION, MOST_COMPLETION, Lanes, Limiter
+from worker.limiter import FIRST_COMPLETION, MOST_COMPLETION, WEIGHT, Lanes, Limiter
 
 MODEL = "gpt-5-mini"
 
@@ -181,6 +182,31 @@ def test_the_api_s_own_limits_are_learnt_and_usage_corrects_estimates(make: Make
         assert turn.completion == 1_000  # from the other process
 
     run(test())
+
+
+def test_an_answer_that_does_not_say_what_it_used_leaves_the_estimate(
+    make: Make, redis_url: str
+) -> None:
+    async def test() -> None:
+        limiter = make(PerMinute(0, 60_000_000))
+        for usage in (
+            Usage(calls=1, prompt_tokens=500, completion_tokens=100),
+            Usage(calls=1, uncounted=1),
+            Usage(calls=1, prompt_tokens=4_000, uncounted=1),
+            UNANSWERED,
+        ):
+            limiter.answered(await limiter.turn(MODEL, 4_000, None), usage, 1.0, {})
+        later = await limiter.turn(MODEL, 4_000, None)
+        assert later.completion == 100
+        assert later.prompt == pytest.approx(1_000 + WEIGHT * (500 - 1_000))
+
+    run(test())
+    lane = redis.Redis.from_url(redis_url, decode_responses=True).hgetall(
+        lane_name("", MODEL, "sk-secret", None)
+    )
+    assert isinstance(lane, dict)
+    assert float(lane["completion"]) == pytest.approx(100)
+    assert float(lane["tokens"]) > 600
 
 
 @pytest.mark.parametrize("most", [None, 500])

@@ -226,32 +226,66 @@ def counted(usage: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("api", "text", "tokens"),
+    ("is_counted", "api", "text", "tokens"),
     [
-        ("chat_completions", completion(content=RIGHT), (5, 7)),
-        ("chat_completions", json.dumps({"choices": [{"message": {"content": RIGHT}}]}), (0, 0)),
-        ("chat_completions", json.dumps(
+        (True, "chat_completions", completion(content=RIGHT), (5, 7)),
+        (True, "chat_completions", counted({"prompt_tokens": 5, "completion_tokens": 0,
+            "prompt_tokens_details": {"cached_tokens": None}}), (5, 0)),
+        (False, "chat_completions", json.dumps({"choices": [{"message": {"content": RIGHT}}]}),
+            (0, 0)),
+        (False, "chat_completions", json.dumps(
             {"choices": [{"message": {"content": RIGHT}}], "usage": None, "service_tier": 5}
         ), (0, 0)),
-        ("chat_completions", counted([5]), (0, 0)),
-        ("chat_completions", counted({"prompt_tokens": "5"}), (0, 0)),
-        ("chat_completions", counted({"prompt_tokens": -1, "completion_tokens": 7}), (0, 7)),
-        ("chat_completions", counted({"prompt_tokens": 1e19, "completion_tokens": True}), (0, 0)),
-        ("chat_completions", counted({"prompt_tokens": 10**30, "completion_tokens": 7.0}), (0, 7)),
-        ("responses", response(usage={"input_tokens": 3, "output_tokens": 4}), (3, 4)),
-        ("responses", response(usage={"input_tokens": 3, "output_tokens": 4,
+        (False, "chat_completions", counted([5]), (0, 0)),
+        (False, "chat_completions", counted({"prompt_tokens": "5"}), (0, 0)),
+        (False, "chat_completions", counted({"prompt_tokens": -1, "completion_tokens": 7}), (0, 7)),
+        (False, "chat_completions", counted({"prompt_tokens": 1e19, "completion_tokens": True}),
+            (0, 0)),
+        (False, "chat_completions", counted({"prompt_tokens": 10**30, "completion_tokens": 7.0}),
+            (0, 7)),
+        (False, "chat_completions", counted({"prompt_tokens": 0, "completion_tokens": 7}), (0, 7)),
+        (False, "chat_completions", counted({"prompt_tokens": 5}), (5, 0)),
+        (False, "chat_completions", counted(
+            {**USED, "prompt_tokens_details": {"cached_tokens": -1}}
+        ), (5, 7)),
+        (False, "responses", response(usage={"output_tokens": 4}), (0, 4)),
+        (True, "responses", response(usage={"input_tokens": 3, "output_tokens": 4}), (3, 4)),
+        (True, "responses", response(usage={"input_tokens": 3, "output_tokens": 4,
             "input_tokens_details": None, "output_tokens_details": None}), (3, 4)),
-        ("responses", response(), (0, 0)),
+        (False, "responses", response(), (0, 0)),
     ],
 )  # fmt: skip
 def test_usage_may_be_missing_or_absurd(
-    standin: Standin, api: str, text: str, tokens: tuple[int, int]
+    standin: Standin, is_counted: bool, api: str, text: str, tokens: tuple[int, int]
 ) -> None:
     standin.configure(faults=[{"kind": "verbatim", "text": text}])
     answer = ask(standin.base_url, api)
     assert answer.output == {"answer": "x", "score": 1}
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == tokens
     assert answer.usage.calls == 1
+    assert answer.usage.uncounted == (0 if is_counted else 1)
+
+
+def test_a_row_asked_twice_has_an_unknown_cost_if_one_of_its_answers_has(standin: Standin) -> None:
+    text = json.dumps({**json.loads(completion(content="{}")), "usage": None})
+    standin.configure(faults=[{"kind": "verbatim", "attempts": 1, "text": text}])
+    used = ask(standin.base_url).usage
+    assert (used.calls, used.uncounted) == (2, 1)
+    assert used.prompt_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "billed"), [(None, (0, 0, 1)), ({"prompt_tokens": 5}, (0, 0, 1)), (USED, (1, 0, 0))]
+)
+def test_an_error_in_an_answers_place_without_counts_is_possibly_billed(
+    standin: Standin, usage: object, billed: tuple[int, int, int]
+) -> None:
+    text = json.dumps({**json.loads(error("provider failed", "502")), "usage": usage})
+    standin.configure(faults=[{"kind": "verbatim", "text": text}])
+    with pytest.raises(Transient) as caught:
+        ask(standin.base_url)
+    used = caught.value.usage
+    assert (used.calls, used.uncounted, used.possibly_billed) == billed
 
 
 @pytest.mark.parametrize(
