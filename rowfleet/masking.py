@@ -60,6 +60,13 @@ _secrets: dict[str, re.Pattern[str]] = {}
 #: and C1; the line and paragraph separators; bidirectional embeddings, overrides and isolates
 #: (https://www.unicode.org/reports/tr9/), and the marks.
 CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+#: Characters at which no text is split: these, but for ends of lines and tabs, and unseen ones.
+_HIDDEN = re.compile(
+    "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+#: What goes on behind a mask and such a character is the rest of the secret.
+_REST = re.compile(rf"{re.escape(MASK)}(?:{_HIDDEN.pattern}+[\w.~+/=%-]+)+")
 _LINES = re.compile(r"\s*[\r\n]+\s*")
 
 #: Exceptions of a chain whose tracebacks are logged, at most.
@@ -98,7 +105,25 @@ def keep_secrets_of(environ: Mapping[str, str]) -> None:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without the secrets that are known, and without what looks like one."""
+    """Return ``text`` without the secrets that are known, and without what looks like one.
+
+    A secret with a control or an invisible character in it is one, too: where text has such, it is
+    looked at again without them, and returned without them if that shows more.
+    """
+    text = _masked(text)
+    if not text.isprintable():
+        text = _REST.sub(MASK, text)
+        bare = _HIDDEN.sub("", text)
+        found = _masked(bare) if bare != text else bare
+        joined = _LINES.sub("", found)
+        if any(secret in joined for secret in list(_secrets)):
+            found = _masked(joined)
+        if found != bare:
+            return found
+    return text
+
+
+def _masked(text: str) -> str:
     for secret, pattern in list(_secrets.items()):
         if secret in text:
             text = pattern.sub(MASK, text)
@@ -134,6 +159,8 @@ def unbroken(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return ``text`` on one line, masked, with a mark in place of each control character."""
+    if "\n" in text or "\r" in text:
+        text = masked(text)  # a secret may stand on two of its lines
     return printable(masked(unbroken(text)), keep="\t")
 
 

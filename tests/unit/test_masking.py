@@ -73,7 +73,6 @@ def test_the_secrets_of_the_settings_are_masked_wherever_they_stand() -> None:
             "OPENAI_API_KEY": KEY,
             "REDIS_URL": "redis://:p%40ss-w1@broker:6379/0",
             "DATABASE_URL": "postgresql://rowfleet:tea4two@db/rowfleet",
-            "OPENAI_BASE_URL": "https://gate.example/v1?code=q-9x7",
             "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
         }
     )
@@ -83,6 +82,32 @@ def test_the_secrets_of_the_settings_are_masked_wherever_they_stand() -> None:
     assert (
         str(Misconfigured("rejected (401)", said=f"no key {KEY}")) == "rejected (401): no key ***"
     )
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\0", "\x1b", "\x7f", "\x9b", "\u200b", "\u202e", "\xad", "\ufeff", "\r\n"]
+)
+@pytest.mark.parametrize("key", [KEY, "sk-proj-abcdEFGH12345678"])
+def test_a_secret_with_a_hidden_character_in_it_is_masked(key: str, hidden: str) -> None:
+    masking.keep_secret(key)
+    for spread in (key[:10] + hidden + key[10:], hidden.join(key)):
+        said = f"no such key:\x1b[2J {spread} of {key}"
+        for shown in (outside(said), masked(said), masking.one_line(said)):
+            bare = "".join(c for c in shown if c.isalnum() or c == "-")
+            assert key.replace("_", "") not in bare
+            assert key[10:] not in shown
+            assert "***" in shown
+
+
+def test_a_key_that_no_setting_names_is_masked_with_a_hidden_character_in_it() -> None:
+    assert "EFGH" not in outside("wrong: sk-proj-abcd\0EFGH12345678")
+    assert "0f3c" not in outside("GET https://gate.example/v1?api\u200b_key=0f3c&a=b")
+
+
+def test_text_without_a_secret_stays_as_it_is() -> None:
+    assert masked("a\x1bb\u200bc\nd") == "a\x1bb\u200bc\nd"
+    load({"DATABASE_URL": "postgresql://rowfleet:hunter2@db/rowfleet"})
+    assert "hunter2" not in masked("x\0hunter2 \0")
 
 
 def test_a_password_that_is_a_word_does_not_blank_every_sentence() -> None:
