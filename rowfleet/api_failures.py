@@ -25,6 +25,9 @@ DOUBTFUL_ROWS: Final = 20
 #: Seconds after which a doubtful error says nothing of the next one.
 DOUBT_LASTS: Final = 60.0
 
+#: Batches whose doubts a process keeps, at most: many times what it has rows of at once.
+DOUBTED_BATCHES: Final = 1_000
+
 #: Characters of a code that are looked at. The longest known one has 39.
 LONGEST_WORD: Final = 64
 
@@ -421,7 +424,10 @@ class Doubts:
             now = self._clock()
             count, last = self._counts.get(batch_id, (0, now))
             count = 1 if now - last > DOUBT_LASTS else count + 1
+            self._counts.pop(batch_id, None)  # so that the batch is the youngest entry again
             self._counts[batch_id] = (count, now)
+            if len(self._counts) > DOUBTED_BATCHES:
+                del self._counts[next(iter(self._counts))]
         if count < DOUBTFUL_ROWS:
             return error
         return Misconfigured(

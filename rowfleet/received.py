@@ -17,9 +17,11 @@ from typing import IO, Any
 #: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 MAX_DEPTH = 64
 
-#: Bytes of a reply, at most (32 MiB): a hundred times the longest answer of a model. More would
-#: fill the memory of the process that reads it.
-MAX_REPLY = 32 << 20
+#: Bytes of a reply, at most (8 MiB). More would fill the memory of a process with a reply in each
+#: of its slots. It is room for 384,000 tokens, reasoning among them, of 21 bytes: the most that a
+#: model gives, DeepSeek V4 (https://api-docs.deepseek.com/quick_start/pricing), and three letters
+#: a token, each escaped as in "\u0434". OpenAI's models give 128,000.
+MAX_REPLY = 8 << 20
 
 #: Tokens that one call may use, at most: several times the largest context window that is offered.
 MAX_TOKENS = 10_000_000

@@ -42,6 +42,10 @@ OLDEST = 2 * 86_400.0
 #: Header by which the SDK marks a request whose reply it does not read itself.
 STREAMED = "X-Stainless-Raw-Response"
 
+#: Bytes of a file of answers, at most (10 GiB): 50,000, the most requests of a batch
+#: (https://platform.openai.com/docs/guides/batch), of 200 KiB each, which is some 50,000 tokens.
+MAX_FILE = 10 << 30
+
 #: Bytes of a file read at a time.
 CHUNK = 1 << 16
 
@@ -152,13 +156,20 @@ class BatchAPI:
                 pass  # the same, as some say it
 
     def download(self, file_id: str, to: IO[bytes]) -> None:
-        """Write a file's content, in pieces."""
+        """Write a file's content, in pieces. Raises Misconfigured for more than MAX_FILE."""
         gone = f"the API has no file {file_id} any more"
         with (
             self._errors(gone=gone),
             self._files.files.with_streaming_response.content(file_id) as response,
         ):
+            size = 0
             for piece in response.iter_bytes(CHUNK):
+                size += len(piece)
+                if size > MAX_FILE:
+                    raise Misconfigured(
+                        f"the API's file {file_id} is larger than {MAX_FILE >> 20:,} MiB, which "
+                        "answers to one file of rows can't be"
+                    )
                 to.write(piece)
 
     def delete(self, file_id: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rowfleet import received
+from rowfleet.analysis import Misconfigured
 from submitter import batch_api
 from submitter.batch_api import BatchAPI, Unanswered
 
@@ -76,6 +77,21 @@ def test_a_file_is_as_long_as_it_is_and_an_error_is_not(monkeypatch: pytest.Monk
     assert kept.getvalue() == content
     with api(500, content) as asked, pytest.raises(Unanswered, match="larger than 1 MiB"):
         asked.download("f-1", kept)
+
+
+def test_a_file_that_would_fill_the_disk_stops_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_api, "MAX_FILE", MOST)
+    kept = io.BytesIO()
+    with api(200, b"x" * MOST) as asked:
+        asked.download("f-1", kept)
+    assert len(kept.getvalue()) == MOST
+    kept = io.BytesIO()
+    with (
+        api(200, b"x" * 3 * MOST) as asked,
+        pytest.raises(Misconfigured, match="file f-1 is larger than 1 MiB"),
+    ):
+        asked.download("f-1", kept)
+    assert len(kept.getvalue()) <= MOST
 
 
 def test_a_line_that_would_fill_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,14 @@ import pytest
 from rowfleet import api_failures
 from rowfleet import openai_api as wire
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
-from rowfleet.api_failures import CLASSES, DOUBT_LASTS, DOUBTFUL_ROWS, Doubts, Fate
+from rowfleet.api_failures import (
+    CLASSES,
+    DOUBT_LASTS,
+    DOUBTED_BATCHES,
+    DOUBTFUL_ROWS,
+    Doubts,
+    Fate,
+)
 from tests.ledger_helpers import ECHO
 
 RETRY, WAIT, FAIL, STOP = Fate.RETRY, Fate.WAIT, Fate.FAIL, Fate.STOP
@@ -318,6 +325,20 @@ def test_rows_that_all_fail_stop_their_batch_and_no_other() -> None:
     assert isinstance(stop, Misconfigured)
     assert "none was answered: the API refused the request (400): no" in str(stop)
     assert isinstance(doubts.judged("b", doubtful()), Misconfigured)
+
+
+def test_doubts_are_kept_of_a_bounded_number_of_batches() -> None:
+    doubts = Doubts()
+    for _ in range(DOUBTFUL_ROWS - 1):
+        doubts.judged("forgotten", doubtful())
+    for number in range(DOUBTED_BATCHES):
+        doubts.judged(f"b-{number}", doubtful())
+    assert len(doubts._counts) == DOUBTED_BATCHES
+    assert isinstance(doubts.judged("forgotten", doubtful()), Permanent)
+    doubts.judged("b-1", doubtful())  # the youngest now, though it was the oldest
+    doubts.judged("one more", doubtful())
+    assert "b-1" in doubts._counts
+    assert "b-2" not in doubts._counts
 
 
 @pytest.mark.parametrize("answer", ["valid", "not valid", "sure", "later"])
