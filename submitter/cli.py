@@ -1125,7 +1125,13 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
             asked = recipes.recorded({**record.recipe, "model": record.model})
             _check_price(asked, _recorded_price(record))
             spent = queries.progress(connection, batch_id).cost_usd
-            if spent is not None and spent >= max_cost:
+            if spent is None:
+                raise InputError(
+                    f"--max-cost {max_cost:g}: what batch {batch_id} has cost is not known (a call "
+                    "has no known price, or its answer no token counts), so no budget can be kept; "
+                    f"without one: {hints.command('resume', batch_id)}"
+                )
+            if spent >= max_cost:
                 raise InputError(
                     f"--max-cost {max_cost:g}: {watch.dollars(spent)} are spent already; "
                     "give what the batch may cost altogether"

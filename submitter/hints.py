@@ -70,7 +70,12 @@ def local_again(record: BatchRecord) -> str:
 
 
 def larger_budget(batch_id: str, budget: float | None, spent: float | None) -> str:
-    """Return the `rowfleet resume` that gives a batch twice the dollars it has had or spent."""
+    """Return the `rowfleet resume` that gives a batch twice the dollars it has had or spent.
+
+    If what it has spent is not known, that is None, and it can go on without a budget alone.
+    """
+    if spent is None:
+        return command("resume", batch_id)
     amount = min(2 * max(budget or 0, spent or 0), MOST_DOLLARS)
     written = f"{amount:.6f}".rstrip("0").rstrip(".")
     return command("resume", batch_id, "--max-cost", written)

@@ -407,6 +407,22 @@ def test_a_budget_is_an_amount_of_money(call: Call, tmp_path: Path, amount: str)
     assert call("progress", "b")[0] == 2  # nothing was submitted
 
 
+def test_a_batch_whose_cost_is_not_known_goes_on_without_a_budget_alone(
+    call: Call, ledger: Engine
+) -> None:
+    make_batch(ledger, 30, max_cost=5)
+    claim(ledger, [0])
+    done(ledger, 0, cost=None)
+    with ledger.begin() as connection:
+        assert transitions.exhaust(connection, "b", by="k")
+    without = "rowfleet resume b\n"
+    code, _, err = call("resume", "b", "--max-cost", "100")
+    assert (code, err.endswith(f"no budget can be kept; without one: {without}")) == (2, True)
+    assert call("retry", "b")[2].endswith(f"first: {without}")
+    assert call("resume", "b")[0] == 0
+    assert progress(ledger).status == "running"
+
+
 @pytest.mark.usefixtures("worker")
 def test_a_budget_stops_the_batch_and_resume_lets_it_go_on(
     call: Call, tmp_path: Path, standin: Standin, eventually: Callable[..., None], ledger: Engine
