@@ -74,6 +74,11 @@ class Feeder:
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
         self._found_at = self._steady_since = -math.inf
 
+    @property
+    def queue_name(self) -> str:
+        """Name of the queue that it feeds."""
+        return self._queue.name
+
     def step(self) -> None:
         """Feed, repair and close what needs it, if it is this process's turn.
 

@@ -30,6 +30,7 @@ from rowfleet.prices import Price
 from rowfleet.recipe import Recipe, fold
 from submitter import export
 from submitter.sheet import Sheet
+from submitter.takeover import QueueFor
 
 log = logging.getLogger(__name__)
 
@@ -147,21 +148,48 @@ def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> Bat
 
     Return None for a new batch, the one found for content submitted before, which goes on under
     the id that it has: a submitter that died in the middle resumes behind the last row it recorded.
-    Raises InputError if the id belongs to other content, to a batch of another tier, to a cancelled
-    batch, or to one whose rows were recorded without `dedupe` where that is asked for.
+    Raises InputError as `begin` does.
     """
-    found = _find_or_create(engine, submission)
-    if found is not None:
-        submission = replace(submission, batch_id=found.id)
+    submission, found = begin(engine, submission)
+    fill(engine, feeder, submission, found)
+    return found
+
+
+def begin(
+    engine: Engine, submission: Submission, queue_for: QueueFor | None = None
+) -> tuple[Submission, BatchRecord | None]:
+    """Find the submission's batch, or make it without rows; `fill` records them.
+
+    Return the submission with the batch's id and queue, and the batch that was found, if one was.
+    ``queue_for`` chooses the queue; None: the submission's. Raises InputError, and changes nothing,
+    if the id belongs to other content, to a batch of another tier, to a cancelled batch, to one
+    that another process runs, or to one whose rows were recorded without `dedupe` where that is
+    asked for.
+    """
+    found, queue = _find_or_create(engine, submission, queue_for)
+    batch_id = submission.batch_id if found is None else found.id
+    return replace(submission, batch_id=batch_id, queue=queue), found
+
+
+def fill(
+    engine: Engine, feeder: Feeder | None, submission: Submission, found: BatchRecord | None
+) -> None:
+    """Record the rows that the batch lacks, and feed the queue meanwhile if ``feeder`` is given.
+
+    ``submission`` and ``found`` are those that `begin` returned.
+    """
     feeding = _Feeding(feeder, submission.batch_id)
     if found is None or found.status in ("loading", "stopped"):
         _record_rows(engine, feeding, submission)
     feeding.step(last=True)
-    return found
 
 
-def _find_or_create(engine: Engine, submission: Submission) -> BatchRecord | None:
-    """Return the batch that has this content, ready to go on; None if a new one was made.
+def _find_or_create(
+    engine: Engine, submission: Submission, queue_for: QueueFor | None
+) -> tuple[BatchRecord | None, str]:
+    """Return the batch that has this content, ready to go on, and its queue.
+
+    None stands for a new batch.
 
     Rows are compared between two transactions, so that nothing waits for that.
     """
@@ -173,11 +201,13 @@ def _find_or_create(engine: Engine, submission: Submission) -> BatchRecord | Non
             known = [b for b in _known(connection, submission) if b.id not in others]
             found = next((b for b in known if b.id == same or _is_same_file(b, submission)), None)
             if found is not None:
-                _resume(connection, found, submission)
-                return found
+                return found, _resume(connection, found, submission, queue_for)
             if not known:
+                if queue_for is not None:
+                    queue = queue_for(connection, submission.batch_id, None)
+                    submission = replace(submission, queue=queue)
                 if transitions.create_batch(connection, _new_batch(submission)):
-                    return None
+                    return None, submission.queue
                 taken = queries.get_batch(connection, submission.batch_id)
                 raise InputError(
                     f"--batch-id {taken.id}: there is a batch of that id with another sheet, range "
@@ -296,7 +326,13 @@ class _Feeding:
             self._not_before = time.monotonic() + FEED_AGAIN
 
 
-def _resume(connection: Connection, found: BatchRecord, submission: Submission) -> None:
+def _resume(
+    connection: Connection,
+    found: BatchRecord,
+    submission: Submission,
+    queue_for: QueueFor | None,
+) -> str:
+    """Let the batch go on, on the queue that is returned."""
     if found.status == "cancelled":
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
@@ -324,12 +360,17 @@ def _resume(connection: Connection, found: BatchRecord, submission: Submission) 
             f"--tier {submission.tier}: batch {found.id} was submitted with --tier {found.tier}, "
             "which can't be changed; to run its sheet anew, choose another --batch-id"
         )
+    queue = found.queue
     if found.tier == "workers":
-        transitions.move_queue(connection, found.id, submission.queue, urgent=submission.urgent)
+        queue = submission.queue
+        if queue_for is not None:
+            queue = queue_for(connection, found.id, found)
+        transitions.move_queue(connection, found.id, queue, urgent=submission.urgent)
     snapshot = submission.recipe.snapshot()
     if found.recipe != snapshot:  # other headers of result columns, say
         transitions.describe(connection, found.id, {**snapshot, "model": found.model})
     transitions.reopen(connection, found.id)
+    return queue
 
 
 def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> None:

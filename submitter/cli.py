@@ -45,6 +45,7 @@ from submitter import (
     presence,
     sample,
     storage,
+    takeover,
     terminal,
     totals,
     watch,
@@ -515,9 +516,9 @@ def submit(
             Queue(settings).check()
         engine = _ledger(settings, create=True)
         feeder = None if tier == "batch" else _feeder(engine, settings)
-        found = batch.record(engine, feeder, submission)
-        if found is not None:
-            submission = dataclasses.replace(submission, batch_id=found.id)
+        queue_for = None if tier == "batch" else takeover.for_fleet(engine, settings.queue)
+        submission, found = batch.begin(engine, submission, queue_for)
+        batch.fill(engine, feeder, submission, found)
     _announce(engine, submission, again=found is not None, as_json=as_json and not wait)
     if tier == "batch" or (found is not None and found.tier == "batch"):
         return _follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
@@ -797,28 +798,27 @@ def local(
         engine = _ledger(settings, create=True)
         if settings.redis_url is None:
             # A broker of its own needs a queue of its own: the ledger may be shared.
-            submission = dataclasses.replace(submission, queue=queue_of(submission.batch_id))
-            settings = settings.model_copy(
-                update={
-                    "redis_url": SecretStr(stack.enter_context(embedded_broker())),
-                    "redis_password": None,
-                    "queue": submission.queue,
-                }
-            )
-        feeder = _feeder(engine, settings)
-        run = Run(engine, settings.queue)
+            broker = SecretStr(stack.enter_context(embedded_broker()))
+            settings = settings.model_copy(update={"redis_url": broker, "redis_password": None})
+            run = Run(engine)
+            queue_for = takeover.for_local(engine, run)
+        else:
+            Queue(settings).check()
+            run = Run(engine, settings.queue)
+            queue_for = takeover.for_fleet(engine, settings.queue)
         stack.callback(run.end)
+        run.free_rows_of_dead_runs()
+        submission, found = batch.begin(engine, submission, queue_for)
+        settings = settings.model_copy(update={"queue": submission.queue})
+        feeder = _feeder(engine, settings)
         if settings.queue == queue_of(submission.batch_id):
             stack.callback(run.put_queue_back, settings.queue)
         worker = LocalWorker(settings, state_directory(), run)
         stack.push(
             lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
         )
-        run.free_rows_of_dead_runs()
         worker.start()
-        found = batch.record(engine, feeder, submission)
-        if found is not None:
-            submission = dataclasses.replace(submission, batch_id=found.id)
+        batch.fill(engine, feeder, submission, found)
 
         def look_after() -> None:
             worker.watch()

@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 #: A worker that dies is started again, but not one that does so this often within a minute.
 MOST_RESTARTS = 5
 
+#: What the node names of all runs' workers begin with.
+NODE_PREFIX = "local-"
+
+#: What the names of the locks begin with that only a run's submitter holds.
+SUBMITTING = "submitting-"
 
 #: A socket's path has 107 characters at most (unix(7)); `/run-01234567/valkey.sock` takes 25.
 LONGEST_BASE = 80
@@ -106,12 +111,19 @@ class Run:
     Its workers hold its lock with it, so a worker that outlives its submitter keeps its rows.
     """
 
-    def __init__(self, engine: Engine, queue: str) -> None:
-        """Take a name that no other run has; its workers work on ``queue``."""
+    def __init__(self, engine: Engine, queue: str = "") -> None:
+        """Take a name that no other run has; its workers work on ``queue``, if that is known."""
         self._engine = engine
         self._directory = _locks_of(engine)
         self._lock = RunLock(self._directory, note=queue)
+        # The workers don't hold this one: without its submitter a run takes up no more rows.
+        self._submitting = RunLock(self._directory, SUBMITTING, note=queue)
         self.descriptor = self._lock.descriptor
+
+    def works_on(self, queue: str) -> None:
+        """Say on which queue this run works, for other processes to read."""
+        self._lock.annotate(queue)
+        self._submitting.annotate(queue)
 
     def worker_name(self, number: int) -> str:
         """Return the Celery node name of this run's worker of that number."""
@@ -147,11 +159,12 @@ class Run:
 
     def end(self) -> None:
         """Give the name up."""
+        self._submitting.release()
         self._lock.release()
 
 
 def _prefix(run: str) -> str:
-    return f"local-{run}-"
+    return f"{NODE_PREFIX}{run}-"
 
 
 def _locks_of(engine: Engine) -> Path:
@@ -171,6 +184,11 @@ def queue_of(batch_id: str) -> str:
 def is_running(engine: Engine, queue: str) -> bool:
     """Tell whether a `rowfleet local` on this machine, or its worker, works on ``queue`` now."""
     return run_lock.is_any_alive(_locks_of(engine), queue)
+
+
+def is_submitting(engine: Engine, queue: str) -> bool:
+    """Tell whether the submitter of a `rowfleet local` on this machine feeds ``queue`` now."""
+    return run_lock.is_any_alive(_locks_of(engine), queue, SUBMITTING)
 
 
 class LocalWorker:

@@ -27,7 +27,13 @@ class RunLock:
         self.name = f"{prefix}{uuid.uuid4().hex[:8]}"
         self._path = directory / f"{self.name}{SUFFIX}"
         self.descriptor = self._hold()
-        os.write(self.descriptor, note.encode())
+        self.annotate(note)
+
+    def annotate(self, note: str) -> None:
+        """Replace the note, for other processes to read."""
+        text = note.encode()
+        os.pwrite(self.descriptor, text, 0)
+        os.ftruncate(self.descriptor, len(text))
 
     def _hold(self) -> int:
         while True:
@@ -75,9 +81,12 @@ def dead(directory: Path) -> Iterator[str]:
                 path.unlink(missing_ok=True)
 
 
-def is_any_alive(directory: Path, note: str) -> bool:
-    """Tell whether a process holds a lock in ``directory`` that has ``note`` in it."""
-    for path in directory.glob(f"*{SUFFIX}"):
+def is_any_alive(directory: Path, note: str, prefix: str = "") -> bool:
+    """Tell whether a process holds a lock in ``directory`` that has ``note`` in it.
+
+    ``prefix``: with which the lock's name begins.
+    """
+    for path in directory.glob(f"{prefix}*{SUFFIX}"):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:

@@ -24,6 +24,7 @@ from rowfleet.ledger.engine import reading, unreachable
 from rowfleet.ledger.queries import Progress
 from rowfleet.masking import outside
 from rowfleet.prices import in_words
+from submitter import takeover
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,16 @@ def until_ended(
     service that is away is waited for; each is named once until it is back.
     """
     away: set[str] = set()
+    waiting = None if feeder is None else takeover.Waiting(engine, feeder, batch_id)
     while True:
         problems: dict[str, RowfleetError] = {}
         if feeder is not None:
             problems |= _feed(engine, feeder, batch_id)
+        try:
+            if waiting is not None:
+                waiting.look()
+        except DBAPIError as error:
+            problems["ledger"] = unreachable(engine, error)
         try:
             progress = read_progress(engine, batch_id)
         except ServiceError as error:

@@ -443,6 +443,22 @@ def is_any_leased(connection: Connection, queue: str) -> bool:
     )
 
 
+def workers_on(connection: Connection, queue: str) -> list[str]:
+    """Return the node names of workers, not known to be gone, that run rows of ``queue``."""
+    names = connection.execute(
+        select(Row.worker)
+        .where(
+            Row.batch_id.in_(
+                select(Batch.id).where(Batch.queue == queue, Batch.status != "finished")
+            ),
+            Row.status == "running",
+            Row.lease_until > now(),
+        )
+        .distinct()
+    ).scalars()
+    return sorted(name for name in names if name is not None)
+
+
 def workers_with_rows(connection: Connection, prefix: str) -> list[str]:
     """Return the node names of workers that have running rows and whose name begins so."""
     names = connection.execute(

@@ -1001,9 +1001,25 @@ def set_budget(connection: Connection, batch_id: str, max_cost: float | None) ->
     _change(connection, batch_id, ("budget_exhausted",), "running", reason=None)
 
 
-def move_queue(connection: Connection, batch_id: str, queue: str, *, urgent: bool) -> None:
-    """Let the batch be fed to another queue, or to the other list of it, from now on."""
-    connection.execute(update(Batch).where(Batch.id == batch_id).values(queue=queue, urgent=urgent))
+def move_queue(
+    connection: Connection,
+    batch_id: str,
+    queue: str,
+    *,
+    urgent: bool | None = None,
+    before: str | None = None,
+) -> None:
+    """Let the batch be fed to another queue, or to the other list of it, from now on.
+
+    ``urgent``: None leaves it as it is. ``before``: nothing moves if the batch has another queue.
+    """
+    changed = update(Batch).where(Batch.id == batch_id)
+    if before is not None:
+        changed = changed.where(Batch.queue == before)
+    values: dict[str, Any] = {"queue": queue}
+    if urgent is not None:
+        values["urgent"] = urgent
+    connection.execute(changed.values(values))
 
 
 def retry_failed(

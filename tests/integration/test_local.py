@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import func, select
 
 from rowfleet.ledger.engine import open_ledger
-from rowfleet.ledger.models import Row
+from rowfleet.ledger.models import Batch, Row
 from tests.sheets import invoices, results
 from tests.standin import Standin
 
@@ -198,21 +198,34 @@ def test_an_orphaned_broker_is_ended_by_the_next_run(tmp_path: Path, rowfleet: R
     shutil.rmtree(runs)
 
 
-def test_a_run_that_lives_keeps_its_rows_when_the_same_is_started_beside_it(
-    tmp_path: Path,
+def test_a_second_process_is_refused_the_batch_of_a_run_that_lives(
+    tmp_path: Path, rowfleet: Run, redis_url: str
 ) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 16)
-    with Standin.start(latency=6) as standin:
-        env = {**standin.environment(), "ROWFLEET_SLOTS": "8"}
+    sheet = invoices(tmp_path / "refunds.xlsx", 8)
+    copy = tmp_path / "copy.xlsx"
+    shutil.copy(sheet, copy)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Standin.start(latency=12) as standin:
+        env = {**standin.environment(), "ROWFLEET_SLOTS": "8", "DATABASE_URL": url}
         first = start(sheet, env)
         standin.wait_until(lambda summary: summary["in_flight"] == 8, 90)
-        second = start(sheet, env, "--export", str(tmp_path / "second.xlsx"))
-        outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+        refused = [
+            rowfleet("local", copy, env=env),
+            rowfleet("submit", "--excel", sheet, env={**env, "REDIS_URL": redis_url}),
+        ]
+        for ran in refused:
+            assert ran.returncode == 2, ran.stderr
+            assert "is run by another `rowfleet local` now; follow it with: " in ran.stderr
+            assert "Traceback" not in ran.stderr
+        output, _ = first.communicate(timeout=60)
         summary = standin.summary()
-    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert first.returncode == 0, output
+    assert "has taken" not in output
     assert set(summary["rows"].values()) == {1}
-    with open_ledger(f"sqlite:///{tmp_path}/state/rowfleet/ledger.db").connect() as connection:
+    with open_ledger(url).connect() as connection:
         assert connection.execute(select(func.sum(Row.losses))).scalar_one() == 0
+        queue, batch_id = connection.execute(select(Batch.queue, Batch.id)).one()
+    assert queue == f"local-{batch_id}"
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_again_goes_on(tmp_path: Path, rowfleet: Run) -> None:

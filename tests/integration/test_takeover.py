@@ -1,0 +1,116 @@
+"""A second process that would run a batch joins it, is refused, or goes on after the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from rowfleet.errors import InputError
+from rowfleet.feeder import Feeder
+from rowfleet.ledger import transitions
+from rowfleet.ledger.models import Batch, Row
+from rowfleet.queue import Queue
+from rowfleet.recipe import bundled
+from rowfleet.settings import Settings
+from submitter import batch, takeover, watch
+from submitter.local import Run
+from submitter.sheet import open_sheet
+from tests.ledger_helpers import make_batch
+from tests.sheets import invoices
+
+
+@pytest.fixture
+def own_run(engine: Engine) -> Iterator[Run]:
+    run = Run(engine)
+    yield run
+    run.end()
+
+
+@pytest.fixture
+def feeder(engine: Engine, settings: Settings) -> Feeder:
+    return Feeder(engine, Queue(settings), window=100, redelivery=45)
+
+
+def begin(engine: Engine, sheet: Path, queue_for: takeover.QueueFor | None) -> str:
+    """Submit without recording rows. Return the queue the batch is on."""
+    asked = bundled().model_copy(update={"analyzer": "rules", "model": "rules"})
+    with open_sheet(sheet, None, recipe=asked) as opened:
+        submission = batch.prepare(opened, batch.Range(), asked, queue="fleet", batch_id=None)
+        begun, _ = batch.begin(engine, submission, queue_for)
+    assert queue_of(engine, begun.batch_id) == begun.queue
+    return begun.queue
+
+
+def queue_of(engine: Engine, batch_id: str) -> str:
+    with engine.connect() as connection:
+        return str(connection.execute(select(Batch.queue).where(Batch.id == batch_id)).scalar_one())
+
+
+def test_local_is_refused_a_batch_that_a_fleet_runs_and_takes_one_that_nothing_runs(
+    engine: Engine, own_run: Run, tmp_path: Path
+) -> None:
+    sheet = invoices(tmp_path / "a.xlsx", 2)
+    assert begin(engine, sheet, takeover.for_fleet(engine, "fleet")) == "fleet"
+    with engine.begin() as connection:
+        (batch_id,) = connection.execute(select(Batch.id)).scalars()
+        new = [(number, ["cell"], None) for number in range(2)]
+        transitions.record_rows(connection, batch_id=batch_id, rows=new, sent=None)
+        transitions.claim(connection, [(batch_id, 0)], holder="h", worker="celery@pod", lease=45)
+    with pytest.raises(InputError, match="is run by the workers of the queue 'fleet' now; follow"):
+        begin(engine, sheet, takeover.for_local(engine, own_run))
+    assert queue_of(engine, batch_id) == "fleet"
+    assert begin(engine, sheet, takeover.for_fleet(engine, "fleet")) == "fleet"  # one more joins
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(status="pending", lease_until=None, worker=None))
+    assert begin(engine, sheet, takeover.for_local(engine, own_run)) == f"local-{batch_id}"
+
+
+def test_a_run_elsewhere_is_known_by_the_rows_that_it_runs(
+    engine: Engine, own_run: Run, tmp_path: Path
+) -> None:
+    sheet = invoices(tmp_path / "a.xlsx", 1)
+    queue = begin(engine, sheet, takeover.for_local(engine, own_run))
+    own_run.works_on("")  # as if it were on another machine
+    with engine.begin() as connection:
+        (batch_id,) = connection.execute(select(Batch.id)).scalars()
+        transitions.record_rows(connection, batch_id=batch_id, rows=[(0, ["a"], None)], sent=None)
+        row, node = (batch_id, 0), "local-0f-1@elsewhere"
+        transitions.claim(connection, [row], holder="h", worker=node, lease=45)
+    with pytest.raises(InputError, match="is run by a `rowfleet local` on elsewhere now"):
+        begin(engine, sheet, takeover.for_fleet(engine, "fleet"))
+    assert queue_of(engine, batch_id) == queue
+
+
+def test_who_waits_for_a_batch_on_another_queue_closes_it_and_says_so(
+    engine: Engine, feeder: Feeder, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_batch(engine, 2, queue="another")
+    with engine.begin() as connection:
+        rows = [("b", 0), ("b", 1)]
+        transitions.claim(connection, rows, holder="h", worker="w", lease=45)
+        outcomes = [transitions.Outcome(row, 1, "done", output={}) for row in rows]
+        transitions.settle(connection, outcomes, holder="h")
+    ended = watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder)
+    assert ended.status == "finished"
+    assert caplog.text.count("another run has taken batch b over, on the queue 'another'") == 1
+
+
+def test_a_batch_that_nothing_works_on_comes_back_to_who_waits_for_it(
+    engine: Engine, feeder: Feeder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_batch(engine, 2, queue="another")
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+    monkeypatch.setattr(takeover, "UNWORKED", 0.0)
+    waiting = takeover.Waiting(engine, feeder, "b")
+    for _ in range(3):
+        waiting.look()
+    assert queue_of(engine, "b") == "another"  # its worker runs a row
+    with engine.begin() as connection:
+        transitions.give_up(connection, worker="w", by="w")
+    waiting.look()
+    assert queue_of(engine, "b") == feeder.queue_name
+    assert feeder.feed() == 2
