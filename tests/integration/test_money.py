@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -415,6 +416,8 @@ def test_a_batch_whose_cost_is_not_known_goes_on_without_a_budget_alone(
     done(ledger, 0, cost=None)
     with ledger.begin() as connection:
         assert transitions.exhaust(connection, "b", by="k")
+    without_counts = replace(progress(ledger), prompt_tokens=0, completion_tokens=0)
+    assert "cost unknown" in watch.line(without_counts)
     without = "rowfleet resume b\n"
     code, _, err = call("resume", "b", "--max-cost", "100")
     assert (code, err.endswith(f"no budget can be kept; without one: {without}")) == (2, True)
