@@ -121,6 +121,7 @@ class Follower:
         self._patience, self._again_at = 0.0, 0.0
         self._split: _Split | None = None
         self._tidy_tries = 0
+        self._has_reopened = False
         with reading(engine) as connection:
             record = queries.get_batch(connection, batch_id)
         recipe = recipes.again(record.recipe, batch_id)
@@ -197,6 +198,10 @@ class Follower:
         return None
 
     def _round(self) -> bool:
+        if not self._has_reopened:
+            with self._engine.begin() as connection:
+                remote.reopen(connection, self.batch_id)
+            self._has_reopened = True
         moved = False
         for part in self._parts():
             self._go_on()

@@ -231,6 +231,23 @@ def settled(connection: Connection, token: str) -> None:
     _set(connection, token, remote_status=SETTLED)
 
 
+def reopen(connection: Connection, batch_id: str) -> None:
+    """Take up parts that an older version ended, which left their files with the API.
+
+    It recorded no part as settled, so one that has ended and is not is such a part.
+    """
+    connection.execute(
+        update(RemoteBatch)
+        .where(
+            RemoteBatch.batch_id == batch_id,
+            RemoteBatch.finished_at.is_not(None),
+            RemoteBatch.remote_id.is_not(None),
+            RemoteBatch.remote_status != SETTLED,
+        )
+        .values(remote_status=SETTLED, finished_at=None)
+    )
+
+
 def end(connection: Connection, token: str) -> None:
     """Record that none of the part's files is left; forget it if the API never ran it."""
     never = connection.execute(

@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from rowfleet import prices
 from rowfleet.feeder import Feeder
@@ -189,6 +189,28 @@ def test_what_one_answer_cost_is_kept_when_it_was_not_valid(
     end = through(ledger, standin)
     assert end.failed == 2
     assert end.prompt_tokens == standin.summary()["prompt_tokens"] > 0
+
+
+def test_files_that_an_older_version_left_are_deleted(
+    ledger: Engine,
+    standin: Standin,
+    files_left: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_batch(ledger, 12, tier="batch")
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchAPI, "delete", lambda _api, _file_id: None)  # it deleted none
+        assert through(ledger, standin).done == 12
+    with ledger.begin() as connection:  # and a part that had ended kept the state of its batch
+        connection.execute(update(RemoteBatch).values(remote_status="completed"))
+    assert len(files_left()) == 4
+    end = through(ledger, standin)
+    assert (end.status, end.done, standin.summary()["calls"]) == ("finished", 12, 12)
+    assert files_left() == []
+    with ledger.connect() as connection:
+        ended = connection.scalars(select(RemoteBatch.finished_at)).all()
+    assert len(ended) == 2
+    assert None not in ended
 
 
 def test_an_answer_that_does_not_say_what_it_used_has_an_unknown_cost(
