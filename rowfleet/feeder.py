@@ -27,9 +27,11 @@ TURN_SECONDS = 10.0
 
 #: Seconds between looks for rows that got lost, by comparing counts.
 REPAIR_INTERVAL = 3.0
-#: Seconds for which a feeder must have had the ledger before it takes a worker for gone: one that
-#: had lost the ledger, too, renews its leases within these.
+#: Seconds for which the ledger must have taken a feeder's writes before the feeder takes a worker
+#: for gone. A worker whose writes were refused, too, renews its leases within these.
 PATIENCE = 10.0
+#: Seconds between a feeder's tries to write, at least.
+TRY_INTERVAL = 0.5
 #: Seconds between looks into the messages themselves: a full window is 11 MB of them.
 LOOK_INTERVAL = 60.0
 
@@ -72,7 +74,7 @@ class Feeder:
         self._cap = cap
         self._id = uuid.uuid4().hex
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
-        self._found_at = self._steady_since = -math.inf
+        self._written_at = self._steady_since = -math.inf
 
     @property
     def queue_name(self) -> str:
@@ -123,11 +125,11 @@ class Feeder:
         """
         if self._cap is not None:
             self._cap.write()
+        self._ledger_is_steady()
         with looking(self._engine) as connection:
             live = queries.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live if only in (None, batch.id)]
             wanted = [b for b in queries.standings(connection, ids) if b.may_be_fed]
-        self._note_the_ledger()
         urgent = {batch.id for batch in live if batch.urgent}
         fed = 0
         for is_urgent in (True, False):
@@ -208,7 +210,8 @@ class Feeder:
         Safe at any time, by several at once: a row that is merely slow at worst gets a second
         message, which finds it taken. Without ``thorough`` the messages are only read when there
         are fewer of them than rows that should have one. If ``patient``, no worker is taken for
-        gone before this feeder has had the ledger for a while. Return how many rows were put back.
+        gone before the ledger has taken this feeder's writes for a while. Return how many rows
+        were put back.
         """
         with looking(self._engine) as connection:
             live = (
@@ -250,7 +253,7 @@ class Feeder:
         with looking(self._engine) as connection:
             expired = queries.expired(connection, live, self._redelivery)
         for batch_id in sorted(expired):
-            if not patient or self._note_the_ledger():
+            if not patient or self._ledger_is_steady():
                 with self._engine.begin() as connection:
                     back += transitions.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
@@ -278,24 +281,31 @@ class Feeder:
         back = 0
         for batch_id in left:
             chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
+            may_expire = not patient or self._ledger_is_steady()
             with self._engine.begin() as connection:
-                if not patient or self._note_the_ledger():
+                if may_expire:
                     back += transitions.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
                 transitions.finish_batch(connection, batch_id)
         return back
 
-    def _note_the_ledger(self) -> bool:
-        """Note that the ledger answers, and tell whether it did for as long as PATIENCE.
+    def _ledger_is_steady(self) -> bool:
+        """Try to write, and tell whether the ledger has taken writes for as long as PATIENCE.
 
-        Leases run out while it is away from everybody, and that takes longer than ``redelivery``.
-        Each answer is noted, and not each step: a step over many batches may take longer.
+        Reads prove nothing: a database that only reads lets the leases of all workers run out.
+        For a row to be expired that takes longer than ``redelivery``, so a gap of that length
+        between two writes counts as an absence, and so does a write that is refused. Each write is
+        noted, and not each step: a step over many batches may take longer. Raises DBAPIError.
         """
         now = time.monotonic()
-        if now - self._found_at > self._redelivery:
-            self._steady_since = now
-        self._found_at = now
+        if now - self._written_at >= TRY_INTERVAL:
+            before, self._written_at = self._written_at, -math.inf
+            with self._engine.begin() as connection:
+                transitions.try_to_write(connection)
+            self._written_at = now = time.monotonic()
+            if now - before > self._redelivery:
+                self._steady_since = now
         return now - self._steady_since >= PATIENCE
 
     def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:

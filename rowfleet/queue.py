@@ -398,6 +398,9 @@ class Queue:
             mine = self._redis.set(key, holder, nx=True, px=int(seconds * 1000))
             if not mine and self._is_takable(key, holder):
                 mine = self._redis.set(key, holder, xx=True, px=int(seconds * 1000))
+            elif not mine:
+                # A turn of a dead process that was restored without its end, or with a later one.
+                self._redis.pexpire(key, int(seconds * 1000), lt=True)
         yield bool(mine)
 
     def _is_takable(self, key: str, holder: str) -> bool:

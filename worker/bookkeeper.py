@@ -12,6 +12,7 @@ others' answers are paid for. A result that is refused fails its row.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -29,7 +30,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import is_denied, is_unavailable, lacks_schema, unreachable
+from rowfleet.ledger.engine import (
+    is_denied,
+    is_unavailable,
+    lacks_schema,
+    unreachable,
+    waiting_briefly,
+)
 from rowfleet.ledger.queries import BatchRecord
 from rowfleet.ledger.transitions import Claimed, Key, Outcome, Spent
 from rowfleet.prices import Price
@@ -56,9 +63,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 #: that it claimed. Leases are renewed four times in their length.
 LATE = 0.75
 
-#: Seconds after the ledger was away in which no other's row is taken over: that one was away from
-#: it, too, and renews its leases when its own pause is over.
+#: Seconds for which the ledger must have taken this process's writes before it takes another's row
+#: over. A holder whose writes were refused, too, renews its leases when its own pause is over.
 PATIENCE = 2 * LONGEST_PAUSE
+
+#: A gap between two writes that is longer than this part of a lease counts as an absence of the
+#: ledger. Each process writes four times in a lease; for a lease to run out while its holder lives,
+#: no writes must go through for three quarters of it.
+ABSENCE = 0.5
+
+#: Seconds to wait for a row that another program's transaction holds, at most.
+LOCK_TIMEOUT = 2.0
 
 #: Seconds, least and most, until a row asks again for the turn at its last try. Spread, so that
 #: rows that lost their workers together do not ask together.
@@ -146,7 +161,7 @@ class Bookkeeper:
         have to wait for the ledger.
         """
         self.holder = uuid.uuid4().hex
-        self._engine = engine
+        self._engine = waiting_briefly(engine, min(LOCK_TIMEOUT, lease / 4))
         self._worker = worker
         self._lease = lease
         self._time_limit = time_limit
@@ -159,7 +174,9 @@ class Bookkeeper:
         self._stuck: set[Key] = set()
         self._last_try: Key | None = None
         self._reached_at = time.monotonic()
-        self._patient_until = self._renew_at = 0.0
+        self._written_at = -math.inf
+        self._steady_since = math.inf
+        self._renew_at = 0.0
         self._began_at = 0.0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self._thread.start()
@@ -311,16 +328,22 @@ class Bookkeeper:
         pause, away = FIRST_PAUSE, False
         while True:
             began = time.monotonic()
+            results: list[Any] = []
             try:
-                with self._engine.begin() as connection:
-                    results = self._work(connection, group, overdue, again=again)
+                self._renew_when_due()
+                if group or overdue:
+                    with self._engine.begin() as connection:
+                        results = self._work(connection, group, overdue, again=again)
             except Exception as error:
                 if not (isinstance(error, DBAPIError) and _is_to_be_waited_for(error)):
                     raise _TransactionRefused(error, again=again) from error
                 if not away:
                     log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
                 away = again = True
-                time.sleep(pause)
+                self._written_at = -math.inf
+                # Leases are renewed in time where only this transaction has to wait.
+                due_in = self._renew_at - time.monotonic()
+                time.sleep(min(pause, due_in) if due_in > 0 else pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 if self._is_ending():
                     group[:] = self._without_claims(group)
@@ -328,7 +351,6 @@ class Bookkeeper:
             self._reached_at = time.monotonic()
             if away:
                 log.warning("the ledger answers again")
-                self._patient_until = self._reached_at + PATIENCE
                 away = False
             if self._reached_at - began > LATE * self._lease:
                 # The answer stood still, or this process did: the rows may be another's by now.
@@ -350,14 +372,34 @@ class Bookkeeper:
                 self._raise(request, Reject(away, requeue=True))
         return [request for request in everything if request.kind != "claim"]
 
-    def _work(
-        self, connection: Connection, group: list[_Request], overdue: list[Outcome], *, again: bool
-    ) -> list[Any]:
-        if time.monotonic() >= self._renew_at:
+    def _renew_when_due(self) -> None:
+        """Renew the leases in a transaction of their own: no result that waits holds them up.
+
+        A process without rows writes, too. So it knows whether those with rows could renew them.
+        """
+        if time.monotonic() < self._renew_at:
+            return
+        with self._engine.begin() as connection:
+            transitions.try_to_write(connection)
             transitions.renew(
                 connection, list(self._running), holder=self.holder, lease=self._lease
             )
             self._call_off(connection)
+        now = time.monotonic()
+        if now - self._written_at > ABSENCE * self._lease:
+            self._steady_since = now
+        self._written_at = now
+        self._renew_at = now + self._lease / 4
+
+    def _is_steady(self) -> bool:
+        """Tell whether the ledger has taken this process's writes for as long as PATIENCE."""
+        now = time.monotonic()
+        is_absent = now - self._written_at > ABSENCE * self._lease
+        return not is_absent and now - self._steady_since >= PATIENCE
+
+    def _work(
+        self, connection: Connection, group: list[_Request], overdue: list[Outcome], *, again: bool
+    ) -> list[Any]:
         outcomes = [r.what for r in group if r.kind == "settle"] + overdue
         settled = transitions.settle(connection, outcomes, holder=self.holder)
         for request in group:
@@ -372,7 +414,7 @@ class Bookkeeper:
                 holder=self.holder,
                 worker=self._worker,
                 lease=self._lease,
-                take_over=not again and time.monotonic() >= self._patient_until,
+                take_over=not again and self._is_steady(),
             )
         postponed = self._postpone_last_tries(connection, claimed)
         results: list[Any] = []
@@ -435,9 +477,6 @@ class Bookkeeper:
 
     def _confirm(self, group: list[_Request], results: list[Any]) -> None:
         """After the commit: remember what runs, and answer who asked."""
-        now = time.monotonic()
-        if now >= self._renew_at:
-            self._renew_at = now + self._lease / 4
         for request, result in zip(group, results, strict=True):
             if isinstance(result, Assignment):
                 self._running[result.row.key] = (result.row.attempts, result.clock)

@@ -83,10 +83,12 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # For this transaction only: behind pgbouncer the next one is another program's.
-        if not connection.get_execution_options().get("only_reads"):
-            connection.exec_driver_sql(
-                f"SET LOCAL idle_in_transaction_session_timeout = {SILENT_MS}"
-            )
+        options = connection.get_execution_options()
+        if not options.get("only_reads"):
+            settings = f"SET LOCAL idle_in_transaction_session_timeout = {SILENT_MS}"
+            if "lock_timeout_ms" in options:
+                settings += f"; SET LOCAL lock_timeout = {options['lock_timeout_ms']}"
+            connection.exec_driver_sql(settings)
 
     return engine
 
@@ -126,6 +128,14 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def waiting_briefly(engine: Engine, seconds: float) -> Engine:
+    """Return the same engine, whose transactions wait ``seconds`` for a lock of another, at most.
+
+    Then PostgreSQL raises an OperationalError. SQLite waits SQLITE_BUSY_TIMEOUT as ever.
+    """
+    return engine.execution_options(lock_timeout_ms=max(1, round(seconds * 1000)))
 
 
 @contextmanager

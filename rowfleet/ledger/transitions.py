@@ -39,11 +39,13 @@ from sqlalchemy import (
     cast,
     column,
     exists,
+    false,
     func,
     insert,
     literal,
     or_,
     select,
+    text,
     tuple_,
     type_coerce,
     update,
@@ -605,17 +607,43 @@ def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> 
 
 
 def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: float) -> None:
-    """Extend the leases of rows that ``holder`` still runs, to ``lease`` seconds from now."""
+    """Extend the leases of rows that ``holder`` still runs, to ``lease`` seconds from now.
+
+    A row that another transaction holds is left out, so that the others do not wait for it.
+    """
     for part in _parts(keys):
-        connection.execute(
-            update(Row)
+        mine = (
+            select(Row.batch_id, Row.number)
             .where(
                 tuple_(Row.batch_id, Row.number).in_(part),
                 Row.claim == holder,
                 Row.status == "running",
             )
+            .with_for_update(skip_locked=True, key_share=True)
+            # A bare subquery PostgreSQL may run once per row, each time with other rows locked.
+            .cte("mine")
+        )
+        connection.execute(
+            update(Row)
+            .where(
+                tuple_(Row.batch_id, Row.number).in_(select(mine.c.batch_id, mine.c.number)),
+                Row.claim == holder,
+                Row.status == "running",
+            )
             .values(lease_until=in_seconds(lease))
         )
+
+
+def try_to_write(connection: Connection) -> None:
+    """Write without changing anything. Raises sqlalchemy's DBAPIError where a renewal would.
+
+    PostgreSQL refuses even a change of no row if it only reads, or if the role may not change
+    rows. SQLite has to put a page on the disk to find that it is full.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(update(Row).where(false()).values(lease_until=None))
+    else:
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) -> set[Key]:

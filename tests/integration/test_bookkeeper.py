@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery.exceptions import Reject
-from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy import Engine, create_engine, event, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger import queries, transitions
@@ -17,6 +17,7 @@ from rowfleet.ledger.engine import is_unavailable, migrate, open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import Outcome
 from tests.ledger_helpers import make_batch, statuses
+from tests.refusals import only_reads
 from worker.bookkeeper import Assignment, Bookkeeper, Refused
 
 
@@ -79,8 +80,9 @@ def test_leases_are_renewed_while_rows_run(engine: Engine, eventually: Callable[
     assert other.claim(("b", 0)) == Refused("another worker runs it")
 
 
-def test_last_tries_are_made_one_at_a_time(engine: Engine) -> None:
+def test_last_tries_are_made_one_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of rows that have lost the same two workers, only one may be what killed those."""
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
     make_batch(engine, 3)
     keys = [("b", number) for number in range(3)]
     for dead in ("first", "second"):
@@ -132,9 +134,10 @@ def test_rows_wait_for_tables_that_are_gone_and_are_given_back_by_a_worker_that_
 
 
 def test_a_row_is_not_begun_if_its_lease_ran_out_before_the_claim_was_confirmed(
-    engine: Engine,
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that stalls behind the commit, or a process that is stopped there."""
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
     make_batch(engine, 2)
     lease = 1.0
     watching = create_engine(engine.url)
@@ -188,6 +191,45 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
         assert back == {("b", 0)}
         transitions.claim(connection, [("b", 2)], holder="gone", worker="w3", lease=-1)
     eventually(lambda: isinstance(books.claim(("b", 2)), Assignment))
+
+
+def test_a_worker_without_rows_is_patient_after_a_time_without_writes(
+    engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that it was asked for failed, but the row's worker could not renew its lease."""
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 2.0)
+    monkeypatch.setattr("worker.bookkeeper.LONGEST_PAUSE", 0.2)
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="idle", lease=2, time_limit=60)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="away", worker="w", lease=-1)
+    with only_reads(engine):
+        threading.Event().wait(2.5)
+    assert books.claim(("b", 0)) == Refused("another worker runs it")
+    eventually(lambda: isinstance(books.claim(("b", 0)), Assignment))
+
+
+def test_a_row_that_is_locked_holds_up_no_other_rows_lease(postgres_url: str) -> None:
+    """Neither by its own renewal, nor by its result, which has to wait."""
+    engine, other = open_ledger(postgres_url), open_ledger(postgres_url)
+    migrate(engine)
+    make_batch(engine, 2)
+    books = Bookkeeper(engine, worker="w", lease=2, time_limit=60)
+    for number in range(2):
+        assert isinstance(books.claim(("b", number)), Assignment)
+    is_leased = select(Row.lease_until > in_seconds(0)).where(Row.number == 1)
+    with ThreadPoolExecutor(1) as threads:
+        with other.begin() as connection:
+            connection.execute(select(Row).where(Row.number == 0).with_for_update())
+            threading.Event().wait(2.5)
+            assert connection.execute(is_leased).scalar()
+            result = threads.submit(books.settle, Outcome(("b", 0), 1, "done", output={}))
+            threading.Event().wait(3)
+            assert connection.execute(is_leased).scalar()
+            assert not result.done()
+        assert result.result(30)
+    other.dispose()
+    engine.dispose()
 
 
 def test_rows_of_a_transaction_that_stands_still_are_free_again(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import redis
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeder import Feeder
@@ -20,6 +23,7 @@ from rowfleet.ledger.models import Row
 from rowfleet.queue import TASK_NAME, Queue, celery_app
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
+from tests.refusals import only_reads
 
 
 @pytest.fixture
@@ -264,6 +268,55 @@ def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_
         return statuses(engine)
 
     eventually(lambda: stepped() == ["running", "queued"])
+
+
+def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """The feeder could read all the time."""
+    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 1.5)
+    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 0.0)
+    make_batch(engine, 1, queue=queue.name)
+    keeper = feeder(engine, queue)
+    with engine.begin() as connection:
+        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+    with only_reads(engine):
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            with suppress(DBAPIError):
+                keeper.step()
+            time.sleep(0.1)
+    keeper.step()
+    assert statuses(engine) == ["running"]
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"])
+
+
+def test_a_turn_that_does_not_end_is_ended(
+    engine: Engine,
+    queue: Queue,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., None],
+) -> None:
+    """As of a dead feeder in a Redis that was restored without its keys' ends."""
+    monkeypatch.setattr("rowfleet.feeder.TURN_SECONDS", 0.5)
+    make_batch(engine, 1, queue=queue.name)
+    for milliseconds in (None, 3_600_000):
+        client(settings).set(key(settings, "feeder"), "dead", px=milliseconds)
+        keeper = feeder(engine, queue)
+        keeper.step()
+        assert 0 < client(settings).pttl(key(settings, "feeder")) <= 500
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"])
 
 
 def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
