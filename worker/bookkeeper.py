@@ -341,9 +341,8 @@ class Bookkeeper:
                     log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
                 away = again = True
                 self._written_at = -math.inf
-                # Leases are renewed in time where only this transaction has to wait.
-                due_in = self._renew_at - time.monotonic()
-                time.sleep(min(pause, due_in) if due_in > 0 else pause)
+                # Leases are renewed in time where only the requests' transaction has to wait.
+                time.sleep(min(pause, self._lease / 4))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 if self._is_ending():
                     group[:] = self._without_claims(group)

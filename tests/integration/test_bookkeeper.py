@@ -224,8 +224,9 @@ def test_a_row_that_is_locked_holds_up_no_other_rows_lease(postgres_url: str) ->
             threading.Event().wait(2.5)
             assert connection.execute(is_leased).scalar()
             result = threads.submit(books.settle, Outcome(("b", 0), 1, "done", output={}))
-            threading.Event().wait(3)
-            assert connection.execute(is_leased).scalar()
+            for _ in range(12):
+                threading.Event().wait(0.5)
+                assert connection.execute(is_leased).scalar()
             assert not result.done()
         assert result.result(30)
     other.dispose()
