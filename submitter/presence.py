@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 
@@ -27,6 +28,14 @@ LOCAL_ALONE = 5.0
 FLEET_ALONE, FLEET_GIVEN_UP = 60.0, 600.0
 
 
+#: Seconds without a new row after which the submitter of a batch that lacks rows is gone, and
+#: seconds between two looks after which they count anew: the ledger may have been away.
+RECORDING_STALLED, LONGEST_GAP = 60.0, 10.0
+
+#: What to do about a batch whose submitter has ended before it had recorded all rows.
+HOW_TO_RECORD = "if its submitter has ended, submit {} again to record the rest"
+
+
 class NothingRunsItError(RowfleetError):
     """A batch has rows left, and nothing is there that would run them."""
 
@@ -49,6 +58,8 @@ class Presence:
         )
         self._seen_at = time.monotonic()
         self._said = False
+        self._total = -1
+        self._recorded_at = self._counted_at = -math.inf
 
     def is_there(self) -> bool:
         """Tell whether something is there now that runs this batch's rows or brings what does."""
@@ -78,6 +89,7 @@ class Presence:
 
     def seen(self, progress: queries.Progress) -> queries.Progress:
         """Return ``progress``, as that of an idle batch if nothing runs it now."""
+        self._count(progress)
         return idle(progress) if progress.status == "running" and self.is_idle() else progress
 
     @property
@@ -85,9 +97,26 @@ class Presence:
         """Whether nothing can run the batch unseen."""
         return self._is_certain or self._queue is not None
 
-    def look(self) -> None:
-        """Look again. Raises NothingRunsItError when nothing has been there for too long."""
+    def _count(self, progress: queries.Progress) -> None:
+        """Note since when no row has been recorded of a batch that lacks some."""
         now = time.monotonic()
+        if progress.status != "loading":
+            self._total = -1
+        elif progress.total != self._total or now - self._counted_at > LONGEST_GAP:
+            self._total, self._recorded_at = progress.total, now
+        self._counted_at = now
+
+    def look(self) -> None:
+        """Look again. Raises NothingRunsItError when nothing has been there for too long.
+
+        Or, for what was `seen`, when nothing has recorded rows of a batch that lacks some.
+        """
+        now = time.monotonic()
+        if self._total >= 0 and now - self._recorded_at >= RECORDING_STALLED:
+            raise NothingRunsItError(
+                f"batch {self._record.id} is not wholly recorded: it has {self._total:,} rows so "
+                f"far; {HOW_TO_RECORD.format(self._record.source)}"
+            )
         if self._record.tier == "batch" or self.is_there():
             self._seen_at, self._said = now, False
             return

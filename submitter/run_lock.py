@@ -14,8 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rowfleet.errors import ServiceError
+
 #: End of a lock's file name.
 SUFFIX = ".lock"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ServiceError, which names ``path``, where the disk is full, say."""
+    try:
+        yield
+    except OSError as error:
+        raise ServiceError(f"{path}: can't be written: {error.strerror}") from None
 
 
 class RunLock:
@@ -23,17 +34,19 @@ class RunLock:
 
     def __init__(self, directory: Path, prefix: str = "", *, note: str = "") -> None:
         """Make and hold ``directory/PREFIX<name>.lock``, under a new name, with ``note`` in it."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.name = f"{prefix}{uuid.uuid4().hex[:8]}"
         self._path = directory / f"{self.name}{SUFFIX}"
-        self.descriptor = self._hold()
+        with writing(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.descriptor = self._hold()
         self.annotate(note)
 
     def annotate(self, note: str) -> None:
         """Replace the note, for other processes to read."""
         text = note.encode()
-        os.pwrite(self.descriptor, text, 0)
-        os.ftruncate(self.descriptor, len(text))
+        with writing(self._path):
+            os.pwrite(self.descriptor, text, 0)
+            os.ftruncate(self.descriptor, len(text))
 
     def _hold(self) -> int:
         while True:

@@ -223,6 +223,8 @@ def _details(progress: Progress, retried_for: str) -> str:
         parts.append(perhaps(progress.possibly_billed_calls))
     if progress.max_cost_usd is not None:
         parts.append(f"budget {dollars(progress.max_cost_usd)}")
+    if progress.status == "loading":
+        parts.append("not wholly recorded yet")
     if progress.reason:
         parts.append(progress.reason)
     if retried_for:

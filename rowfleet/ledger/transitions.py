@@ -942,7 +942,7 @@ def cancel(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_
     `sweep` ends the others. Return False if the batch had ended.
     """
     before = (*_ACTIVE, "stopped", *_WAITING)
-    if not _change(connection, batch_id, before, "cancelled", finished_at=now()):
+    if not _change(connection, batch_id, before, "cancelled", finished_at=now(), reason=None):
         return False
     sweep(connection, batch_id, by=by, limit=limit)
     return True

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, select, update
+from sqlalchemy.exc import OperationalError
 
 from rowfleet.errors import InputError
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import transitions
+from rowfleet.ledger.engine import migrate, open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.queue import Queue
 from rowfleet.recipe import bundled
 from rowfleet.settings import Settings
-from submitter import batch, takeover, watch
+from submitter import batch, cli, presence, takeover, watch
 from submitter.local import Run
 from submitter.sheet import open_sheet
 from tests.ledger_helpers import make_batch
-from tests.sheets import invoices
+from tests.sheets import invoices, results
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -114,3 +118,58 @@ def test_a_batch_that_nothing_works_on_comes_back_to_who_waits_for_it(
     waiting.look()
     assert queue_of(engine, "b") == feeder.queue_name
     assert feeder.feed() == 2
+
+
+def test_a_batch_without_all_its_rows_is_not_shown_as_complete(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    monkeypatch.setenv("DATABASE_URL", url)
+    engine = open_ledger(url, connections=1)
+    migrate(engine)
+    make_batch(engine, 3, queue="fleet", loaded=False)
+    code, said, complaint = call("export", "b", "out.xlsx")
+    assert (code, "3 rows written" in said) == (1, True)
+    assert "batch b is not wholly recorded" in complaint
+    assert "submit test.xlsx again to record the rest" in " ".join(complaint.split())
+    assert "not wholly recorded yet" in " ".join(call("progress", "b")[1].split())
+    monkeypatch.setattr(presence, "RECORDING_STALLED", 0.5)
+    code, _, complaint = call("progress", "b", "--watch")
+    assert code == 1
+    assert "it has 3 rows so far; if its submitter has ended, submit test.xlsx" in complaint
+    engine.dispose()
+
+
+def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_batch(engine, 2)
+    with engine.begin() as connection:
+        transitions.cancel(connection, "b", by="t")
+    monkeypatch.setattr(batch, "PAUSE", 0.01)
+    broken = []
+
+    def breaks(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "cells" in statement and len(broken) < 2:
+            broken.append(statement)
+            raise OperationalError(statement, {}, Exception("terminated"))
+
+    event.listen(engine, "before_cursor_execute", breaks)
+    out = tmp_path / "out.xlsx"
+    code = cli._conclude(engine, watch.read_progress(engine, "b"), out, as_json=False)
+    assert code == 1  # the batch's
+    assert len(broken) == 2
+    assert caplog.text.count("the export waits for it") == 1
+    assert len(results(out)) == 2
+    assert [path.name for path in tmp_path.glob("*.xlsx*")] == ["out.xlsx"]
+
+
+def test_a_cancelled_batch_gives_no_reason_of_its_budget(engine: Engine) -> None:
+    make_batch(engine, 1)
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(status="budget_exhausted", reason="spent"))
+        transitions.cancel(connection, "b", by="t")
+    assert watch.read_progress(engine, "b").reason is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rowfleet.errors import ServiceError
 from submitter import run_lock
 from submitter.run_lock import RunLock
 
@@ -78,3 +79,17 @@ def test_a_dead_run_is_found_again_if_cleaning_up_after_it_fails(tmp_path: Path)
 def test_a_released_lock_leaves_nothing(tmp_path: Path) -> None:
     RunLock(tmp_path).release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()  # as a full disk would, for a superuser, too
+    with pytest.raises(ServiceError, match=r"runs: can't be written: "):
+        RunLock(tmp_path / "runs")
+    lock = RunLock(tmp_path / "locks")
+    full, held = os.open("/dev/full", os.O_WRONLY), lock.descriptor
+    lock.descriptor = full
+    with pytest.raises(ServiceError, match=r"can't be written: "):
+        lock.annotate("queue")
+    os.close(full)
+    lock.descriptor = held
+    lock.release()
