@@ -71,8 +71,6 @@ LANE_FIELDS = ("f", "gr", "lr", "gt", "lt", "seconds", "tokens")
 #: The largest number that is taken from Redis: of a minute's tokens no API has so many.
 LARGEST_NUMBER = 1e15
 
-#: Seconds of the longest turn; what lasts longer is none.
-LONGEST_TURN = 60
 
 #: Seconds that the clocks of two workers are apart, at most, when a message is delivered.
 FURTHEST_SCORE = 3600
@@ -393,20 +391,21 @@ class Queue:
 
         It spares work; nothing relies on it for correctness.
         """
-        key = self._key(f".{name}")
+        key, lasts = self._key(f".{name}"), int(seconds * 1000)
         with self._reported():
-            mine = self._redis.set(key, holder, nx=True, px=int(seconds * 1000))
-            if not mine and self._is_takable(key, holder):
-                mine = self._redis.set(key, holder, xx=True, px=int(seconds * 1000))
-            elif not mine:
-                # A turn of a dead process that was restored without its end, or with a later one.
-                self._redis.pexpire(key, int(seconds * 1000), lt=True)
+            mine = self._redis.set(key, holder, nx=True, px=lasts)
+            if not mine and (self._never_ends(key, lasts) or self._is_held(key, holder)):
+                mine = self._redis.set(key, holder, xx=True, px=lasts)
         yield bool(mine)
 
-    def _is_takable(self, key: str, holder: str) -> bool:
-        """Tell whether a turn is the holder's, or one that never ends, which no holder took."""
-        if not 0 <= self._redis.pttl(key) <= LONGEST_TURN * 1000:
-            return True
+    def _never_ends(self, key: str, lasts: int) -> bool:
+        """Tell whether a turn ends later than any holder's, and end it after ``lasts`` ms.
+
+        A dead holder's turn can be restored without its end, or with a later one.
+        """
+        return bool(self._redis.pexpire(key, lasts, lt=True))
+
+    def _is_held(self, key: str, holder: str) -> bool:
         try:
             return bool(self._redis.get(key) == holder.encode())
         except redis.ResponseError:  # of another type; it ends soon

@@ -84,7 +84,12 @@ def test_links_lead_to_files_that_are_there(page):
 def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
     """From any directory: a relative path would be another one there."""
     made = subprocess.run(
-        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "demo"],
+        env={"PATH": os.environ["PATH"]},  # not as a part of the make that runs the tests
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     ran, printed = made.stdout.splitlines()[-2:]
     homes = [re.search(r"XDG_STATE_HOME='([^']+)'", line) for line in (ran, printed)]
