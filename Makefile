@@ -55,7 +55,7 @@ demo: $(READY)  ## Run the main job on the example sheet
 test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers they need
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/e2e $(ARGS)
 
-chaos: $(READY)  ## Harm a fleet in every way; see docs/reliability.md. CHAOS_SEED=N repeats a run
+chaos: $(READY)  ## Harm a fleet in every way; see docs/explanation/reliability.md. CHAOS_SEED=N repeats a run
 	$(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED) )CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
 
 mutants: $(MUTANTS)  ## Change the core in small ways and see whether a test fails; ARGS="--seed 1"
@@ -72,7 +72,7 @@ lint: $(READY)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) $(BENCH)  ## Measure; see docs/performance.md. ARGS="submit export" for some
+bench: $(READY) $(BENCH)  ## Measure; see docs/explanation/performance.md. ARGS="submit export" for some
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY)  ## Renew the lock files from pyproject.toml

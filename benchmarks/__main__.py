@@ -105,7 +105,7 @@ def _table(figures: list[Figure]) -> Table:
 
 def write_readme(figures: list[Figure]) -> None:
     """Put the table between the two markers in README.md."""
-    # What is simulated has its table in docs/performance.md.
+    # What is simulated has its table in docs/explanation/performance.md.
     goals = [f for f in figures if f.wanted and not f.name.startswith("simulated_")]
     lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in goals)]
     before, start, rest = README.read_text().partition(START)

@@ -69,7 +69,7 @@ STOP: Range = (1.6, 1.7, 1.8)
 STOP_CPU = 0.52
 
 #: Rows that are fed at once (`RECORD_CHUNK`), and recorded a second (`make bench ARGS=submit`);
-#: seconds between two looks of who feeds (docs/architecture.md).
+#: seconds between two looks of who feeds (docs/explanation/architecture.md).
 CHUNK, RECORDED, FEED = 1_000, 18_000.0, 1.0
 
 #: Times that a batch is simulated, each with other phases: small ones, large ones.

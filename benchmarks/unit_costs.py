@@ -1,7 +1,7 @@
 """What a worker costs the servers it shares with all others: for a row, and while it has none.
 
 One process of 100 slots answers rows whose calls take about 8 seconds, as a pod does. What grows
-with the fleet is a product of these (docs/performance.md).
+with the fleet is a product of these (docs/explanation/performance.md).
 """
 
 from __future__ import annotations

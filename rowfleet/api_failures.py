@@ -2,7 +2,7 @@
 
 `CLASSES` is read from the top: the first entry that fits decides, and the last fits everything. It
 covers OpenAI and the servers that speak its protocol: Azure OpenAI, vLLM, LiteLLM, OpenRouter.
-`docs/error-classes.md` is made from these tables.
+`docs/reference/error-classes.md` is made from these tables.
 
 No entry stops a batch by the text of a message: a message may quote the row.
 """

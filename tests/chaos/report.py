@@ -1,4 +1,4 @@
-"""What the suite has shown, as JSON, and as the tables of docs/reliability.md.
+"""What the suite has shown, as JSON, and as the tables of docs/explanation/reliability.md.
 
 With CHAOS_REPORT=FILE a run adds its cases to the file, in place of those with the same seed.
 `python -m tests.chaos.report FILE…` writes anew the tables that the runs in them are for.
@@ -20,7 +20,7 @@ import pytest
 #: Name of the property by which a case hands its record to whoever writes the report.
 PROPERTY = "chaos"
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
 
 #: The fleets of a case that is run on several (its record has them as `fleets`), and their titles.
 FLEETS = {"plain": "Celery's defaults", "careful": "as advised", "rowfleet": "Rowfleet"}

@@ -1,7 +1,7 @@
 """The pages that repeat what the program says must say what it says now.
 
-`UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py` writes docs/command-line.md and the tables
-of docs/error-classes.md anew.
+`UPDATE_DOCS=1 python -m pytest tests/unit/test_docs.py` writes docs/reference/command-line.md and
+the tables of docs/reference/error-classes.md anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from submitter.cli import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), ROOT / "k8s" / "README.md"])
+SETTINGS = DOCS / "reference" / "settings.md"
+READMES = [ROOT / "k8s" / "README.md", ROOT / "charts" / "rowfleet" / "README.md"]
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *READMES])
 
 INTRODUCTION = """\
 # The command line
@@ -35,7 +37,7 @@ same program. Ctrl-C ends a command with exit code 130, SIGTERM with 143. For th
 
 
 def test_command_line_page_is_what_the_program_prints():
-    page = DOCS / "command-line.md"
+    page = DOCS / "reference" / "command-line.md"
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(_command_line_page(), "utf-8")
     assert page.read_text("utf-8") == _command_line_page()
@@ -43,7 +45,7 @@ def test_command_line_page_is_what_the_program_prints():
 
 @pytest.mark.parametrize("name", ["errors", "answers", "remote batches"])
 def test_error_classes_page_has_the_tables_of_the_code(name):
-    page = DOCS / "error-classes.md"
+    page = DOCS / "reference" / "error-classes.md"
     text = page.read_text("utf-8")
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, rest = text.split(begin)
@@ -70,14 +72,14 @@ def test_settings_page_gives_the_default_the_program_has(variable):
 
 
 def test_settings_page_names_no_variable_the_program_lacks():
-    page = re.sub(r"```.*?```", "", (DOCS / "settings.md").read_text("utf-8"), flags=re.DOTALL)
+    page = re.sub(r"```.*?```", "", SETTINGS.read_text("utf-8"), flags=re.DOTALL)
     assert set(re.findall(r"ROWFLEET_[A-Z_]+[A-Z]", page)) <= {*VARIABLES, *OTHER_VARIABLES}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_to_files_that_are_there(page):
-    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
-    broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+def test_links_lead_to_pages_and_headings_that_are_there(page):
+    targets = re.findall(r"\]\(([^)\s]+)", page.read_text("utf-8"))
+    broken = [t for t in targets if "://" not in t and not _leads_somewhere(page, t)]
     assert broken == []
 
 
@@ -98,9 +100,22 @@ def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
     assert homes[0][1] == homes[1][1] == str(ROOT / "build" / "demo")
 
 
+def _leads_somewhere(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    linked = page.parent / path if path else page
+    return linked.exists() and (not anchor or anchor in _anchors(linked))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def _settings_table() -> dict[str, str]:
     """Return variable → its default, as the page's tables give it."""
-    page = (DOCS / "settings.md").read_text("utf-8")
+    page = SETTINGS.read_text("utf-8")
     lines = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
     return {cells[0].strip(" `"): cells[-1].strip() for cells in lines}
 

@@ -209,7 +209,7 @@ def _skaffold() -> dict[str, Any]:
 
 def _ini(section: str) -> configparser.SectionProxy:
     """Return that section of the page for hosts without containers."""
-    page = (ROOT / "docs" / "hosts-without-containers.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "hosts.md").read_text("utf-8")
     for block in re.findall(r"```ini\n(.*?)```", page, re.DOTALL):
         parser = configparser.ConfigParser(interpolation=None)
         # systemd's keys have capitals. This is how the module's own pages say to keep them.
