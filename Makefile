@@ -46,6 +46,7 @@ $(MUTANTS): requirements-mutants.lock pyproject.toml | $(READY)
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-mutants.lock
 	$(@D)/bin/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	ln -s ../tools $(@D)/tools
 	@touch $@
 
 demo: $(READY)  ## Run the main job on the example sheet
@@ -58,7 +59,7 @@ test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers the
 chaos: $(READY)  ## Harm a fleet in every way; see docs/explanation/reliability.md. CHAOS_SEED=N repeats a run
 	$(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED) )CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)
 
-mutants: $(MUTANTS)  ## Change the core in small ways and see whether a test fails; ARGS="--seed 1"
+mutants: $(MUTANTS) $(TOOLS)  ## Change the core in small ways and see whether a test fails; ARGS="--seed 1"
 	$(VENV)/mutants/bin/python -m tests.mutants $(ARGS)
 
 e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e

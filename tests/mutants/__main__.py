@@ -34,13 +34,21 @@ BUILD = ROOT / "build" / "mutants"
 #: The part of the mutants that must be killed.
 WANTED = 0.9
 
-#: Seconds after which one test has hung, which kills a mutant: the slowest takes a third of it.
+#: Seconds after which one test has hung, which kills a mutant.
 TEST_SECONDS = 90
+
+#: A test that takes longer than this many seconds waits for processes or clocks, so load alone may
+#: make it fail. It kills a mutant only if it fails twice.
+STEADY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A mutant's end: the test that killed it, or none."""
+    """A mutant's end: the test that killed it, or none.
+
+    ``tests`` counts the tests that it was run against, ``left`` those that cover it too but were
+    left out because they take too long.
+    """
 
     name: str
     module: str
@@ -48,6 +56,7 @@ class Verdict:
     operator: str
     killed_by: str | None
     tests: int
+    left: int
     seconds: float
     why: str | None = None
 
@@ -59,41 +68,56 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=200, help="how many mutants")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--measured", action="store_true", help="take the last run's map of lines")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=600,
+        help="how long the tests of one mutant may take, as measured; the slowest are left out",
+    )
     parser.add_argument("--only", help="only mutants whose name holds this")
     asked = parser.parse_args()
     print(f"seed {asked.seed}, {asked.sample} mutants", flush=True)
     if not asked.measured:
         print("measuring which tests cover which lines", flush=True)
-        covered.measure(ROOT, BUILD, asked.jobs)
+        try:
+            covered.measure(_copy(0), BUILD, asked.jobs)
+        except covered.SuiteFailedError as failed:
+            sys.exit(str(failed))
     mutants = [m for m in sample(ROOT, asked.sample, asked.seed) if (asked.only or "") in m.name]
-    verdicts = _run_all(mutants, Covered(BUILD, ROOT), asked.jobs)
+    verdicts = _run_all(mutants, Covered(BUILD, ROOT), asked.seconds, asked.jobs)
     return _report(verdicts, asked.seed)
 
 
-def _run_all(mutants: list[Mutant], map_: Covered, jobs: int) -> list[Verdict]:
-    copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
+def _copy(number: int) -> Path:
+    """Write the sources that git knows to a directory of their own, and return it."""
     files = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")
+    copy = BUILD / f"copy-{number}"
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in filter(None, files):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def _run_all(mutants: list[Mutant], map_: Covered, seconds: float, jobs: int) -> list[Verdict]:
+    copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for number in range(jobs):
-        copy = BUILD / f"copy-{number}"
-        shutil.rmtree(copy, ignore_errors=True)
-        for name in filter(None, files):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-        copies.put(copy)
+        copies.put(_copy(number))
     reasons = explained()
 
     def run(mutant: Mutant) -> Verdict:
         copy = copies.get()
         try:
-            verdict = _try(mutant, map_.tests(mutant.module, mutant.line), copy, reasons)
+            verdict = _try(mutant, map_, seconds, copy, reasons)
         finally:
             (copy / mutant.module).write_text((ROOT / mutant.module).read_text())
             copies.put(copy)
         word = f"killed by {verdict.killed_by}" if verdict.killed_by else "SURVIVED"
         print(
-            f"{word}, {verdict.seconds:.0f} s: {mutant.module}:{mutant.line} {mutant.operator}\n"
+            f"{word}, {verdict.tests} tests, {verdict.seconds:.0f} s:"
+            f" {mutant.module}:{mutant.line} {mutant.operator}\n"
             f"    {mutant.before}\n -> {mutant.after}",
             flush=True,
         )
@@ -103,11 +127,46 @@ def _run_all(mutants: list[Mutant], map_: Covered, jobs: int) -> list[Verdict]:
         return list(pool.map(run, mutants))
 
 
-def _try(mutant: Mutant, tests: list[str], copy: Path, reasons: dict[str, str]) -> Verdict:
+def _try(
+    mutant: Mutant, map_: Covered, seconds: float, copy: Path, reasons: dict[str, str]
+) -> Verdict:
     (copy / mutant.module).write_text(mutant.source)
-    (copy / "mutant-tests").write_text("\n".join(tests))
+    covering = map_.tests(mutant.module, mutant.line)
+    tests = map_.affordable(covering, seconds)
     began = time.monotonic()
-    process = subprocess.Popen(
+    killed_by = _killer(tests, map_, copy)
+    return Verdict(
+        mutant.name,
+        mutant.module,
+        mutant.line,
+        mutant.operator,
+        killed_by,
+        len(tests),
+        len(covering) - len(tests),
+        time.monotonic() - began,
+        None if killed_by else reasons.get(mutant.name),
+    )
+
+
+def _killer(tests: list[str], map_: Covered, copy: Path) -> str | None:
+    """Return the first test that fails, twice if load may be the reason. None: all pass."""
+    while tests:
+        failed = _first_failure(tests, copy)
+        if failed not in tests or map_.seconds([failed]) <= STEADY_SECONDS:
+            return failed
+        if _first_failure([failed], copy):
+            return failed
+        tests = tests[tests.index(failed) + 1 :]
+    return None
+
+
+def _first_failure(tests: list[str], copy: Path) -> str | None:
+    """Run the tests in ``copy`` up to the first that fails, and return its id.
+
+    Where no test could begin, or pytest itself ended, return a sentence. None: all pass.
+    """
+    (copy / "mutant-tests").write_text("\n".join(tests))
+    process = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
             *("-p", "no:xdist", "--timeout", str(TEST_SECONDS), "--tb", "no", "@mutant-tests"),
@@ -118,24 +177,16 @@ def _try(mutant: Mutant, tests: list[str], copy: Path, reasons: dict[str, str]) 
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        check=False,
     )
-    output, _ = process.communicate()
-    killed_by = None
-    if process.returncode:
-        failed = [
-            line.split()[1] for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))
-        ]
-        killed_by = failed[0] if failed else f"exit code {process.returncode}"
-    return Verdict(
-        mutant.name,
-        mutant.module,
-        mutant.line,
-        mutant.operator,
-        killed_by,
-        len(tests),
-        time.monotonic() - began,
-        None if killed_by else reasons.get(mutant.name),
-    )
+    if process.returncode == 0:
+        return None
+    for line in process.stdout.splitlines():
+        word, _, rest = line.partition(" ")
+        if word in ("FAILED", "ERROR"):
+            named = [test for test in tests if rest == test or rest.startswith(f"{test} - ")]
+            return max(named, key=len) if named else f"{rest.split()[0]}, which does not load"
+    return f"pytest, which ends with exit code {process.returncode}"
 
 
 def explained() -> dict[str, str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import coverage
 
-from tests.mutants.mutations import MODULES
+from tests.mutants.modules import modules
 
 HERE = Path(__file__).parent
 
@@ -21,53 +23,75 @@ HERE = Path(__file__).parent
 SUITE = ("tests/unit", "tests/integration")
 
 
-def measure(root: Path, build: Path, jobs: int) -> None:
-    """Run the suite once with coverage.py. Raises CalledProcessError if a test fails."""
-    build.mkdir(parents=True, exist_ok=True)
+class SuiteFailedError(Exception):
+    """A test fails although no line is changed; the message is for the user."""
+
+
+def measure(copy: Path, build: Path, jobs: int) -> None:
+    """Run the suite once with coverage.py in an unchanged copy of the sources.
+
+    A test that fails is run again, alone: load makes a test fail now and then. Raises
+    SuiteFailedError if it fails again, since it would then seem to kill each mutant.
+    """
     for old in build.glob(".coverage*"):
         old.unlink()
-    sources = "\n  ".join(str(root / module) for module in MODULES)
+    sources = "\n  ".join(str(copy / module) for module in modules(copy))
     (build / "coveragerc").write_text(
         f"[run]\ndata_file = {build}/.coverage\nparallel = true\nrelative_files = false\n"
         "concurrency = thread\ncontext = ${COVERAGE_TEST-}\n"
         f"include =\n  {sources}\n"
     )
-    with (build / "suite.log").open("wb") as log:
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "worksteal"),
-                *("-p", "tests.mutants.tracing", "--durations", "0", "--durations-min", "0"),
-                *("-vv", *SUITE),
-            ],
-            env={
-                **os.environ,
-                "COVERAGE_PROCESS_START": str(build / "coveragerc"),
-                "PYTHONPATH": os.pathsep.join((str(HERE / "traced"), str(root))),
-            },
-            cwd=root,
-            stdout=log,
-            stderr=log,
-            check=True,
-        )
-    seconds = _durations((build / "suite.log").read_text())
+    log = build / "suite.log"
+    traced = {
+        "COVERAGE_PROCESS_START": str(build / "coveragerc"),
+        "PYTHONPATH": os.pathsep.join((str(HERE / "traced"), str(copy))),
+    }
+    if _suite_fails(
+        copy,
+        log,
+        traced,
+        *("-n", str(jobs), "--dist", "worksteal", "-p", "tests.mutants.tracing"),
+        *("-vv", "--durations", "0", "--durations-min", "0"),
+    ):
+        again = build / "suite-again.log"
+        if _suite_fails(copy, again, {"PYTHONPATH": str(copy)}, "--last-failed"):
+            failed = re.findall(r"^(?:FAILED|ERROR) .+", again.read_text(errors="replace"), re.M)
+            raise SuiteFailedError(
+                f"{len(failed)} tests fail although no line is changed, so their failing says"
+                f" nothing about a mutant; see {again}\n" + "\n".join(failed)
+            )
     data = coverage.Coverage(data_file=str(build / ".coverage"), config_file=False)
     data.combine([str(build)])
     found: dict[str, dict[int, list[str]]] = {}
-    for module in MODULES:
+    for module in modules(copy):
         lines: dict[int, list[str]] = defaultdict(list)
-        for line, tests in data.get_data().contexts_by_lineno(str(root / module)).items():
+        for line, tests in data.get_data().contexts_by_lineno(str(copy / module)).items():
             lines[line] = sorted(filter(None, tests))
         found[module] = lines
+    seconds = _durations(log.read_text(errors="replace"))
     (build / "covered.json").write_text(json.dumps({"lines": found, "seconds": seconds}))
+
+
+def _suite_fails(copy: Path, log: Path, env: dict[str, str], *options: str) -> bool:
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *options, *SUITE],
+            env={**os.environ, **env},
+            cwd=copy,
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+    return done.returncode != 0
 
 
 def _durations(log: str) -> dict[str, float]:
     """Return what each test took, in seconds, set-up and end included."""
     total: dict[str, float] = defaultdict(float)
     for line in log.splitlines():
-        words = line.split(maxsplit=2)
-        if len(words) == 3 and words[1] in ("setup", "call", "teardown"):
-            total[words[2]] += float(words[0].removesuffix("s"))
+        found = re.fullmatch(r"([0-9.]+)s (?:setup|call|teardown) +(.+)", line)
+        if found:
+            total[found[2]] += float(found[1])
     return total
 
 
@@ -79,11 +103,16 @@ class Covered:
         found = json.loads((build / "covered.json").read_text())
         self._lines: dict[str, dict[str, list[str]]] = found["lines"]
         self._seconds: dict[str, float] = found["seconds"]
-        self._trees = {module: ast.parse((root / module).read_text()) for module in MODULES}
+        self._trees = {module: ast.parse((root / module).read_text()) for module in modules(root)}
 
     def seconds(self, tests: Iterable[str]) -> float:
         """Return how long the tests took together when they were measured."""
         return sum(self._seconds.get(test, 0) for test in tests)
+
+    def affordable(self, tests: list[str], seconds: float) -> list[str]:
+        """Return the first of the tests, as many as take ``seconds`` together."""
+        spent = accumulate(self.seconds([test]) for test in tests)
+        return [test for test, total in zip(tests, spent, strict=True) if total <= seconds]
 
     def tests(self, module: str, line: int) -> list[str]:
         """Return the tests that run the statement on ``line``, the quickest first.

@@ -19,15 +19,7 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Operator
 from parso.python.tree import Keyword
 
-#: The modules whose mistakes lose a row, pay for one twice or overrun a limit.
-MODULES = (
-    "rowfleet/ledger/transitions.py",
-    "rowfleet/feeder.py",
-    "worker/bookkeeper.py",
-    "worker/limiter.py",
-    "worker/row.py",
-    "worker/transport.py",
-)
+from tests.mutants.modules import modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +121,7 @@ def sample(root: Path, size: int, seed: int) -> list[Mutant]:
     Each place has one mutant of a kind at most: `<` for `==` and `>` for `==` would say the same.
     """
     operators = _operators()
-    sources = {module: (root / module).read_text() for module in MODULES}
+    sources = {module: (root / module).read_text() for module in modules(root)}
     places = [
         (module, name, occurrence, position)
         for module, source in sources.items()
