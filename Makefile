@@ -7,10 +7,11 @@ TOOLS := $(VENV)/tools/.ready
 CHECKOV := $(VENV)/checkov/.ready
 BENCH := $(VENV)/bench/.ready
 MUTANTS := $(VENV)/mutants/.ready
+DOCS := $(VENV)/docs/.ready
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants e2e tools lint bench lock clean
+.PHONY: help demo docs diagrams pictures test chaos mutants e2e tools lint bench lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +50,12 @@ $(MUTANTS): requirements-mutants.lock pyproject.toml | $(READY)
 	ln -s ../tools $(@D)/tools
 	@touch $@
 
+# Sphinx for the site, D2 for its diagrams, termtosvg for the recorded terminal.
+$(DOCS): requirements-docs.lock | $(READY)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-docs.lock
+	@touch $@
+
 demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
 	@echo "to look at it again: XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet batches"
@@ -68,6 +75,19 @@ e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; 
 tools: $(TOOLS) $(CHECKOV)  ## Fetch helm, kubectl, checkov and the linters
 	@$(BIN)/python -m tests.tools
 
+docs: $(DOCS)  ## Build the documentation into build/docs; a broken link fails it
+	$(VENV)/docs/bin/sphinx-build -q -E -W --keep-going -c docs . build/docs
+	@echo "built: build/docs/docs/index.html"
+
+diagrams: $(READY) $(DOCS)  ## Draw docs/diagrams/*.svg anew from their texts
+	$(BIN)/python docs/diagrams/draw.py $(VENV)/docs/bin/d2
+
+pictures: $(READY) $(DOCS)  ## Record `make demo` and draw its finished sheet, for the README
+	rm -rf build/demo examples/Master_Refunds.results.xlsx
+	$(VENV)/docs/bin/termtosvg docs/pictures/demo.svg -g 100x13 -t window_frame -M 1000 -D 8000 \
+	    -c "sh -c 'echo \"$$ make demo\"; make --no-print-directory demo'"
+	$(BIN)/python docs/pictures/sheet.py examples/Master_Refunds.results.xlsx docs/pictures/sheet.svg
+
 lint: $(READY) $(TOOLS)  ## Check style, types, workflows and shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,6 +106,7 @@ lock: $(READY)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.14 --no-deps --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group tools -o requirements-tools.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group checkov -o requirements-checkov.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group bench -o requirements-bench.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group docs -o requirements-docs.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --all-extras --group dev --group mutants -c requirements-dev.lock -o requirements-mutants.lock pyproject.toml
 
 clean:  ## Remove what was made

@@ -1,1 +1,1 @@
-"""The README's figures, each measured beside its baseline in the same run."""
+"""The documented figures, each measured beside its baseline in the same run."""

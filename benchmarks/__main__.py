@@ -3,7 +3,7 @@
     make bench                          all benchmarks; takes a while
     make bench ARGS="submit export"     some
     make bench ARGS="--rounds 3 submit" with fewer repetitions
-    make bench ARGS=--readme            write the table of what was measured into README.md
+    make bench ARGS=--docs              write the table of measured figures into the documentation
 
 A benchmark is a module of this package whose `measure(rounds)` yields figures; it measures its
 baseline in the same run, turn and turn about.
@@ -43,7 +43,7 @@ BENCHMARKS = (
     "autoscaler",
 )
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
@@ -52,10 +52,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of each (5)")
-    parser.add_argument("--readme", action="store_true", help="only write the table into README.md")
+    parser.add_argument("--docs", action="store_true", help="only write the table into its page")
     asked = parser.parse_args()
-    if asked.readme:
-        write_readme(saved())
+    if asked.docs:
+        write_page(saved())
         return 0
     unknown = sorted(set(asked.names) - set(BENCHMARKS))
     if unknown:
@@ -103,16 +103,16 @@ def _table(figures: list[Figure]) -> Table:
     return table
 
 
-def write_readme(figures: list[Figure]) -> None:
-    """Put the table between the two markers in README.md."""
-    # What is simulated has its table in docs/explanation/performance.md.
+def write_page(figures: list[Figure]) -> None:
+    """Put the table between the two markers of the page."""
+    # The page has another table for the simulated figures.
     goals = [f for f in figures if f.wanted and not f.name.startswith("simulated_")]
     lines = [_line(_HEADERS), _line(["---"] * len(_HEADERS)), *(_line(_cells(f)) for f in goals)]
-    before, start, rest = README.read_text().partition(START)
+    before, start, rest = PAGE.read_text().partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        sys.exit(f"README.md has no {START} … {END} to write between")
-    README.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
+        sys.exit(f"{PAGE.name} has no {START} … {END} to write between")
+    PAGE.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
 
 
 def _line(cells: object) -> str:

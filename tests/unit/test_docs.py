@@ -6,6 +6,7 @@ the tables of docs/reference/error-classes.md anew.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
+from rowfleet import recipe as recipes
 from rowfleet.api_failures import BATCH_ERRORS, CLASSES, ENDINGS, Fate, of_batch_error
+from rowfleet.ledger.queries import Progress
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
 from submitter.cli import cli
 
@@ -81,6 +84,32 @@ def test_links_lead_to_pages_and_headings_that_are_there(page):
     targets = re.findall(r"\]\(([^)\s]+)", page.read_text("utf-8"))
     broken = [t for t in targets if "://" not in t and not _leads_somewhere(page, t)]
     assert broken == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_an_index_lists_the_page(page):
+    indexes = {index: index.read_text("utf-8") for index in DOCS.rglob("index.md")}
+    listed = (f"({os.path.relpath(page, at.parent)})" in text for at, text in indexes.items())
+    assert page == DOCS / "index.md" or any(listed)
+
+
+def test_the_json_page_has_a_line_for_each_key_of_a_batch():
+    page = (DOCS / "reference" / "json.md").read_text("utf-8")
+    named = set(re.findall(r"`(\w+)`", page.split("## A batch")[1].split("## ")[0]))
+    assert {field.name for field in dataclasses.fields(Progress)} - {"retried_for"} <= named
+
+
+@pytest.mark.parametrize(
+    ("page", "recipe"),
+    [
+        (page, recipe)
+        for page in PAGES
+        for recipe in re.findall(r"```yaml\n(name: .*?)```", page.read_text("utf-8"), re.DOTALL)
+    ],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_a_recipe_in_the_docs_is_one(page, recipe):
+    assert recipes.parse(recipe, page.name).columns
 
 
 def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
