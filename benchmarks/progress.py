@@ -10,8 +10,8 @@ from sqlalchemy import Engine, event
 
 from benchmarks import filled, services
 from benchmarks.figures import RESULTS, Figure, alone
-from rowfleet.ledger import queries
 from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.queries import progress
 
 ROWS = 1_000_000
 #: A day's run: 11,520 tallies.
@@ -30,7 +30,7 @@ def measure(rounds: int) -> Iterator[Figure]:
         for _ in range(rounds * 4):
             started = time.perf_counter()
             with reading(engine) as connection:
-                queries.progress(connection, batch_id)
+                progress.progress_of(connection, batch_id)
             runs.append((time.perf_counter() - started) * 1000)
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "progress.plans.txt").write_text(_plans(engine, asked))
@@ -53,7 +53,7 @@ def _statements(engine: Engine, batch_id: str) -> list[tuple[str, Any]]:
 
     event.listen(engine, "before_cursor_execute", note)
     with reading(engine) as connection:
-        queries.progress(connection, batch_id)
+        progress.progress_of(connection, batch_id)
     event.remove(engine, "before_cursor_execute", note)
     return asked
 

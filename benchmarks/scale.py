@@ -17,8 +17,10 @@ from benchmarks import filled, services, sheets
 from benchmarks.figures import RESULTS, Figure, alone
 from rowfleet import settings as configuration
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, remote, transitions
 from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.queries import parts
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.transitions import recording
 from rowfleet.queue import Queue
 
 #: Live batches on one queue, and rows of each; half of them are done.
@@ -57,11 +59,11 @@ def measure(rounds: int, *, batches: int = BATCHES, rows: int = ROWS) -> Iterato
 
         def progress() -> None:
             with reading(engine) as connection:
-                queries.progress(connection, "remote")
+                progress_of(connection, "remote")
 
         def waiting() -> None:
             with reading(engine) as connection:
-                remote.waiting(connection, "remote", PART_ROWS)
+                parts.waiting_for_room(connection, "remote", PART_ROWS)
 
         for name, what, work, most in (
             ("scale_step", "a feeder's step with a full window", step, 1000),
@@ -80,8 +82,8 @@ def fill(engine: Engine, batches: int, rows: int) -> None:
     """Make live batches whose first half is done, made by the database itself."""
     with engine.begin() as connection:
         for number in range(batches):
-            transitions.create_batch(connection, filled.new_batch(f"b{number:03}"))
-            transitions.finish_loading(connection, f"b{number:03}")
+            recording.create_batch(connection, filled.new_batch(f"b{number:03}"))
+            recording.finish_loading(connection, f"b{number:03}")
         connection.execute(text("UPDATE batches SET total = :rows"), {"rows": rows})
     several = max(1, CHUNK // rows)
     for first in range(0, batches, several):
@@ -116,8 +118,8 @@ def remote_batch(engine: Engine) -> None:
     """Make the batch `remote`, all of whose rows are with the API but those that wait."""
     with engine.begin() as connection:
         new = filled.new_batch("remote", sheets.HEADER)
-        transitions.create_batch(connection, new)
-        transitions.finish_loading(connection, "remote")
+        recording.create_batch(connection, new)
+        recording.finish_loading(connection, "remote")
         connection.execute(
             text(
                 "UPDATE batches SET total = :rows, tier = 'batch', queue = 'openai-batch' "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
-from rowfleet.ledger.transitions import Claimed, Outcome, Spent
+from rowfleet.ledger.records import Claimed, Outcome, Spent
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.

@@ -14,9 +14,16 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from rowfleet.ledger import chunks, queries, transitions
-from rowfleet.ledger.engine import looking
-from rowfleet.ledger.queries import Standing
+from rowfleet.ledger.engine import looking, try_to_write
+from rowfleet.ledger.queries import fleet
+from rowfleet.ledger.queries.rows import (
+    count_live,
+    expired_rows,
+    only_followers_are_left,
+    queued_before,
+)
+from rowfleet.ledger.records import Standing
+from rowfleet.ledger.transitions import claiming, feeding, finishing, in_chunks, settling
 from rowfleet.limits import Cap
 from rowfleet.queue import FEEDER, INSERT_MOST, Queue
 
@@ -105,14 +112,14 @@ class Feeder:
     def leave_word(self) -> None:
         """Tell the autoscaler when somebody is needed, in case nobody is here then."""
         with looking(self._engine) as connection:
-            live = queries.live_batches(connection, self._queue.name)
+            live = fleet.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live]
-            left = queries.unsettled_batches(connection, self._queue.name)
+            left = fleet.unsettled_batches(connection, self._queue.name)
             moments = [
                 seconds
                 for seconds in (
-                    queries.seconds_to_next(connection, ids, self._redelivery),
-                    queries.seconds_to_sweep(connection, left, self._redelivery),
+                    fleet.seconds_to_next(connection, ids, self._redelivery),
+                    fleet.seconds_to_sweep(connection, left, self._redelivery),
                 )
                 if seconds is not None
             ]
@@ -127,9 +134,9 @@ class Feeder:
             self._cap.write()
         self._ledger_is_steady()
         with looking(self._engine) as connection:
-            live = queries.live_batches(connection, self._queue.name)
+            live = fleet.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live if only in (None, batch.id)]
-            wanted = [b for b in queries.standings(connection, ids) if b.may_be_fed]
+            wanted = [b for b in fleet.standings(connection, ids) if b.may_be_fed]
         urgent = {batch.id for batch in live if batch.urgent}
         fed = 0
         for is_urgent in (True, False):
@@ -156,7 +163,7 @@ class Feeder:
                 break
             share = min(max(1, self._window // sharing), INSERT_MOST)
             with self._engine.begin() as connection:
-                numbers = transitions.feed(connection, batch.id, share)
+                numbers = feeding.feed(connection, batch.id, share)
             self._make_room(waiting + len(numbers) - self._window, is_urgent=is_urgent)
             if numbers:
                 self._queue.insert(batch.id, numbers, among=sharing - 1, is_urgent=is_urgent)
@@ -172,7 +179,7 @@ class Feeder:
             rows.setdefault(batch_id, []).append(number)
         for batch_id, numbers in rows.items():
             with self._engine.begin() as connection:
-                transitions.put_back(connection, batch_id, numbers, by=self._id)
+                feeding.put_back(connection, batch_id, numbers, by=self._id)
 
     def _fill(self, live: Sequence[str], *, is_urgent: bool) -> int:
         room = self._window - self._queue.waiting(is_urgent=is_urgent)
@@ -194,7 +201,7 @@ class Feeder:
         while fed < limit:
             chunk = min(FEED_CHUNK, limit - fed)
             with self._engine.begin() as connection:
-                numbers = transitions.feed(connection, batch_id, chunk)
+                numbers = feeding.feed(connection, batch_id, chunk)
             self._queue.push(batch_id, numbers, is_urgent=is_urgent)
             fed += len(numbers)
             if len(numbers) < chunk:
@@ -217,10 +224,10 @@ class Feeder:
             live = (
                 [only]
                 if only
-                else [batch.id for batch in queries.live_batches(connection, self._queue.name)]
+                else [batch.id for batch in fleet.live_batches(connection, self._queue.name)]
             )
-            waiting = queries.queued_before(connection, live, QUEUED_GRACE)
-            expected = queries.count_live(connection, live)
+            waiting = queued_before(connection, live, QUEUED_GRACE)
+            expected = count_live(connection, live)
         lost: dict[str, list[int]] = {}
         if waiting and (thorough or sum(self._queue.depth()) < expected):
             lost = self._without_message(waiting)
@@ -232,7 +239,7 @@ class Feeder:
             self._queue.mend_notes()
         back = self._put_back(live, lost, patient=patient)
         with looking(self._engine) as connection:
-            standings = queries.standings(connection, live)
+            standings = fleet.standings(connection, live)
         for batch in standings:
             if only or _may_close(batch, thorough=thorough):
                 self.close(batch.id, thorough=thorough)
@@ -249,13 +256,13 @@ class Feeder:
         for batch_id, numbers in lost.items():
             if numbers:
                 with self._engine.begin() as connection:
-                    back += transitions.put_back(connection, batch_id, numbers, by=self._id)
+                    back += feeding.put_back(connection, batch_id, numbers, by=self._id)
         with looking(self._engine) as connection:
-            expired = queries.expired(connection, live, self._redelivery)
+            expired = expired_rows(connection, live, self._redelivery)
         for batch_id in sorted(expired):
             if not patient or self._ledger_is_steady():
                 with self._engine.begin() as connection:
-                    back += transitions.expire(
+                    back += claiming.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
         return back
@@ -267,9 +274,9 @@ class Feeder:
         """
         self._settle_followers(batch_id, thorough=thorough)
         with self._engine.begin() as connection:
-            if not transitions.finish_batch(connection, batch_id):
-                transitions.finish_sample(connection, batch_id)
-                transitions.exhaust(connection, batch_id, by=self._id)
+            if not finishing.finish_batch(connection, batch_id):
+                finishing.finish_sample(connection, batch_id)
+                finishing.exhaust(connection, batch_id, by=self._id)
 
     def sweep(self, only: str | None = None, *, patient: bool = True) -> int:
         """Settle batches that do not run, or one. Only the ledger is asked: the broker may be away.
@@ -277,17 +284,17 @@ class Feeder:
         ``patient``: as in `repair`. Return how many rows of dead workers were put back.
         """
         with looking(self._engine) as connection:
-            left = [only] if only else queries.unsettled_batches(connection, self._queue.name)
+            left = [only] if only else fleet.unsettled_batches(connection, self._queue.name)
         back = 0
         for batch_id in left:
-            chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
+            in_chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
             may_expire = not patient or self._ledger_is_steady()
             with self._engine.begin() as connection:
                 if may_expire:
-                    back += transitions.expire(
+                    back += claiming.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
-                transitions.finish_batch(connection, batch_id)
+                finishing.finish_batch(connection, batch_id)
         return back
 
     def _ledger_is_steady(self) -> bool:
@@ -302,7 +309,7 @@ class Feeder:
         if now - self._written_at >= TRY_INTERVAL:
             before, self._written_at = self._written_at, -math.inf
             with self._engine.begin() as connection:
-                transitions.try_to_write(connection)
+                try_to_write(connection)
             self._written_at = now = time.monotonic()
             if now - before > self._redelivery:
                 self._steady_since = now
@@ -311,11 +318,11 @@ class Feeder:
     def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:
         """Give rows that are the same as another its end, where that was not done with it."""
         with looking(self._engine) as connection:
-            due = thorough or queries.only_followers_are_left(connection, batch_id)
+            due = thorough or only_followers_are_left(connection, batch_id)
         while due:
             with self._engine.begin() as connection:
-                moved = transitions.settle_followers(connection, batch_id, by=self._id)
-            due = moved == transitions.MOST_FOLLOWERS
+                moved = settling.settle_followers(connection, batch_id, by=self._id)
+            due = moved == settling.MOST_FOLLOWERS
 
     def _without_message(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         present = self._queue.present()

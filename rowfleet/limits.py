@@ -17,8 +17,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries import fleet
 from rowfleet.queue import Queue, number_in
 
 #: What a lane does, in Redis' own time.
@@ -95,7 +95,7 @@ class Cap:
             return
         self._next = time.monotonic() + CAP_INTERVAL
         with reading(self._engine) as connection:
-            asked = queries.live_models(connection, self._queue.name)
+            asked = fleet.live_models(connection, self._queue.name)
         if asked:
             self._queue.set_cap(self._size(asked), CAP_TTL)
 

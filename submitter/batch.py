@@ -23,9 +23,12 @@ from sqlalchemy.exc import DBAPIError
 from rowfleet.cells import Cell, encode_all, plain
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
-from rowfleet.ledger.queries import BatchRecord
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.queries.rows import last_recorded, recorded_cells
+from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.transitions import recording, stopping
 from rowfleet.prices import Price
 from rowfleet.recipe import Recipe, fold
 from submitter import export
@@ -197,7 +200,7 @@ def _find_or_create(
     others: set[str] = set()
     while True:
         with engine.begin() as connection:
-            transitions.submit_alone(connection)
+            recording.submit_alone(connection)
             known = [b for b in _known(connection, submission) if b.id not in others]
             found = next((b for b in known if b.id == same or _is_same_file(b, submission)), None)
             if found is not None:
@@ -206,9 +209,9 @@ def _find_or_create(
                 if queue_for is not None:
                     queue = queue_for(connection, submission.batch_id, None)
                     submission = replace(submission, queue=queue)
-                if transitions.create_batch(connection, _new_batch(submission)):
+                if recording.create_batch(connection, _new_batch(submission)):
                     return None, submission.queue
-                taken = queries.get_batch(connection, submission.batch_id)
+                taken = batch_records.get_batch(connection, submission.batch_id)
                 raise InputError(
                     f"--batch-id {taken.id}: there is a batch of that id with another sheet, range "
                     f"or recipe ({taken.source}); choose another id"
@@ -220,12 +223,12 @@ def _find_or_create(
 
 def _known(connection: Connection, submission: Submission) -> list[BatchRecord]:
     """Return the batches that ask the same of a sheet with the same header, the likeliest first."""
-    own = queries.find_batch(connection, submission.batch_id)
+    own = batch_records.find_batch(connection, submission.batch_id)
     known = [] if own is None else [own]
     if not submission.is_named:
         analyzer = submission.recipe.analyzer
         assert analyzer is not None
-        alike = queries.perhaps_same(connection, analyzer, submission.count)
+        alike = batch_records.perhaps_same(connection, analyzer, submission.count)
         known += [batch for batch in alike if batch.id != submission.batch_id]
     return [batch for batch in known if _asks_the_same(batch, submission)]
 
@@ -270,8 +273,10 @@ def _agree(
     last, moved_at = -1, time.monotonic()
     while agreed < count:
         with reading(engine) as connection:
-            current = queries.get_batch(connection, batch.id)  # first: its rows only become more
-            recorded = queries.recorded_cells(connection, batch.id, last, RECORD_CHUNK)
+            current = batch_records.get_batch(
+                connection, batch.id
+            )  # first: its rows only become more
+            recorded = recorded_cells(connection, batch.id, last, RECORD_CHUNK)
         is_whole = current.status not in ("loading", "stopped", "cancelled")
         if current.total > count or (is_whole and current.total != count):
             return False
@@ -352,9 +357,9 @@ def _resume(
                 "can't be changed; leave --sample out to run all of them"
             )
     if terms.sample is None:
-        transitions.end_sample(connection, found.id)
+        stopping.end_sample(connection, found.id)
     if terms.max_cost is not None and terms.max_cost != found.max_cost:
-        transitions.set_budget(connection, found.id, terms.max_cost)
+        stopping.set_budget(connection, found.id, terms.max_cost)
     if submission.tier not in (None, found.tier):
         raise InputError(
             f"--tier {submission.tier}: batch {found.id} was submitted with --tier {found.tier}, "
@@ -365,19 +370,19 @@ def _resume(
         queue = submission.queue
         if queue_for is not None:
             queue = queue_for(connection, found.id, found)
-        transitions.move_queue(connection, found.id, queue, urgent=submission.urgent)
+        stopping.move_queue(connection, found.id, queue, urgent=submission.urgent)
     snapshot = submission.recipe.snapshot()
     if found.recipe != snapshot:  # other headers of result columns, say
-        transitions.describe(connection, found.id, {**snapshot, "model": found.model})
-    transitions.reopen(connection, found.id)
+        recording.describe(connection, found.id, {**snapshot, "model": found.model})
+    stopping.reopen(connection, found.id)
     return queue
 
 
 def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> None:
     batch_id = submission.batch_id
     with reading(engine) as connection:
-        last = queries.last_recorded(connection, batch_id)
-        dedupe = queries.get_batch(connection, batch_id).dedupe
+        last = last_recorded(connection, batch_id)
+        dedupe = batch_records.get_batch(connection, batch_id).dedupe
     rows = submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = _Identity(submission.recipe, submission.sheet.columns)
@@ -387,9 +392,9 @@ def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> N
         size = RECORD_CHUNK
         new = [(number, encode_all(cells), identity.of(cells)) for number, cells in chunk]
         sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
-        _patiently(engine, partial(transitions.record_rows, batch_id=batch_id, rows=new, sent=sent))
+        _patiently(engine, partial(recording.record_rows, batch_id=batch_id, rows=new, sent=sent))
         feeding.step()
-    _patiently(engine, lambda connection: transitions.finish_loading(connection, batch_id))
+    _patiently(engine, lambda connection: recording.finish_loading(connection, batch_id))
 
 
 def _patiently(engine: Engine, work: Callable[[Connection], object]) -> None:
@@ -412,7 +417,7 @@ def _patiently(engine: Engine, work: Callable[[Connection], object]) -> None:
             time.sleep(PAUSE)
 
 
-def _new_batch(submission: Submission) -> transitions.NewBatch:
+def _new_batch(submission: Submission) -> records.NewBatch:
     sheet, recipe = submission.sheet, submission.recipe
     assert recipe.model is not None
     assert recipe.analyzer is not None
@@ -421,7 +426,7 @@ def _new_batch(submission: Submission) -> transitions.NewBatch:
     sample = None
     if terms.sample is not None and terms.sample < sheet.count(start, number):
         sample = sheet.drawn(terms.sample, submission.batch_id, start, number)
-    return transitions.NewBatch(
+    return records.NewBatch(
         id=submission.batch_id,
         source=sheet.name,
         content_hash=submission.content_hash,

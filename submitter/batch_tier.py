@@ -13,9 +13,9 @@ from sqlalchemy import Engine
 
 from rowfleet.analysis import AnalysisError
 from rowfleet.errors import InputError
-from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.records import Progress
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter.batch import Terms
@@ -103,7 +103,7 @@ def _follower(
     for chatty in ("httpx2", "httpcore2", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with reading(engine) as connection:
-        model = queries.get_batch(connection, batch_id).model
+        model = batch_records.get_batch(connection, batch_id).model
     limits = Limits(
         file_rows=settings.batch_file_rows,
         file_bytes=round(settings.batch_file_mb * 1_000_000),

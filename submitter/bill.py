@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from rowfleet.ledger.queries import SampledRow
+from rowfleet.ledger.records import SampledRow
 from submitter import watch
 from submitter.batch import Terms
 from submitter.estimate import Estimate

@@ -26,10 +26,20 @@ from rowfleet import settings as configuration
 from rowfleet.cells import decode
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger.models import TIERS
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger import records, schema
+from rowfleet.ledger.queries import batch_records, parts
+from rowfleet.ledger.queries.progress import history, progress_of
+from rowfleet.ledger.queries.rows import (
+    failed_among,
+    failed_rows,
+    recorded_rows,
+    rows_numbered,
+    waiting_to_be_asked,
+)
+from rowfleet.ledger.records import Progress
+from rowfleet.ledger.statuses import TIERS
+from rowfleet.ledger.transitions import in_chunks, stopping
 from rowfleet.limits import Cap, PerMinute
 from rowfleet.masking import quieten, unbroken
 from rowfleet.queue import Queue
@@ -164,7 +174,7 @@ _batch = click.argument("batch_id")
 def _complete(engine: Engine, beginning: str) -> str:
     """Return the id of the batch that the user means. Raises InputError unless it is one."""
     with ledgers.reading(engine) as connection:
-        return queries.complete_id(connection, beginning)
+        return batch_records.complete_id(connection, beginning)
 
 
 _asked = _options(
@@ -309,7 +319,7 @@ def _recipe(
     return recipe if price is None else recipe.model_copy(update={"prices": {record.model: price}})
 
 
-def _recorded_price(record: queries.BatchRecord) -> prices.Price | None:
+def _recorded_price(record: records.BatchRecord) -> prices.Price | None:
     """Return the price that a user gave the batch's model, None for that of the list."""
     try:
         return None if record.price is None else prices.Price.model_validate(record.price)
@@ -321,7 +331,7 @@ def _recorded_price(record: queries.BatchRecord) -> prices.Price | None:
 
 def _recorded(
     settings: Settings, batch_id: str, *, dry_run: bool = False
-) -> queries.BatchRecord | None:
+) -> records.BatchRecord | None:
     """Return the batch of that id, None where there is none or no ledger yet.
 
     A ledger of an older version is brought up to date first, except for a ``dry_run``.
@@ -333,12 +343,12 @@ def _recorded(
         return None
     try:
         with ledgers.reading(engine) as connection:
-            if ledgers.current(connection) is None:
+            if schema.current(connection) is None:
                 return None
         if not dry_run:
             engine = _ledger(settings, create=True)
         with ledgers.reading(engine) as connection:
-            return queries.find_batch(connection, batch_id)
+            return batch_records.find_batch(connection, batch_id)
     except DBAPIError as error:
         if dry_run:  # away, or not ours yet; a look does without
             return None
@@ -361,7 +371,7 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
     engine = ledgers.open_ledger(settings.database_url.get_secret_value())
     if create:
         try:
-            ledgers.migrate(engine)
+            schema.migrate(engine)
         except OSError as error:
             raise InputError(
                 f"the ledger can't be made at {engine.url.database}: {error.strerror}; "
@@ -375,13 +385,13 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
         )
     ledgers.check(engine)
     with ledgers.reading(engine) as connection:
-        found = ledgers.current(connection)
+        found = schema.current(connection)
     if found is None:
         where = engine.url.render_as_string(hide_password=True)
         raise InputError(f"there is no ledger in {where} yet; a submit makes it")
-    if found != ledgers.head():
+    if found != schema.head():
         raise InputError(
-            f"the ledger has the schema {found}, this version works with {ledgers.head()}; "
+            f"the ledger has the schema {found}, this version works with {schema.head()}; "
             "a submit with the newer version brings it up to date"
         )
     return engine
@@ -597,7 +607,7 @@ def _dry_run(
     return 0
 
 
-def _history(settings: Settings, recipe: Recipe) -> queries.History | None:
+def _history(settings: Settings, recipe: Recipe) -> records.History | None:
     """Return what earlier batches like this took, None where there are none or no ledger."""
     assert settings.database_url is not None
     assert recipe.model is not None
@@ -606,7 +616,7 @@ def _history(settings: Settings, recipe: Recipe) -> queries.History | None:
         return None
     try:
         with ledgers.reading(engine) as connection:
-            return queries.history(connection, recipe.name, recipe.model)
+            return history(connection, recipe.name, recipe.model)
     except DBAPIError:  # away, or not ours yet; an estimate does without
         return None
 
@@ -668,9 +678,9 @@ def _larger_budget(progress: Progress) -> str:
 def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, object]:
     """Show what a sample came to and what the rest would cost; return it for a script."""
     with ledgers.reading(engine) as connection:
-        record = queries.get_batch(connection, progress.batch_id)
-        sampled = queries.rows_numbered(connection, record.id, record.sample or ())
-        rest = queries.waiting_to_be_asked(connection, record.id)
+        record = batch_records.get_batch(connection, progress.batch_id)
+        sampled = rows_numbered(connection, record.id, record.sample or ())
+        rest = waiting_to_be_asked(connection, record.id)
     projection = sample.project(sampled, rest)
     if say:
         for line in bill.results(sampled, recipes.recorded(record.recipe).headers()):
@@ -684,7 +694,7 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
     }
 
 
-def _what_runs_the_rest(record: queries.BatchRecord) -> str:
+def _what_runs_the_rest(record: records.BatchRecord) -> str:
     """Return how a batch goes on after its sample."""
     resume = hints.command("resume", record.id)
     if record.queue == queue_of(record.id):  # no worker is there that would resume it
@@ -716,10 +726,10 @@ def _export_patiently(engine: Engine, batch_id: str, out: storage.Location, *, s
 
 def _export(
     engine: Engine, batch_id: str, out: storage.Location, *, say: bool
-) -> queries.BatchRecord:
+) -> records.BatchRecord:
     with storage.sent(out) as file, ledgers.reading(engine) as connection:
-        record = queries.get_batch(connection, batch_id)
-        rows = queries.recorded_rows(connection, batch_id)
+        record = batch_records.get_batch(connection, batch_id)
+        rows = recorded_rows(connection, batch_id)
         analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
         written = export.write_sheet(
             file,
@@ -891,7 +901,7 @@ def progress(batch_id: str, follow: bool, as_json: bool) -> int:
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
-        runner = Presence(engine, settings, queries.get_batch(connection, batch_id))
+        runner = Presence(engine, settings, batch_records.get_batch(connection, batch_id))
     if follow:
         # A script reads one JSON object a line; a person sees a bar.
         if as_json:
@@ -926,8 +936,8 @@ def batches(as_json: bool) -> None:
     engine = _ledger(settings)
     with ledgers.reading(engine) as connection:
         read = [
-            (record, queries.progress(connection, record.id))
-            for record in queries.batches(connection)
+            (record, progress_of(connection, record.id))
+            for record in batch_records.batches(connection)
         ]
     running = {record.queue: record for record, p in read if p.status == "running"}
     idle = {q for q, record in running.items() if Presence(engine, settings, record).is_idle()}
@@ -976,7 +986,7 @@ def failed(batch_id: str, as_json: bool) -> None:
     engine = _ledger(_settings())
     batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
-        rows = queries.failed_rows(connection, batch_id)
+        rows = failed_rows(connection, batch_id)
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
         return
@@ -1041,7 +1051,7 @@ def collect(batch_id: str, wait: bool, export_to: storage.Location | None, as_js
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
-        if queries.get_batch(connection, batch_id).tier != "batch":
+        if batch_records.get_batch(connection, batch_id).tier != "batch":
             raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
     code = _follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
@@ -1066,7 +1076,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
-        batch_record = queries.get_batch(connection, batch_id)
+        batch_record = batch_records.get_batch(connection, batch_id)
         if batch_record.status == "stopped":
             raise InputError(_stopped(batch_record))
         if batch_record.status == "budget_exhausted":
@@ -1074,10 +1084,10 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
                 f"{_larger_budget(watch.read_progress(engine, batch_id))}"
             )
-        unfailed = sorted(set(numbers) - queries.failed_among(connection, batch_id, numbers))
+        unfailed = sorted(set(numbers) - failed_among(connection, batch_id, numbers))
         if unfailed:
             raise InputError(f"--row {unfailed[0]}: row {unfailed[0]} of {batch_id} has not failed")
-    again = chunks.retry_failed(engine, batch_id, list(numbers) or None, by=_this_process())
+    again = in_chunks.retry_failed(engine, batch_id, list(numbers) or None, by=_this_process())
     if as_json:
         _print_json({"batch_id": batch_id, "rows": again})
         return
@@ -1097,7 +1107,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         _say(f"nothing runs the batch now; {runner.remedy()}")
 
 
-def _wake(engine: Engine, settings: Settings, record: queries.BatchRecord) -> None:
+def _wake(engine: Engine, settings: Settings, record: records.BatchRecord) -> None:
     """Put the batch's rows on its queue, so that an autoscaler has a reason to start workers."""
     try:
         queue = settings.model_copy(update={"queue": record.queue})
@@ -1112,7 +1122,7 @@ def _rows(count: int, verb: str = "", verb_of_several: str = "") -> str:
     return " ".join(word for word in words if word)
 
 
-def _stopped(record: queries.BatchRecord) -> str:
+def _stopped(record: records.BatchRecord) -> str:
     return (
         f"batch {record.id} was stopped: {record.reason}; once that is mended, submit the same "
         "sheet again and it goes on"
@@ -1141,7 +1151,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with engine.begin() as connection:
-        record = queries.get_batch(connection, batch_id)
+        record = batch_records.get_batch(connection, batch_id)
         if record.status == "stopped":
             raise InputError(_stopped(record))
         if record.status in ("finished", "cancelled"):
@@ -1154,7 +1164,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
         if max_cost is not None and record.analyzer == "openai":
             asked = recipes.recorded({**record.recipe, "model": record.model})
             _check_price(asked, _recorded_price(record))
-            spent = queries.progress(connection, batch_id).cost_usd
+            spent = progress_of(connection, batch_id).cost_usd
             if spent is None:
                 raise InputError(
                     f"--max-cost {max_cost:g}: what batch {batch_id} has cost is not known (a call "
@@ -1166,12 +1176,12 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                     f"--max-cost {max_cost:g}: {watch.dollars(spent)} are spent already; "
                     "give what the batch may cost altogether"
                 )
-        transitions.end_sample(connection, batch_id)
+        stopping.end_sample(connection, batch_id)
         # Rules cost nothing, so that a budget of theirs would only hold them up.
         is_dropped = max_cost is None and record.status == "budget_exhausted"
         if is_dropped or max_cost is not None:
             limit = max_cost if record.analyzer == "openai" else None
-            transitions.set_budget(connection, batch_id, limit)
+            stopping.set_budget(connection, batch_id, limit)
     runner = Presence(engine, settings, record)
     if settings.redis_url is not None and not runner.is_local:
         queue = settings.model_copy(update={"queue": record.queue})
@@ -1199,10 +1209,10 @@ def cancel(batch_id: str, as_json: bool) -> None:
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with engine.begin() as connection:
-        record = queries.get_batch(connection, batch_id)
-        cancelled = transitions.cancel(connection, batch_id, by=_this_process())
-        left = bool(remote.parts(connection, batch_id))
-    swept = chunks.sweep(engine, batch_id, by=_this_process())
+        record = batch_records.get_batch(connection, batch_id)
+        cancelled = stopping.cancel(connection, batch_id, by=_this_process())
+        left = bool(parts.parts_of(connection, batch_id))
+    swept = in_chunks.sweep(engine, batch_id, by=_this_process())
     if not cancelled and not (record.status == "cancelled" and (left or swept)):
         raise InputError(f"batch {batch_id} has ended already")
     if left:
@@ -1223,7 +1233,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
     with ledgers.reading(engine) as connection:
-        record = queries.get_batch(connection, batch_id)
+        record = batch_records.get_batch(connection, batch_id)
     if record.tier == "batch":
         raise InputError(
             f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
@@ -1270,7 +1280,7 @@ def migrate(seconds: float) -> None:
         try:
             engine = _ledger(settings, create=True)
         except ServiceError as error:
-            if isinstance(error, ledgers.NewerSchemaError) or time.monotonic() >= deadline:
+            if isinstance(error, schema.NewerSchemaError) or time.monotonic() >= deadline:
                 raise
             if not said:
                 _err.print(f"{_escaped(error)}; waiting", highlight=False, soft_wrap=True)
@@ -1280,7 +1290,7 @@ def migrate(seconds: float) -> None:
             break
     where = engine.url.render_as_string(hide_password=True)
     _out.print(
-        f"the ledger in {_escaped(where)} has the schema {ledgers.head()}",
+        f"the ledger in {_escaped(where)} has the schema {schema.head()}",
         highlight=False,
         soft_wrap=True,
     )

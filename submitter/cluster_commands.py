@@ -17,7 +17,7 @@ from rich.table import Table
 from rowfleet import recipe as recipes
 from rowfleet import settings as configuration
 from rowfleet.errors import InputError, RowfleetError, ServiceError
-from rowfleet.ledger.models import TIERS
+from rowfleet.ledger.statuses import TIERS
 from rowfleet.recipe import Analyzer
 from submitter import batch, cluster, launch, terminal
 from submitter.command import DOLLARS, Command, WholeNumber

@@ -9,7 +9,7 @@ from functools import partial
 
 from rowfleet import prices
 from rowfleet.cells import plain
-from rowfleet.ledger.queries import History
+from rowfleet.ledger.records import History
 from rowfleet.prices import Price
 from rowfleet.recipe import Recipe
 from submitter import tokens

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from rowfleet.ledger.queries import BatchRecord
+from rowfleet.ledger.records import BatchRecord
 from submitter.command import MOST_DOLLARS
 
 

@@ -23,8 +23,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
+from rowfleet.ledger.queries import fleet, rows
+from rowfleet.ledger.transitions import claiming, feeding
 from rowfleet.settings import VARIABLES, Settings, database_url
 from submitter import run_lock
 from submitter.run_lock import RunLock, writing
@@ -139,14 +140,14 @@ class Run:
         with suppress(DBAPIError):
             for name in run_lock.dead(self._directory):
                 with reading(self._engine) as connection:
-                    workers = queries.workers_with_rows(connection, _prefix(name))
+                    workers = fleet.workers_with_rows(connection, _prefix(name))
                 for worker in workers:
                     self.free_rows(worker)
 
     def free_rows(self, worker: str) -> None:
         """Put the rows back that ``worker``, a process that has ended, was running."""
         with self._engine.begin() as connection:
-            transitions.give_up(connection, worker=worker, by=worker)
+            claiming.give_up(connection, worker=worker, by=worker)
 
     def put_queue_back(self, queue: str) -> None:
         """Put the rows back whose messages end with this run's broker, so that none counts as lost.
@@ -154,10 +155,10 @@ class Run:
         While the ledger is away nothing is done; the next run finds that the messages are gone.
         """
         with suppress(DBAPIError), self._engine.begin() as connection:
-            live = [batch.id for batch in queries.live_batches(connection, queue)]
+            live = [batch.id for batch in fleet.live_batches(connection, queue)]
             # Up to a minute from now: whatever the clocks, all that are queued.
-            for batch_id, numbers in queries.queued_before(connection, live, -60).items():
-                transitions.put_back(connection, batch_id, numbers, by=self._lock.name)
+            for batch_id, numbers in rows.queued_before(connection, live, -60).items():
+                feeding.put_back(connection, batch_id, numbers, by=self._lock.name)
 
     def end(self) -> None:
         """Give the name up."""

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
-from rowfleet.ledger import queries
+from rowfleet.ledger import records
 from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries import fleet
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from submitter import hints, local
@@ -45,7 +46,7 @@ class NothingRunsItError(RowfleetError):
 class Presence:
     """Looks for what runs a batch: a `rowfleet local`, a worker, or a submitter that waits."""
 
-    def __init__(self, engine: Engine, settings: Settings, record: queries.BatchRecord) -> None:
+    def __init__(self, engine: Engine, settings: Settings, record: records.BatchRecord) -> None:
         """Nothing is looked at before the first question."""
         self._engine = engine
         self._record = record
@@ -68,7 +69,7 @@ class Presence:
         if self._is_certain:
             return False
         with reading(self._engine) as connection:
-            if queries.is_any_leased(connection, self._record.queue):
+            if fleet.is_any_leased(connection, self._record.queue):
                 return True
         try:
             return self._queue is not None and self._queue.is_tended()
@@ -87,7 +88,7 @@ class Presence:
         except DBAPIError:  # the next look at the ledger says so
             return False
 
-    def seen(self, progress: queries.Progress) -> queries.Progress:
+    def seen(self, progress: records.Progress) -> records.Progress:
         """Return ``progress``, as that of an idle batch if nothing runs it now."""
         self._count(progress)
         return idle(progress) if progress.status == "running" and self.is_idle() else progress
@@ -97,7 +98,7 @@ class Presence:
         """Whether nothing can run the batch unseen."""
         return self._is_certain or self._queue is not None
 
-    def _count(self, progress: queries.Progress) -> None:
+    def _count(self, progress: records.Progress) -> None:
         """Note since when no row has been recorded of a batch that lacks some."""
         now = time.monotonic()
         if progress.status != "loading":
@@ -139,6 +140,6 @@ class Presence:
         )
 
 
-def idle(progress: queries.Progress) -> queries.Progress:
+def idle(progress: records.Progress) -> records.Progress:
     """Return the progress of a batch that nothing runs: without speed and end."""
     return replace(progress, is_idle=True, rows_per_second=0.0, eta_seconds=None)

@@ -1,7 +1,7 @@
 """Following a batch through the Batch API: files up, remote batches watched, answers settled.
 
-The ledger says how far each part is (`rowfleet.ledger.remote`), so that whoever follows next goes
-on from there. Nothing here is remembered that a crash may not forget.
+The ledger says how far each part is (`rowfleet.ledger.transitions.batch_api_parts`), so that
+another follower can go on from there. This module keeps nothing that a crash may not forget.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from rowfleet.analysis import (
 )
 from rowfleet.api_failures import Doubts, Fate, of_batch_error
 from rowfleet.errors import InputError, ServiceError
-from rowfleet.ledger import chunks, queries, remote, transitions
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
-from rowfleet.ledger.queries import BatchRecord, Progress
-from rowfleet.ledger.remote import ENDED, Part
-from rowfleet.ledger.transitions import Claimed, Outcome, Spent
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.queries.parts import asked_within, get_part, parts_of, waiting_for_room
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import ENDED, BatchRecord, Claimed, Outcome, Part, Progress, Spent
+from rowfleet.ledger.transitions import batch_api_parts, finishing, in_chunks, settling, stopping
 from rowfleet.received import MAX_REPLY
 from rowfleet.received import lines as lines_of
 from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
@@ -123,7 +124,7 @@ class Follower:
         self._tidy_tries = 0
         self._has_reopened = False
         with reading(engine) as connection:
-            record = queries.get_batch(connection, batch_id)
+            record = batch_records.get_batch(connection, batch_id)
         recipe = recipes.again(record.recipe, batch_id)
         # A tier of the ordinary API; the Batch API is one of its own.
         options = recipe.options.model_copy(update={"service_tier": None})
@@ -137,12 +138,14 @@ class Follower:
     def hold(self) -> bool:
         """Claim the batch, or go on claiming it, for a lease. False: another process follows it."""
         with self._engine.begin() as connection:
-            return remote.follow(connection, self.batch_id, follower=self._id, lease=self.lease)
+            return batch_api_parts.hold(
+                connection, self.batch_id, follower=self._id, lease=self.lease
+            )
 
     def release(self) -> None:
         """Let others follow the batch at once."""
         with suppress(DBAPIError), self._engine.begin() as connection:
-            remote.unfollow(connection, self.batch_id, follower=self._id)
+            batch_api_parts.let_go(connection, self.batch_id, follower=self._id)
 
     def stop(self) -> None:
         """Let `run` end at the next step."""
@@ -200,7 +203,7 @@ class Follower:
     def _round(self) -> bool:
         if not self._has_reopened:
             with self._engine.begin() as connection:
-                remote.reopen(connection, self.batch_id)
+                batch_api_parts.reopen(connection, self.batch_id)
             self._has_reopened = True
         moved = False
         for part in self._parts():
@@ -215,8 +218,8 @@ class Follower:
                 self._give_up(part)
         moved |= self._send()
         with self._engine.begin() as connection:
-            transitions.finish_batch(connection, self.batch_id)
-        chunks.sweep(self._engine, self.batch_id, by=self._id)
+            finishing.finish_batch(connection, self.batch_id)
+        in_chunks.sweep(self._engine, self.batch_id, by=self._id)
         return moved
 
     def _may_leave(self, *, wait: bool) -> bool:
@@ -284,7 +287,7 @@ class Follower:
         if self._record().status != "running":
             return False
         with reading(self._engine) as connection:
-            due, later = remote.waiting(connection, self.batch_id, self._file_rows())
+            due, later = waiting_for_room(connection, self.batch_id, self._file_rows())
         # Retries are gathered, so that they don't trickle away in a file each.
         return bool(due) and (not later or due >= self._file_rows())
 
@@ -299,14 +302,16 @@ class Follower:
         """Send the next file of rows. Return False if there was nothing to send."""
         token = uuid.uuid4().hex
         with self._engine.begin() as connection:
-            if not remote.open_part(connection, self.batch_id, token=token, follower=self._id):
+            if not batch_api_parts.open_part(
+                connection, self.batch_id, token=token, follower=self._id
+            ):
                 return False
-            part = remote.get_part(connection, token)
+            part = get_part(connection, token)
         with tempfile.TemporaryFile(prefix="rowfleet-") as file:
             numbers = self._write(file, token)
             if numbers is None:
                 with self._engine.begin() as connection:
-                    remote.end(connection, token)
+                    batch_api_parts.end(connection, token)
                 return False
             count, first, last = numbers
             try:
@@ -316,7 +321,7 @@ class Follower:
                 raise
         self._go_on()
         with self._engine.begin() as connection:
-            recorded = remote.uploaded(
+            recorded = batch_api_parts.uploaded(
                 connection, token, file_id=file_id, rows=count, first=first, last=last
             )
         part = replace(part, input_file_id=file_id, row_count=count)
@@ -339,7 +344,7 @@ class Follower:
         while (left := self._file_rows() - len(written)) > 0:
             self._go_on()
             with self._engine.begin() as connection:
-                rows = remote.take(
+                rows = batch_api_parts.take(
                     connection, self.batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
                 )
             for at, (number, encoded) in enumerate(rows):
@@ -347,7 +352,7 @@ class Follower:
                 if written and size + len(line) > self._limits.file_bytes:
                     over = [row[0] for row in rows[at:]]
                     with self._engine.begin() as connection:
-                        transitions.give_back(connection, self.batch_id, over, claim=token)
+                        batch_api_parts.give_back(connection, self.batch_id, over, claim=token)
                     return len(written), written[0], written[-1]
                 file.write(line)
                 size += len(line)
@@ -381,20 +386,20 @@ class Follower:
                 made = None
         if made is None and self._record().status != "running":
             with reading(self._engine) as connection:
-                if remote.asked_within(connection, part.token, self.lease):
+                if asked_within(connection, part.token, self.lease):
                     return False  # it may still appear
             self._give_up(part)
             return True
         if made is None:
             with self._engine.begin() as connection:
-                if not remote.ask(
+                if not batch_api_parts.ask(
                     connection, part.token, follower=self._id, again_after=self.lease
                 ):
                     return False
             self._go_on()
             made = self._ask(part)
         with self._engine.begin() as connection:
-            remote.created(connection, part.token, remote_id=made.id, status=made.status)
+            batch_api_parts.created(connection, part.token, remote_id=made.id, status=made.status)
         self._say(f"part {part.part}: {part.row_count:,} rows are with the API as {made.id}")
         return True
 
@@ -412,7 +417,7 @@ class Follower:
             raise
         except Transient:
             with self._engine.begin() as connection:
-                remote.refused(connection, part.token)
+                batch_api_parts.refused(connection, part.token)
             raise
         except AnalysisError:
             self._give_up(part)
@@ -421,7 +426,7 @@ class Follower:
     def _give_up(self, part: Part) -> None:
         """Let the rows of a part that the API has not got wait again; its file is deleted next."""
         with self._engine.begin() as connection:
-            remote.release(connection, self.batch_id, part.token)
+            batch_api_parts.release(connection, self.batch_id, part.token)
 
     # --- answers down
 
@@ -437,7 +442,7 @@ class Follower:
             seen = Remote(part.remote_id, "cancelled", None, None, 0, 0, ())
         if seen.status != part.remote_status:
             with self._engine.begin() as connection:
-                remote.seen(connection, part.token, seen.status)
+                batch_api_parts.seen(connection, part.token, seen.status)
         if self._is_refused(seen) and not cancelled:
             self._wait_for_room(part, seen)
             return False
@@ -469,12 +474,12 @@ class Follower:
                 self._patience = min(2 * self._patience or self._limits.poll, longest)
                 self._again_at = time.monotonic() + self._patience
             with self._engine.begin() as connection:
-                remote.no_room(connection, part.token)
+                batch_api_parts.no_room(connection, part.token)
             return
         message = seen.problems[0][1]
         with self._engine.begin() as connection:
-            remote.no_room(connection, part.token)
-            remote.release(connection, self.batch_id, part.token)
+            batch_api_parts.no_room(connection, part.token)
+            batch_api_parts.release(connection, self.batch_id, part.token)
         if part.row_count <= 1:
             self._stop_batch(f"the API takes not even one row at a time: {message}")
             return
@@ -488,7 +493,7 @@ class Follower:
             if file_id:
                 reasons += self._settle_file(part, file_id, seen)
         with self._engine.begin() as connection:
-            cancelled = queries.get_batch(connection, self.batch_id).status == "cancelled"
+            cancelled = batch_records.get_batch(connection, self.batch_id).status == "cancelled"
         match seen.status:
             case "failed":
                 reasons += self._settle_failed(part, seen)
@@ -501,7 +506,7 @@ class Follower:
             case _:
                 self._settle_rest(part, "the Batch API's files have no answer for this row")
         with self._engine.begin() as connection:
-            remote.settled(connection, part.token)
+            batch_api_parts.settled(connection, part.token)
         self._is_full = False
         self._say(
             f"part {part.part}: {seen.status}, "
@@ -534,7 +539,7 @@ class Follower:
             log.info("files of part %d can't be deleted now: %s", part.part, error.reason)
             return
         with self._engine.begin() as connection:
-            remote.end(connection, part.token)
+            batch_api_parts.end(connection, part.token)
 
     def _files_of(self, part: Part, seen: Remote | None) -> list[str]:
         """Return the ids of the files that the API may have of a part."""
@@ -564,14 +569,14 @@ class Follower:
                 said = [wire.read_batch_line(line) for line in lines]
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
                 with self._engine.begin() as connection:
-                    rows = transitions.held(
+                    rows = batch_api_parts.held(
                         connection, self.batch_id, list(results), claim=part.token
                     )
                     outcomes = [
                         self._outcome(row, before, results[number], reasons, doubts)
                         for number, (row, before) in rows.items()
                     ]
-                    transitions.settle(connection, outcomes, holder=part.token)
+                    settling.settle(connection, outcomes, holder=part.token)
         return reasons
 
     def _outcome(
@@ -606,18 +611,18 @@ class Follower:
         while True:
             self._go_on()
             with self._engine.begin() as connection:
-                numbers = transitions.held_numbers(
+                numbers = batch_api_parts.held_numbers(
                     connection, self.batch_id, SETTLE_GROUP, claim=part.token
                 )
-                rows = transitions.held(connection, self.batch_id, numbers, claim=part.token)
+                rows = batch_api_parts.held(connection, self.batch_id, numbers, claim=part.token)
                 outcomes = [self._failure(row, Transient(reason)) for row, _ in rows.values()]
-                transitions.settle(connection, outcomes, holder=part.token)
+                settling.settle(connection, outcomes, holder=part.token)
             if not numbers:
                 return
 
     def _give_all_back(self, part: Part) -> None:
         with self._engine.begin() as connection:
-            transitions.give_back(connection, self.batch_id, claim=part.token)
+            batch_api_parts.give_back(connection, self.batch_id, claim=part.token)
 
     def _spent(self, usage: Usage) -> Spent:
         if not usage.calls:
@@ -646,15 +651,15 @@ class Follower:
 
     def _record(self) -> BatchRecord:
         with reading(self._engine) as connection:
-            return queries.get_batch(connection, self.batch_id)
+            return batch_records.get_batch(connection, self.batch_id)
 
     def _parts(self) -> list[Part]:
         with reading(self._engine) as connection:
-            return remote.parts(connection, self.batch_id)
+            return parts_of(connection, self.batch_id)
 
     def _stop_batch(self, reason: str) -> None:
         with self._engine.begin() as connection:
-            stopped = transitions.stop(connection, self.batch_id, reason)
+            stopped = stopping.stop(connection, self.batch_id, reason)
         if not stopped and self._record().status == "cancelled":
             raise InputError(
                 f"batch {self.batch_id} is cancelled, its remote batches not: {reason}"
@@ -734,7 +739,7 @@ def _held(follower: Follower, engine: Engine) -> bool:
 
 def _progress(engine: Engine, batch_id: str) -> Progress:
     with reading(engine) as connection:
-        return queries.progress(connection, batch_id)
+        return progress_of(connection, batch_id)
 
 
 def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisError:

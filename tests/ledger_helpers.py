@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from rowfleet.ledger import transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.transitions import recording
 from rowfleet.recipe import Recipe
 
 ECHO = Recipe.model_validate(
@@ -47,7 +48,7 @@ def make_batch(
     """
     assert recipe.model is not None
     assert recipe.analyzer is not None
-    new = transitions.NewBatch(
+    new = records.NewBatch(
         id=batch_id,
         source="test.xlsx",
         content_hash="c" * 64,
@@ -69,8 +70,8 @@ def make_batch(
         **terms,
     )
     with engine.begin() as connection:
-        assert transitions.create_batch(connection, new)
-        transitions.record_rows(
+        assert recording.create_batch(connection, new)
+        recording.record_rows(
             connection,
             batch_id,
             [
@@ -80,7 +81,7 @@ def make_batch(
             None if sent is None else dict(enumerate(sent)),
         )
         if loaded:
-            transitions.finish_loading(connection, batch_id)
+            recording.finish_loading(connection, batch_id)
     return batch_id
 
 

@@ -29,16 +29,17 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.engine import (
     is_denied,
     is_unavailable,
     lacks_schema,
+    try_to_write,
     unreachable,
     waiting_briefly,
 )
-from rowfleet.ledger.queries import BatchRecord
-from rowfleet.ledger.transitions import Claimed, Key, Outcome, Spent
+from rowfleet.ledger.queries import batch_records, fleet, rows
+from rowfleet.ledger.records import BatchRecord, Claimed, Key, Outcome, Spent
+from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.prices import Price
 from rowfleet.queue import is_key
 from rowfleet.recipe import Analyzer, Recipe
@@ -379,10 +380,8 @@ class Bookkeeper:
         if time.monotonic() < self._renew_at:
             return
         with self._engine.begin() as connection:
-            transitions.try_to_write(connection)
-            transitions.renew(
-                connection, list(self._running), holder=self.holder, lease=self._lease
-            )
+            try_to_write(connection)
+            claiming.renew(connection, list(self._running), holder=self.holder, lease=self._lease)
             self._call_off(connection)
         now = time.monotonic()
         if now - self._written_at > ABSENCE * self._lease:
@@ -400,14 +399,14 @@ class Bookkeeper:
         self, connection: Connection, group: list[_Request], overdue: list[Outcome], *, again: bool
     ) -> list[Any]:
         outcomes = [r.what for r in group if r.kind == "settle"] + overdue
-        settled = transitions.settle(connection, outcomes, holder=self.holder)
+        settled = settling.settle(connection, outcomes, holder=self.holder)
         for request in group:
             if request.kind == "stop":
-                transitions.stop(connection, *request.what)
+                stopping.stop(connection, *request.what)
         keys = [r.what for r in group if r.kind == "claim" and r.what not in self._running]
         claimed: dict[Key, Claimed] = {}
         if keys:
-            claimed = transitions.claim(
+            claimed = claiming.claim(
                 connection,
                 keys,
                 holder=self.holder,
@@ -426,7 +425,7 @@ class Bookkeeper:
                         request.what.key in settled
                         or (
                             again
-                            and transitions.settled_before(
+                            and settling.settled_before(
                                 connection, request.what, holder=self.holder
                             )
                         )
@@ -438,7 +437,7 @@ class Bookkeeper:
     def _call_off(self, connection: Connection) -> None:
         """Let rows of batches that have ended go, if they still wait for their turn."""
         batch_ids = {batch_id for batch_id, _ in self._running}
-        over = queries.called_off(connection, batch_ids) if batch_ids else set()
+        over = batch_records.stopped_or_cancelled(connection, batch_ids) if batch_ids else set()
         for (batch_id, _), (_, clock) in self._running.items():
             if batch_id in over:
                 clock.is_called_off = True
@@ -454,7 +453,7 @@ class Bookkeeper:
         for key in postponed:
             del claimed[key]
             delay = random.uniform(*TURN_PAUSE)  # noqa: S311 (not a secret)
-            transitions.postpone(connection, key, holder=self.holder, delay=delay)
+            claiming.postpone(connection, key, holder=self.holder, delay=delay)
         return set(postponed)
 
     def _assigned(
@@ -546,9 +545,7 @@ class Bookkeeper:
         batch = self._batch(connection, row.key[0])
         duplicates: list[int] = []
         if row.identity is not None and batch.record.analyzer == "rules":
-            duplicates = queries.earlier_duplicates(
-                connection, row.key[0], row.identity, row.key[1]
-            )
+            duplicates = rows.earlier_duplicates(connection, row.key[0], row.identity, row.key[1])
         return Assignment(row, batch, duplicates)
 
     def _batch(self, connection: Connection, batch_id: str) -> BatchInfo:
@@ -556,7 +553,7 @@ class Bookkeeper:
         if info is None:
             if batch_id in self._not_understood:
                 raise _NotUnderstood(self._not_understood[batch_id])
-            record = queries.get_batch(connection, batch_id)
+            record = batch_records.get_batch(connection, batch_id)
             try:
                 info = _understood(record)
             except _NotUnderstood as problem:
@@ -579,17 +576,17 @@ class Bookkeeper:
         submitting again mends.
         """
         delay = random.uniform(*UPGRADE_PAUSE)  # noqa: S311 (not a secret)
-        transitions.postpone(connection, key, holder=self.holder, delay=delay)
-        if queries.is_idle(connection, key[0], UPGRADED_WITHIN):
+        claiming.postpone(connection, key, holder=self.holder, delay=delay)
+        if fleet.is_idle(connection, key[0], UPGRADED_WITHIN):
             why = (
                 f"no worker understands its recipe, which has {unknown}; upgrade the workers, then "
                 "submit the same again"
             )
-            transitions.stop(connection, key[0], why)
+            stopping.stop(connection, key[0], why)
         return Refused("its recipe is one for newer workers")
 
     def _why(self, connection: Connection, key: Key) -> str:
-        state = queries.row_state(connection, *key)
+        state = rows.row_state(connection, *key)
         if state is None:
             return "not in the ledger"
         row, batch = state

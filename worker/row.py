@@ -11,7 +11,7 @@ from celery.exceptions import Retry, SoftTimeLimitExceeded
 from rowfleet import cells, fate, prices
 from rowfleet.analysis import UNANSWERED
 from rowfleet.api_failures import Doubts
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.records import Outcome, Spent
 from worker.analyzers import (
     AnalysisError,
     Analyzer,

@@ -23,25 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowfleet.ledger.clock import Timestamp
-
-#: Where a row is. Every row ends in exactly one of the last three.
-ROW_STATUSES = ("pending", "queued", "running", "done", "failed", "cancelled")
-
-#: Where a batch is: its rows are being recorded; they run; all have ended; a person cancelled it;
-#: a wrong key or the like stopped it, with the reason beside it; its sample has ended, the rest
-#: waits; or what is left of its budget does not pay for another row.
-BATCH_STATUSES = (
-    "loading",
-    "running",
-    "finished",
-    "cancelled",
-    "stopped",
-    "sampled",
-    "budget_exhausted",
-)
-
-#: Who runs a batch's rows.
-TIERS = ("workers", "batch")
+from rowfleet.ledger.statuses import BATCH_STATUSES, ROW_STATUSES
 
 #: PostgreSQL's `json`, not `jsonb`: it keeps key order, and takes the NUL that a cell may hold.
 Json = JSON(none_as_null=True)

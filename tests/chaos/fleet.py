@@ -25,8 +25,9 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.schema import migrate
 from tests.sheets import invoices
 from tests.standin import Standin
 from worker import EXIT_TERMINATED

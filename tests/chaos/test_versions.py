@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from rowfleet.ledger.engine import SCHEMA
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.schema import SCHEMA
 from tests.chaos.conftest import Make
 from tests.chaos.fleet import Fleet, Worker
 from tests.chaos.servers import Database

@@ -9,8 +9,8 @@ from typing import Any
 import redis
 from sqlalchemy import select
 
-from rowfleet.ledger import queries
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.recipe import bundled
 from tests.chaos.fleet import Fleet, Key, Sheet
 from tests.sheets import HEADER, results
@@ -113,7 +113,7 @@ def _check_batch(fleet: Fleet, sheet: Sheet, rows: Mapping[Key, _Row]) -> None:
     """The batch is closed, and its sums are those of its rows: no end was counted twice."""
     fleet.until(lambda: fleet.batch_status(sheet) in ("finished", "cancelled"), AFTERWARDS)
     with fleet.engine.connect() as connection:
-        progress = queries.progress(connection, sheet.batch_id)
+        progress = progress_of(connection, sheet.batch_id)
         total = connection.execute(
             select(Batch.total).where(Batch.id == sheet.batch_id)
         ).scalar_one()

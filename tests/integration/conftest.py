@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings
 from rowfleet.settings import load as load_settings
 from submitter import cli

@@ -12,10 +12,11 @@ import openai
 import pytest
 from sqlalchemy import Engine, select
 
-from rowfleet.ledger import chunks, transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import RemoteBatch, Row
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.records import Progress
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import in_chunks, stopping
 from submitter import remote
 from submitter.batch_api import BatchAPI
 from submitter.remote import Follower, Limits
@@ -173,8 +174,8 @@ def test_files_of_a_cancelled_batch_are_deleted(ledger: Engine, standin: Standin
     through(ledger, standin, wait=False)
     assert standin.files()["kept"] != []
     with ledger.begin() as connection:
-        assert transitions.cancel(connection, "b", by="us")
-    chunks.sweep(ledger, "b", by="us")
+        assert stopping.cancel(connection, "b", by="us")
+    in_chunks.sweep(ledger, "b", by="us")
     end = through(ledger, standin)
     assert end.status == "cancelled"
     assert set(statuses(ledger)) <= {"cancelled", "done"}

@@ -18,10 +18,18 @@ from sqlalchemy import Engine, select, update
 
 from rowfleet import prices
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import RemoteBatch, Row
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.records import Progress
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import (
+    batch_api_parts,
+    claiming,
+    finishing,
+    recording,
+    settling,
+    stopping,
+)
 from rowfleet.queue import Queue
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
@@ -265,7 +273,7 @@ def test_a_submitter_killed_anywhere_pays_for_nothing_twice(
 def test_a_submitter_killed_while_it_settles_goes_on(
     engine: Engine, standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, groups = transitions.settle, iter(range(100))
+    real, groups = settling.settle, iter(range(100))
 
     def settle(*args: Any, **options: Any) -> Any:
         if next(groups) == 1:
@@ -275,7 +283,7 @@ def test_a_submitter_killed_while_it_settles_goes_on(
     monkeypatch.setattr(remote, "SETTLE_GROUP", 4)
     make_batch(engine, 10, tier="batch")
     with monkeypatch.context() as patch:
-        patch.setattr(transitions, "settle", settle)
+        patch.setattr(finishing, "settle", settle)
         doomed = follower(engine, standin)
         assert doomed.hold()
         with pytest.raises(Killed):
@@ -332,8 +340,8 @@ def test_a_used_up_quota_stops_the_batch_until_it_is_mended(
     assert (end.status, end.pending) == ("stopped", 3)
     assert "quota is used up" in str(end.reason)
     with ledger.begin() as connection:
-        assert transitions.reopen(connection, "b")
-        transitions.finish_loading(connection, "b")
+        assert stopping.reopen(connection, "b")
+        recording.finish_loading(connection, "b")
     assert through(ledger, standin).done == 3
     assert calls(standin) == {1: 3}
 
@@ -384,8 +392,8 @@ def test_a_remote_batch_cancelled_by_somebody_else_stops_the_batch(
     assert "was cancelled at the API" in str(end.reason)
     assert end.done == standin.summary()["calls"]
     with ledger.begin() as connection:
-        assert transitions.reopen(connection, "b")
-        transitions.finish_loading(connection, "b")
+        assert stopping.reopen(connection, "b")
+        recording.finish_loading(connection, "b")
     assert through(ledger, standin).done == 100
     assert calls(standin) == {1: 100}
 
@@ -405,12 +413,12 @@ def test_feeders_and_workers_leave_such_a_batch_alone(engine: Engine, settings: 
     make_batch(engine, 3, queue=settings.queue, tier="batch")
     feeder = Feeder(engine, Queue(settings), window=100, redelivery=0)
     with engine.begin() as connection:
-        transitions.take(connection, "b", 1, claim="token", worker="batch-api")
+        batch_api_parts.take_rows(connection, "b", 1, claim="token", worker="batch-api")
     assert feeder.feed() == feeder.feed(only="b") == 0
     assert feeder.repair() == feeder.repair(only="b") == 0
     assert statuses(engine) == ["running", "pending", "pending"]
     with engine.begin() as connection:
-        assert not transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+        assert not claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
 
 
 # --- the command line

@@ -11,11 +11,13 @@ from celery.exceptions import Reject
 from sqlalchemy import Engine, create_engine, event, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import is_unavailable, migrate, open_ledger
+from rowfleet.ledger.engine import is_unavailable, open_ledger
 from rowfleet.ledger.models import Row
-from rowfleet.ledger.transitions import Outcome
+from rowfleet.ledger.queries import progress, rows
+from rowfleet.ledger.records import Outcome
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, settling
 from tests.ledger_helpers import make_batch, statuses
 from tests.refusals import only_reads
 from worker.bookkeeper import Assignment, Bookkeeper, Refused
@@ -61,10 +63,12 @@ def test_a_slot_that_is_stuck_gives_its_row_up_and_the_worker_learns_of_it(
     assert books.running() == 0  # nothing is waited for when the worker drains
     eventually(lambda: statuses(engine) == ["failed", "pending"])
     with engine.connect() as connection:
-        (row, _) = queries.recorded_rows(connection, "b")
+        (row, _) = rows.recorded_rows(connection, "b")
     assert row.error == "over the hard time limit of 0.5 s"
     with engine.connect() as connection:
-        assert queries.progress(connection, "b").possibly_billed_calls == 1  # its call never ended
+        assert (
+            progress.progress_of(connection, "b").possibly_billed_calls == 1
+        )  # its call never ended
     late = Outcome(("b", 0), assignment.row.attempts, "done", output={})
     assert not books.settle(late)  # the row has ended, and ends once
     assert statuses(engine) == ["failed", "pending"]
@@ -87,7 +91,7 @@ def test_last_tries_are_made_one_at_a_time(engine: Engine, monkeypatch: pytest.M
     keys = [("b", number) for number in range(3)]
     for dead in ("first", "second"):
         with engine.begin() as connection:
-            claimed = transitions.claim(connection, keys, holder=dead, worker=dead, lease=-1)
+            claimed = claiming.claim(connection, keys, holder=dead, worker=dead, lease=-1)
         assert len(claimed) == 3
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     first = books.claim(keys[0])
@@ -175,7 +179,7 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
     monkeypatch.setattr("worker.bookkeeper.PATIENCE", 2.0)
     make_batch(engine, 3)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
+        claiming.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
     books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE rows RENAME TO elsewhere"))
@@ -187,9 +191,9 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
         assert claims[0].result(30) == Refused("another worker runs it")
         assert isinstance(claims[1].result(30), Assignment)
     with engine.begin() as connection:
-        back = transitions.settle(connection, [Outcome(("b", 0), 1, "done")], holder="away")
+        back = settling.settle(connection, [Outcome(("b", 0), 1, "done")], holder="away")
         assert back == {("b", 0)}
-        transitions.claim(connection, [("b", 2)], holder="gone", worker="w3", lease=-1)
+        claiming.claim(connection, [("b", 2)], holder="gone", worker="w3", lease=-1)
     eventually(lambda: isinstance(books.claim(("b", 2)), Assignment))
 
 
@@ -202,7 +206,7 @@ def test_a_worker_without_rows_is_patient_after_a_time_without_writes(
     make_batch(engine, 1)
     books = Bookkeeper(engine, worker="idle", lease=2, time_limit=60)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="away", worker="w", lease=-1)
+        claiming.claim(connection, [("b", 0)], holder="away", worker="w", lease=-1)
     with only_reads(engine):
         threading.Event().wait(2.5)
     assert books.claim(("b", 0)) == Refused("another worker runs it")
@@ -242,7 +246,7 @@ def test_rows_of_a_transaction_that_stands_still_are_free_again(
     migrate(engine)
     make_batch(engine, 1)
     with stalled.connect() as connection:
-        transitions.claim(connection, [("b", 0)], holder="stalled", worker="w1", lease=60)
+        claiming.claim(connection, [("b", 0)], holder="stalled", worker="w1", lease=60)
         books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
         assert isinstance(books.claim(("b", 0)), Assignment)  # the other's claim is undone
         with pytest.raises(DBAPIError) as ended:

@@ -22,9 +22,11 @@ import redis
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.ledger import queries
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.queries import progress
+from rowfleet.ledger.queries.rows import recorded_rows
+from rowfleet.ledger.schema import migrate
 from submitter import cli
 from tests.sheets import invoices, results
 
@@ -268,7 +270,7 @@ def test_an_id_taken_by_other_content_is_refused_and_that_batch_stays(
     assert len(err.splitlines()) == 1
     assert services.llen("rowfleet") == 5
     with open_ledger(database_url).connect() as connection:
-        assert {row.cells[1][:6] for row in queries.recorded_rows(connection, "mine")} == {"a.xlsx"}
+        assert {row.cells[1][:6] for row in recorded_rows(connection, "mine")} == {"a.xlsx"}
 
 
 # --- what people read
@@ -476,8 +478,8 @@ def test_submitters_that_meet_on_an_empty_database_record_each_row_once(
     assert [process.returncode for process in processes] == [0, 0], said
     assert sorted(json.loads(out)["continued"] for out, _ in said) == [False, True]
     with open_ledger(database_url).connect() as connection:
-        numbers = [row.number for row in queries.recorded_rows(connection, "b")]
-        now = queries.progress(connection, "b")
+        numbers = [row.number for row in recorded_rows(connection, "b")]
+        now = progress.progress_of(connection, "b")
     assert numbers == list(range(600))
     assert (now.status, now.queued, now.total) == ("running", 600, 600)
     assert services.llen("rowfleet") == 600
@@ -501,7 +503,7 @@ def test_a_submitter_killed_while_recording_loses_and_doubles_no_row(
     assert json.loads(out) == {"batch_id": "b", "continued": True, "rows": 20_000}
     with open_ledger(database_url).connect() as connection:
         numbers = list(connection.scalars(select(Row.number).order_by(Row.number)))
-        now = queries.progress(connection, "b")
+        now = progress.progress_of(connection, "b")
     assert numbers == list(range(20_000))
     assert (now.status, now.total) == ("running", 20_000)
     assert int(services.llen("rowfleet")) <= 10_000

@@ -13,8 +13,11 @@ import openpyxl
 import pytest
 import redis
 
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.queries.rows import recorded_rows
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, finishing, settling, stopping
 from submitter import cli
 from tests.ledger_helpers import make_batch
 from tests.sheets import invoices, results
@@ -185,7 +188,7 @@ def test_rows_100_to_199_are_start_row_100_num_rows_100(
     said = call("submit", "--excel", sheet, "--start-row", "100", "--num-rows", "100", "--json")
     batch_id = json.loads(said[1])["batch_id"]
     with open_ledger(database_url).connect() as connection:
-        rows = list(queries.recorded_rows(connection, batch_id))
+        rows = list(recorded_rows(connection, batch_id))
     assert [row.number for row in rows] == list(range(100, 200))
     assert rows[0].cells[1] == "INV-100"
 
@@ -233,7 +236,7 @@ def test_retry_of_a_stopped_batch_says_how_it_goes_on(
     migrate(engine)
     make_batch(engine)
     with engine.begin() as connection:
-        transitions.stop(connection, "b", "no key")
+        stopping.stop(connection, "b", "no key")
     code, _, err = call("retry", "b")
     assert code == 2
     assert "no key" in err
@@ -286,12 +289,12 @@ def test_progress_watch_exits_with_the_batchs_code(
     make_batch(engine, 1)
     with engine.begin() as connection:
         if cancelled:
-            transitions.cancel(connection, "b", by="t")
+            stopping.cancel(connection, "b", by="t")
         else:
-            transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
-            done = transitions.Outcome(("b", 0), 1, "done", output={})
-            transitions.settle(connection, [done], holder="h")
-            transitions.finish_batch(connection, "b")
+            claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+            done = records.Outcome(("b", 0), 1, "done", output={})
+            settling.settle(connection, [done], holder="h")
+            finishing.finish_batch(connection, "b")
     assert call("progress", "b", "--watch")[0] == code
 
 

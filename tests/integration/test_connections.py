@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
-from rowfleet.ledger import transitions
 from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.transitions import claiming
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch
 from tests.standin import Standin
@@ -125,7 +125,7 @@ def test_nothing_is_left_behind_in_a_session(ledger: Engine) -> None:
     for number in range(10):  # psycopg's own default is to prepare from the fifth time on
         make_batch(ledger, 3, batch_id=f"b{number}")
         with ledger.begin() as connection:
-            transitions.claim(connection, [(f"b{number}", 0)], holder="h", worker="w", lease=60)
+            claiming.claim(connection, [(f"b{number}", 0)], holder="h", worker="w", lease=60)
     with reading(ledger) as connection:
         left = connection.execute(
             text(

@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings
 from tests import databases
 from tests.chart.cases import rendered

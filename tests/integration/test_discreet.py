@@ -20,7 +20,7 @@ from celery.events import EventReceiver
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from rowfleet.ledger import queries
+from rowfleet.ledger.queries import rows
 from rowfleet.queue import celery_app
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
@@ -217,7 +217,7 @@ def test_neither_cells_nor_answers_nor_keys_are_in_log_or_events(
     kept = _everything_kept(ledger)
     assert KEY not in kept
     with ledger.connect() as connection:
-        reasons = [row.error for row in queries.failed_rows(connection, "b")]
+        reasons = [row.error for row in rows.failed_rows(connection, "b")]
     assert f"the model refused: {MARKER} Bearer *** \N{REPLACEMENT CHARACTER}[2J" in reasons
     for arguments in (("failed", "b"), ("progress", "denied"), ("failed", "b", "--json")):
         shown = _run(discreet_fleet, *arguments)

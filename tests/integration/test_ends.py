@@ -9,11 +9,22 @@ import pytest
 from sqlalchemy import Engine, text, update
 
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import chunks, queries, transitions
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.queries import fleet
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import (
+    batch_api_parts,
+    claiming,
+    feeding,
+    finishing,
+    in_chunks,
+    stopping,
+)
+from rowfleet.ledger.transitions.settling import settle
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from submitter import watch
@@ -33,24 +44,24 @@ def die(engine: Engine, *numbers: int) -> None:
     """Claim rows for a worker whose leases have run out long ago."""
     with engine.begin() as connection:
         keys = [("b", number) for number in numbers]
-        assert transitions.claim(connection, keys, holder="dead", worker="w", lease=-3600)
+        assert claiming.claim(connection, keys, holder="dead", worker="w", lease=-3600)
 
 
 def end_batch(engine: Engine, how: str) -> None:
     with engine.begin() as connection:
         match how:
             case "cancelled":
-                assert transitions.cancel(connection, "b", by="k")
+                assert stopping.cancel(connection, "b", by="k")
             case "stopped":
-                assert transitions.stop(connection, "b", "the key is wrong")
+                assert stopping.stop(connection, "b", "the key is wrong")
             case _:
-                row = transitions.claim(
+                row = claiming.claim(
                     connection, [("b", 3)], holder="h", worker="w", lease=60
                 ).popitem()[1]
                 spent = Spent(1, 1, 0, 1, 0, 1.5)
                 done = Outcome(row.key, row.attempts, "done", output={}, spent=spent)
-                transitions.settle(connection, [done], holder="h")
-                assert transitions.exhaust(connection, "b", by="k")
+                settle(connection, [done], holder="h")
+                assert finishing.exhaust(connection, "b", by="k")
 
 
 ENDS = {"cancelled": "cancelled", "stopped": "pending", "budget_exhausted": "pending"}
@@ -86,8 +97,8 @@ def test_a_redelivered_row_of_a_cancelled_batch_ends_with_its_message(engine: En
     die(engine, 0)
     end_batch(engine, "cancelled")
     with engine.begin() as connection:
-        assert not transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
-        assert queries.progress(connection, "b").cancelled == 1
+        assert not claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+        assert progress_of(connection, "b").cancelled == 1
     assert statuses(engine) == ["cancelled"]
 
 
@@ -96,7 +107,7 @@ def test_a_row_that_goes_back_ends_with_its_cancelled_batch(engine: Engine, move
     make_batch(engine, 1)
     if move == "put_back":
         with engine.begin() as connection:
-            transitions.feed(connection, "b", 1)
+            feeding.feed(connection, "b", 1)
             # As if it had been fed while the cancel ran.
             connection.execute(text("UPDATE batches SET status = 'cancelled'"))
     else:
@@ -106,16 +117,16 @@ def test_a_row_that_goes_back_ends_with_its_cancelled_batch(engine: Engine, move
         match move:
             case "settle":
                 again = Outcome(("b", 0), 1, "pending", error="503", delay=60)
-                transitions.settle(connection, [again], holder="dead")
+                settle(connection, [again], holder="dead")
             case "postpone":
-                transitions.postpone(connection, ("b", 0), holder="dead", delay=60)
+                claiming.postpone(connection, ("b", 0), holder="dead", delay=60)
             case "give_back":
-                transitions.give_back(connection, "b", claim="dead")
+                batch_api_parts.give_back(connection, "b", claim="dead")
             case "expire":
-                transitions.expire(connection, "b", grace=0, by="k")
+                claiming.expire(connection, "b", grace=0, by="k")
             case "put_back":
-                transitions.put_back(connection, "b", [0], by="k")
-        assert queries.progress(connection, "b").cancelled == 1
+                feeding.put_back(connection, "b", [0], by="k")
+        assert progress_of(connection, "b").cancelled == 1
     assert statuses(engine) == ["cancelled"]
 
 
@@ -133,18 +144,18 @@ def test_a_retry_that_was_settled_while_the_batch_was_cancelled_ends(
     engine, queue = postgres_engine, Queue(settings)
     make_batch(engine, 3, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
     with engine.begin() as settling:
         again = Outcome(("b", 0), 1, "pending", error="503", delay=60)
-        transitions.settle(settling, [again], holder="h")
+        settle(settling, [again], holder="h")
         with engine.begin() as cancelling:
-            assert transitions.cancel(cancelling, "b", by="k")
-        assert chunks.sweep(engine, "b", by="k") == 0  # it waits for no lock
+            assert stopping.cancel(cancelling, "b", by="k")
+        assert in_chunks.sweep(engine, "b", by="k") == 0  # it waits for no lock
     assert statuses(engine) == ["pending", "cancelled", "cancelled"]
     feeder(engine, queue).repair()
     assert statuses(engine) == ["cancelled"] * 3
     with engine.connect() as connection:
-        assert queries.progress(connection, "b").cancelled == 3
+        assert progress_of(connection, "b").cancelled == 3
 
 
 def test_a_batch_is_not_finished_while_failed_rows_are_being_retried(
@@ -156,12 +167,12 @@ def test_a_batch_is_not_finished_while_failed_rows_are_being_retried(
     die(engine, 0)
     with engine.begin() as connection:
         bad = Outcome(("b", 0), 1, "failed", error="bad")
-        transitions.settle(connection, [bad], holder="dead")
+        settle(connection, [bad], holder="dead")
     finished: list[bool] = []
 
     def finish() -> None:
         with engine.begin() as connection:
-            finished.append(transitions.finish_batch(connection, "b"))
+            finished.append(finishing.finish_batch(connection, "b"))
 
     def waits() -> bool:
         with engine.connect() as connection:
@@ -169,35 +180,35 @@ def test_a_batch_is_not_finished_while_failed_rows_are_being_retried(
             return bool(connection.execute(waiting).scalar())
 
     with engine.begin() as retrying:
-        assert transitions.retry_failed(retrying, "b", None, by="k") == [0]
+        assert stopping.retry_failed(retrying, "b", None, by="k") == [0]
         other = threading.Thread(target=finish)
         other.start()
         eventually(waits)
     other.join()
     assert finished == [False]
     with engine.connect() as connection:
-        assert queries.progress(connection, "b").status == "running"
+        assert progress_of(connection, "b").status == "running"
 
 
 def test_a_large_batch_is_cancelled_in_steps_that_another_may_finish(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_batch(engine, 30, queue=queue.name, sent=["a", "b", "c"] * 10)
-    monkeypatch.setattr(chunks, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 4)
     with engine.begin() as connection:
-        transitions.feed(connection, "b", 2)
-        assert transitions.cancel(connection, "b", by="k", limit=4)
-        assert transitions.feed(connection, "b", 30) == []
+        feeding.feed(connection, "b", 2)
+        assert stopping.cancel(connection, "b", by="k", limit=4)
+        assert feeding.feed(connection, "b", 30) == []
     assert statuses(engine).count("cancelled") == 4
     # The process dies here. The fleet goes on, and so does the same command.
     with engine.begin() as connection:
-        assert transitions.sweep(connection, "b", by="k", limit=4) == 4
-        assert queries.unsettled_batches(connection, queue.name) == ["b"]
+        assert stopping.sweep(connection, "b", by="k", limit=4) == 4
+        assert fleet.unsettled_batches(connection, queue.name) == ["b"]
     feeder(engine, queue).repair()
     assert statuses(engine) == ["cancelled"] * 30
     with engine.connect() as connection:
-        assert queries.progress(connection, "b").cancelled == 30
-        assert queries.unsettled_batches(connection, queue.name) == []
+        assert progress_of(connection, "b").cancelled == 30
+        assert fleet.unsettled_batches(connection, queue.name) == []
 
 
 def test_many_failed_rows_are_retried_in_steps_and_none_is_retried_twice(
@@ -207,12 +218,12 @@ def test_many_failed_rows_are_retried_in_steps_and_none_is_retried_twice(
     die(engine, *range(10))
     with engine.begin() as connection:
         bad = [Outcome(("b", n), 1, "failed", error="bad") for n in range(10)]
-        transitions.settle(connection, bad, holder="dead")
-        assert transitions.finish_batch(connection, "b")
-    monkeypatch.setattr(chunks, "ROWS_AT_ONCE", 4)
-    assert chunks.retry_failed(engine, "b", None, by="k") == list(range(10))
+        settle(connection, bad, holder="dead")
+        assert finishing.finish_batch(connection, "b")
+    monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 4)
+    assert in_chunks.retry_failed(engine, "b", None, by="k") == list(range(10))
     with engine.connect() as connection:
-        progress = queries.progress(connection, "b")
+        progress = progress_of(connection, "b")
     assert (progress.status, progress.pending, progress.failed) == ("running", 10, 0)
 
 
@@ -221,10 +232,10 @@ def test_a_batch_that_is_cancelled_while_it_is_retried_stays_cancelled(engine: E
     die(engine, 0, 1)
     with engine.begin() as connection:
         bad = [Outcome(("b", n), 1, "failed", error="bad") for n in range(2)]
-        transitions.settle(connection, bad, holder="dead")
-        assert transitions.retry_failed(connection, "b", None, by="k", limit=1) == [0]
-        assert transitions.cancel(connection, "b", by="k")
-        assert transitions.retry_failed(connection, "b", None, by="k", after=0) == []
+        settle(connection, bad, holder="dead")
+        assert stopping.retry_failed(connection, "b", None, by="k", limit=1) == [0]
+        assert stopping.cancel(connection, "b", by="k")
+        assert stopping.retry_failed(connection, "b", None, by="k", after=0) == []
     assert statuses(engine) == ["cancelled", "failed"]
 
 
@@ -236,10 +247,10 @@ def test_a_batch_whose_last_rows_end_when_its_budget_is_spent_is_finished(
     end_batch(engine, "budget_exhausted")
     with engine.begin() as connection:
         late = [Outcome(("b", n), 1, "done", output={}) for n in range(3)]
-        transitions.settle(connection, late, holder="dead")
+        settle(connection, late, holder="dead")
     feeder(engine, queue).repair()
     with engine.connect() as connection:
-        assert queries.progress(connection, "b").status == "finished"
+        assert progress_of(connection, "b").status == "finished"
 
 
 def test_the_autoscaler_learns_of_a_dead_workers_row_of_a_cancelled_batch(
@@ -247,13 +258,13 @@ def test_the_autoscaler_learns_of_a_dead_workers_row_of_a_cancelled_batch(
 ) -> None:
     make_batch(engine, 2, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
-        transitions.cancel(connection, "b", by="k")
-        left = queries.unsettled_batches(connection, queue.name)
-        seconds = queries.seconds_to_sweep(connection, left, 75)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        stopping.cancel(connection, "b", by="k")
+        left = fleet.unsettled_batches(connection, queue.name)
+        seconds = fleet.seconds_to_sweep(connection, left, 75)
         assert seconds is not None
         assert 100 < seconds <= 120
         # Rows that a person is waited for are no reason to wake a worker.
         connection.execute(update(Row).values(status="pending", lease_until=in_seconds(0)))
         connection.execute(text("UPDATE batches SET status = 'stopped'"))
-        assert queries.unsettled_batches(connection, queue.name) == []
+        assert fleet.unsettled_batches(connection, queue.name) == []

@@ -16,8 +16,9 @@ from celery.exceptions import Retry
 from sqlalchemy import Engine, select
 
 from rowfleet.api_failures import DOUBTFUL_ROWS, Doubts
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.queries import batch_records, progress
+from rowfleet.ledger.transitions import finishing
 from submitter import watch
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
@@ -49,7 +50,7 @@ class Fleet:
 
 def batch(engine: Engine) -> Any:
     with engine.connect() as connection:
-        return queries.get_batch(connection, "b")
+        return batch_records.get_batch(connection, "b")
 
 
 FIREWALL = {"kind": "verbatim", "status": 403, "text": "<h1>blocked</h1>"}
@@ -97,11 +98,11 @@ def test_answers_that_do_not_say_what_they_used_end_a_batch_with_a_budget(
     fleet = Fleet(engine, standin.base_url)
     fleet.run(0)
     with engine.begin() as connection:
-        assert queries.progress(connection, "b").cost_usd
+        assert progress.progress_of(connection, "b").cost_usd
     fleet.run(1)
     with engine.begin() as connection:
-        assert transitions.exhaust(connection, "b", by="k")
-        ended = queries.progress(connection, "b")
+        assert finishing.exhaust(connection, "b", by="k")
+        ended = progress.progress_of(connection, "b")
         costs = list(connection.scalars(select(Row.cost_usd).order_by(Row.number)))
     assert (ended.status, ended.cost_usd) == ("budget_exhausted", None)
     assert str(ended.reason).startswith("the cost of 1 answered calls is not known")

@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.queue import TASK_NAME, Queue, celery_app
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
@@ -140,9 +141,9 @@ def test_a_retry_that_nobody_is_there_for_wakes_a_worker_when_it_is_due(
 ) -> None:
     make_batch(engine, 2, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
-        later = [transitions.Outcome(("b", n), 1, "pending", delay=60 + n) for n in range(2)]
-        transitions.settle(connection, later, holder="h")
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
+        later = [records.Outcome(("b", n), 1, "pending", delay=60 + n) for n in range(2)]
+        settling.settle(connection, later, holder="h")
     feeder(engine, queue).leave_word()
     assert client(settings).llen(key(settings, "waiting")) == 1
     seconds = client(settings).pttl(key(settings, "asleep")) / 1000
@@ -151,7 +152,7 @@ def test_a_retry_that_nobody_is_there_for_wakes_a_worker_when_it_is_due(
     client(settings).pexpire(key(settings, "asleep"), 1)
     eventually(lambda: autoscaler_is_told(settings))
     with engine.begin() as connection:
-        transitions.cancel(connection, "b", by="test")
+        stopping.cancel(connection, "b", by="test")
     feeder(engine, queue).leave_word()
     assert not autoscaler_is_told(settings)
     assert not client(settings).exists(key(settings, "waiting"))
@@ -162,7 +163,7 @@ def test_a_row_whose_worker_and_message_are_gone_wakes_a_worker(
 ) -> None:
     make_batch(engine, 1, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
     feeder(engine, queue).leave_word()
     assert 45 + 75 < client(settings).pttl(key(settings, "asleep")) / 1000 < 45 + 75 + 10
 
@@ -243,7 +244,7 @@ def test_a_vanished_workers_rows_come_back_when_nobody_took_them_over(
 ) -> None:
     make_batch(engine, 2, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
         connection.execute(update(Row).where(Row.number == 0).values(lease_until=in_seconds(-3600)))
     assert feeder(engine, queue).repair() == 1
     assert statuses(engine) == ["pending", "running"]
@@ -257,11 +258,11 @@ def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_
     make_batch(engine, 2, queue=queue.name)
     keeper = feeder(engine, queue)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=-3600)
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=-3600)
     keeper.step()
     assert statuses(engine) == ["running", "running"]
     with engine.begin() as connection:  # one of them is back
-        transitions.renew(connection, [("b", 0)], holder="h", lease=45)
+        claiming.renew(connection, [("b", 0)], holder="h", lease=45)
 
     def stepped() -> list[str]:
         keeper.step()
@@ -279,7 +280,7 @@ def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
     make_batch(engine, 1, queue=queue.name)
     keeper = feeder(engine, queue)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
     with only_reads(engine):
         until = time.monotonic() + 2
         while time.monotonic() < until:
@@ -327,7 +328,7 @@ def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
     monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 1.5)
     make_batch(engine, 1, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
     keeper = Feeder(engine, queue, window=1000, redelivery=1.0)
 
     def stepped() -> list[str]:
@@ -351,14 +352,14 @@ def test_the_turn_to_feed_is_one_process_at_a_time(engine: Engine, queue: Queue)
 def test_a_finished_batch_is_closed(engine: Engine, queue: Queue) -> None:
     make_batch(engine, 1, queue=queue.name)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
-        done = transitions.Outcome(("b", 0), 1, "done", output={})
-        transitions.settle(connection, [done], holder="h")
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        done = records.Outcome(("b", 0), 1, "done", output={})
+        settling.settle(connection, [done], holder="h")
     feeder(engine, queue).step()
     with engine.connect() as connection:
-        from rowfleet.ledger import queries
+        from rowfleet.ledger.queries import progress
 
-        assert queries.progress(connection, "b").status == "finished"
+        assert progress.progress_of(connection, "b").status == "finished"
 
 
 def test_a_broker_that_is_away_is_named_without_its_password(settings: Settings) -> None:

@@ -17,9 +17,12 @@ import redis
 import yaml
 from sqlalchemy import update
 
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, feeding, settling
 from rowfleet.queue import Queue
 from rowfleet.recipe import Recipe
 from rowfleet.settings import Settings
@@ -228,7 +231,7 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
     migrate(engine)
     make_batch(engine, 2, queue=settings.queue)
     with engine.connect() as connection:
-        record = queries.get_batch(connection, "b")
+        record = batch_records.get_batch(connection, "b")
     assert not Presence(engine, settings, record).is_there()
     watcher = Presence(engine, settings, record)
     monkeypatch.setattr(presence, "FLEET_ALONE", 0.0)
@@ -247,7 +250,7 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
     time.sleep(0.3)
     unseen.look()  # without a broker's name, workers can't be seen
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
     watcher.look()
     engine.dispose()
 
@@ -277,9 +280,9 @@ def test_a_batch_that_nothing_runs_has_no_speed(call: Call) -> None:
     migrate(engine)
     make_batch(engine, 4, batch_id="mine", queue="local-mine")
     with engine.begin() as connection:
-        transitions.claim(connection, [("mine", 0)], holder="h", worker="w", lease=45)
-        done = transitions.Outcome(("mine", 0), 1, "done", output={})
-        transitions.settle(connection, [done], holder="h")
+        claiming.claim(connection, [("mine", 0)], holder="h", worker="w", lease=45)
+        done = records.Outcome(("mine", 0), 1, "done", output={})
+        settling.settle(connection, [done], holder="h")
     shown = call("progress", "mine")[1]
     assert "waiting: nothing runs it now" in " ".join(shown.split())
     assert "rows/s" not in shown
@@ -508,8 +511,8 @@ def test_after_a_clean_stop_no_row_counts_as_lost(
     make_batch(engine, 5, batch_id="mine", queue="local-mine")
     make_batch(engine, 5, batch_id="other", queue="local-other")
     with engine.begin() as connection:
-        transitions.feed(connection, "mine", 3)
-        transitions.feed(connection, "other", 3)
+        feeding.feed(connection, "mine", 3)
+        feeding.feed(connection, "other", 3)
     run_ = Run(engine, "local-mine")
     run_.put_queue_back("local-mine")
     run_.end()

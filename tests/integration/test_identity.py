@@ -19,8 +19,10 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from rowfleet.errors import InputError
-from rowfleet.ledger import queries, transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.transitions import finishing, recording, stopping
 from rowfleet.recipe import ModelOptions, Recipe
 from submitter import batch
 from submitter.sheet import open_sheet
@@ -165,7 +167,7 @@ def test_only_what_is_asked_makes_another_batch(
     found_id, is_there = submit(engine, sheet, recipe=changed)
     assert (found_id == batch_id, is_there) == (is_same, is_same)
     with engine.connect() as connection:
-        kept = Recipe.model_validate(queries.get_batch(connection, found_id).recipe)
+        kept = Recipe.model_validate(batch_records.get_batch(connection, found_id).recipe)
     assert kept.headers() == changed.headers()  # the finished sheet has the new ones
     assert kept.question() == changed.question()
 
@@ -195,7 +197,7 @@ def test_a_cancelled_batch_is_not_begun_anew_but_one_that_was_named_goes_on(
     shutil.copy(sheet, copy)
     batch_id, _ = submit(engine, sheet)
     with engine.begin() as connection:
-        transitions.cancel(connection, batch_id, by="me")
+        stopping.cancel(connection, batch_id, by="me")
     with pytest.raises(InputError, match=f"{batch_id} was cancelled"):
         submit(engine, copy)
     submit(engine, sheet, batch_id="anew")
@@ -205,13 +207,13 @@ def test_a_cancelled_batch_is_not_begun_anew_but_one_that_was_named_goes_on(
 def test_two_names_submitted_at_once_are_one_batch(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = transitions.create_batch
+    create = recording.create_batch
 
     def slowly(*arguments: Any) -> bool:
         time.sleep(0.3)  # so that the other looks for a batch before this one is there
         return create(*arguments)
 
-    monkeypatch.setattr(transitions, "create_batch", slowly)
+    monkeypatch.setattr(finishing, "create_batch", slowly)
     monkeypatch.setattr(batch, "PAUSE", 0.05)
     files = [workbook(tmp_path / "a.xlsx"), text_file(tmp_path / "b.csv")]
     ends: list[tuple[str, bool]] = []
@@ -230,8 +232,8 @@ def test_two_names_submitted_at_once_are_one_batch(
 def half_recorded(engine: Engine, path: Path) -> str:
     """Leave a batch as a submitter does that dies behind the first row."""
     with prepared(path) as submission, engine.begin() as connection:
-        transitions.create_batch(connection, batch._new_batch(submission))
-        transitions.record_rows(connection, submission.batch_id, [(0, CELLS[1], None)])
+        recording.create_batch(connection, batch._new_batch(submission))
+        recording.record_rows(connection, submission.batch_id, [(0, CELLS[1], None)])
     return submission.batch_id
 
 
@@ -297,12 +299,12 @@ def test_a_batch_of_the_first_version_goes_on(
         old = {name: getattr(new, name) for name in new.__slots__}
         old |= {"id": old_id, "content_hash": old_hash}
         with engine.begin() as connection:
-            transitions.create_batch(connection, transitions.NewBatch(**old))
+            recording.create_batch(connection, records.NewBatch(**old))
             cells = CELLS[1:] if is_whole else CELLS[1:2]
             numbered = [(number, row, None) for number, row in enumerate(cells)]
-            transitions.record_rows(connection, old_id, numbered)
+            recording.record_rows(connection, old_id, numbered)
             if is_whole:
-                transitions.finish_loading(connection, old_id)
+                recording.finish_loading(connection, old_id)
         assert (submission.batch_id, submission.content_hash) == (old_id, old_hash)
     assert submit(engine, path) == (old_id, True)
     shutil.copy(path, tmp_path / "Copy of invoices.xlsx")

@@ -16,17 +16,20 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.bulk import copy_rows
+from rowfleet.ledger import records, schema
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Base, Row
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.queries import rows
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
+from rowfleet.ledger.transitions.recording import copy_rows
 from tests.ledger_helpers import make_batch, statuses
 
 
 def claim(engine: Engine, *numbers: int, holder: str = "h1", lease: float = 60) -> set[int]:
     with engine.begin() as connection:
-        got = transitions.claim(
+        got = claiming.claim(
             connection,
             [("b", n) for n in numbers],
             holder=holder,
@@ -38,17 +41,17 @@ def claim(engine: Engine, *numbers: int, holder: str = "h1", lease: float = 60) 
 
 def settle(engine: Engine, *outcomes: Outcome, holder: str = "h1") -> set[int]:
     with engine.begin() as connection:
-        return {n for _, n in transitions.settle(connection, outcomes, holder=holder)}
+        return {n for _, n in settling.settle(connection, outcomes, holder=holder)}
 
 
 def feed(engine: Engine, limit: int = 100) -> list[int]:
     with engine.begin() as connection:
-        return transitions.feed(connection, "b", limit)
+        return feeding.feed(connection, "b", limit)
 
 
-def progress(engine: Engine) -> queries.Progress:
+def progress(engine: Engine) -> records.Progress:
     with engine.connect() as connection:
-        return queries.progress(connection, "b")
+        return progress_of(connection, "b")
 
 
 def outlive_leases(engine: Engine) -> None:
@@ -61,34 +64,34 @@ def outlive_leases(engine: Engine) -> None:
 def test_schema_is_what_the_models_say(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        assert ledgers.current(connection) == ledgers.head() == context.get_current_revision()
+        assert schema.current(connection) == schema.head() == context.get_current_revision()
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
 def test_migration_is_safe_when_several_run_at_once(database_url: str) -> None:
     engines = [ledgers.open_ledger(database_url) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
-        list(threads.map(ledgers.migrate, engines))
+        list(threads.map(schema.migrate, engines))
     with engines[0].connect() as connection:
-        assert ledgers.current(connection) == ledgers.head()
+        assert schema.current(connection) == schema.head()
 
 
 def test_schema_of_a_newer_version_is_left_alone(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ServiceError, match="9999 of a newer Rowfleet"):
-        ledgers.migrate(engine)
+        schema.migrate(engine)
 
 
 def test_worker_waits_for_its_schema_and_says_so(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = ledgers.open_ledger(database_url)
-    waiter = threading.Thread(target=ledgers.wait_for_schema, args=(engine,), kwargs={"poll": 0.05})
+    waiter = threading.Thread(target=schema.wait_for_schema, args=(engine,), kwargs={"poll": 0.05})
     waiter.start()
     time.sleep(0.3)
     assert waiter.is_alive()
-    ledgers.migrate(engine)
+    schema.migrate(engine)
     waiter.join(10)
     assert not waiter.is_alive()
     said = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
@@ -101,7 +104,7 @@ def test_a_transaction_ends_with_its_block(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
         with ledgers.reading(engine) as connection:
-            assert ledgers.current(connection) == ledgers.head()
+            assert schema.current(connection) == schema.head()
     other = ledgers.open_ledger(engine.url.render_as_string(hide_password=False))
     with other.begin() as connection:  # nobody holds a lock
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
@@ -116,7 +119,7 @@ def test_worker_does_not_wait_for_a_newer_schema(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ServiceError, match="9999 of a newer Rowfleet"):
-        ledgers.wait_for_schema(engine)
+        schema.wait_for_schema(engine)
 
 
 def test_a_row_goes_from_pending_to_done(engine: Engine) -> None:
@@ -177,7 +180,7 @@ def test_a_stale_lease_is_taken_over_and_the_late_result_dropped(engine: Engine)
     assert settle(engine, late, holder="h1") == set()
     assert settle(engine, Outcome(("b", 0), 2, "done", output={"answer": "ours"}), holder="h2")
     with engine.connect() as connection:
-        (row,) = queries.recorded_rows(connection, "b")
+        (row,) = rows.recorded_rows(connection, "b")
     assert row.output == {"answer": "ours"}
     assert progress(engine).done == 1
 
@@ -187,7 +190,7 @@ def test_a_paid_answer_counts_while_nobody_started_on_the_row_again(engine: Engi
     claim(engine, 0)
     outlive_leases(engine)
     with engine.begin() as connection:
-        assert transitions.expire(connection, "b", grace=0, by="k") == 1
+        assert claiming.expire(connection, "b", grace=0, by="k") == 1
     feed(engine)
     assert settle(engine, Outcome(("b", 0), 1, "done", output={})) == {0}
     assert statuses(engine) == ["done"]
@@ -198,7 +201,7 @@ def test_renewed_leases_hold(engine: Engine) -> None:
     claim(engine, 0, 1)
     outlive_leases(engine)
     with engine.begin() as connection:
-        transitions.renew(connection, [("b", 0)], holder="h1", lease=60)
+        claiming.renew(connection, [("b", 0)], holder="h1", lease=60)
     assert claim(engine, 0, 1, holder="h2") == {1}
 
 
@@ -222,7 +225,7 @@ def test_a_row_that_kills_its_workers_fails_with_that_as_its_reason(engine: Engi
         outlive_leases(engine)
     assert claim(engine, 0, holder="h4") == set()
     with engine.connect() as connection:
-        (row,) = queries.failed_rows(connection, "b")
+        (row,) = rows.failed_rows(connection, "b")
     assert row.error == "its worker vanished 3 times while it ran this row"
     assert row.attempts == 3
     assert progress(engine).failed == 1
@@ -233,7 +236,7 @@ def test_a_dead_workers_rows_are_free_at_once(engine: Engine) -> None:
     claim(engine, 0, holder="h1")
     claim(engine, 1, holder="h2")
     with engine.begin() as connection:
-        assert transitions.give_up(connection, worker="w-h1", by="k") == 1
+        assert claiming.give_up(connection, worker="w-h1", by="k") == 1
     assert statuses(engine) == ["pending", "running"]
 
 
@@ -242,8 +245,8 @@ def test_cancel_drops_what_waits_and_lets_running_rows_finish(engine: Engine) ->
     feed(engine, 2)
     claim(engine, 0)
     with engine.begin() as connection:
-        assert transitions.cancel(connection, "b", by="k")
-        assert not transitions.cancel(connection, "b", by="k")
+        assert stopping.cancel(connection, "b", by="k")
+        assert not stopping.cancel(connection, "b", by="k")
     assert statuses(engine) == ["running", "cancelled", "cancelled", "cancelled"]
     assert claim(engine, 1) == set()
     assert feed(engine) == []
@@ -255,7 +258,7 @@ def test_a_retry_in_a_cancelled_batch_ends_cancelled(engine: Engine) -> None:
     make_batch(engine, 1)
     claim(engine, 0)
     with engine.begin() as connection:
-        transitions.cancel(connection, "b", by="k")
+        stopping.cancel(connection, "b", by="k")
     settle(engine, Outcome(("b", 0), 1, "pending", error="500", delay=60))
     assert statuses(engine) == ["cancelled"]
     assert progress(engine).cancelled == 1
@@ -265,12 +268,12 @@ def test_a_stopped_batch_is_not_worked_on_until_it_is_reopened(engine: Engine) -
     make_batch(engine, 2)
     feed(engine)
     with engine.begin() as connection:
-        assert transitions.stop(connection, "b", "no key")
-        assert not transitions.stop(connection, "b", "again")
+        assert stopping.stop(connection, "b", "no key")
+        assert not stopping.stop(connection, "b", "again")
     assert claim(engine, 0) == set()
     assert progress(engine).reason == "no key"
     with engine.begin() as connection:
-        assert transitions.reopen(connection, "b")
+        assert stopping.reopen(connection, "b")
     assert claim(engine, 0) == {0}
 
 
@@ -280,8 +283,8 @@ def test_failed_rows_run_again_when_asked_for(engine: Engine) -> None:
     settle(engine, *(Outcome(("b", n), 1, "failed", error="bad") for n in (0, 2)))
     settle(engine, Outcome(("b", 1), 1, "done", output={}))
     with engine.begin() as connection:
-        assert transitions.finish_batch(connection, "b")
-        assert transitions.retry_failed(connection, "b", [2], by="k") == [2]
+        assert finishing.finish_batch(connection, "b")
+        assert stopping.retry_failed(connection, "b", [2], by="k") == [2]
     assert statuses(engine) == ["failed", "done", "pending"]
     assert (progress(engine).status, progress(engine).failed) == ("running", 1)
 
@@ -291,10 +294,10 @@ def test_a_batch_is_finished_only_when_every_row_has_ended(engine: Engine) -> No
     claim(engine, 0, 1)
     settle(engine, Outcome(("b", 0), 1, "done", output={}))
     with engine.begin() as connection:
-        assert not transitions.finish_batch(connection, "b")
+        assert not finishing.finish_batch(connection, "b")
     settle(engine, Outcome(("b", 1), 1, "failed", error="bad"))
     with engine.begin() as connection:
-        assert transitions.finish_batch(connection, "b")
+        assert finishing.finish_batch(connection, "b")
     assert progress(engine).status == "finished"
 
 
@@ -302,12 +305,11 @@ def test_recording_the_same_rows_twice_records_them_once(engine: Engine) -> None
     make_batch(engine, 3)
     with engine.begin() as connection:
         assert (
-            transitions.record_rows(connection, "b", [(2, ["again"], None), (3, ["new"], None)])
-            == 1
+            recording.record_rows(connection, "b", [(2, ["again"], None), (3, ["new"], None)]) == 1
         )
     assert progress(engine).total == 4
     with engine.connect() as connection:
-        assert [r.cells for r in queries.recorded_rows(connection, "b", chunk=2)] == [
+        assert [r.cells for r in rows.recorded_rows(connection, "b", chunk=2)] == [
             ["row 0"],
             ["row 1"],
             ["row 2"],
@@ -319,7 +321,7 @@ def test_a_connection_lost_while_rows_are_recorded_is_an_unavailable_database(
     postgres_url: str,
 ) -> None:
     engine = ledgers.open_ledger(postgres_url, connections=2)
-    ledgers.migrate(engine)
+    schema.migrate(engine)
     make_batch(engine, 1)
 
     def lose_it() -> None:
@@ -333,24 +335,24 @@ def test_a_connection_lost_while_rows_are_recorded_is_an_unavailable_database(
         lose_it()
     assert ledgers.is_unavailable(caught.value)
     with engine.begin() as connection:
-        assert transitions.record_rows(connection, "b", [(1, ["x"], None)]) == 1
+        assert recording.record_rows(connection, "b", [(1, ["x"], None)]) == 1
     engine.dispose()
 
 
 def test_rows_are_not_recorded_into_a_cancelled_batch(engine: Engine) -> None:
     make_batch(engine, 1)
     with engine.begin() as connection:
-        transitions.cancel(connection, "b", by="k")
+        stopping.cancel(connection, "b", by="k")
     with pytest.raises(InputError, match="was cancelled"), engine.begin() as connection:
-        transitions.record_rows(connection, "b", [(1, ["x"], None)])
+        recording.record_rows(connection, "b", [(1, ["x"], None)])
     assert statuses(engine) == ["cancelled"]
 
 
 def test_duplicates_are_earlier_rows_of_the_same_identity(engine: Engine) -> None:
     make_batch(engine, 4, identities=["a", "b", "a", "a"])
     with engine.connect() as connection:
-        assert queries.earlier_duplicates(connection, "b", "a", 3) == [0, 2]
-        assert queries.earlier_duplicates(connection, "b", "a", 0) == []
+        assert rows.earlier_duplicates(connection, "b", "a", 3) == [0, 2]
+        assert rows.earlier_duplicates(connection, "b", "a", 0) == []
 
 
 def test_cost_is_unknown_as_soon_as_one_call_has_no_price(engine: Engine) -> None:
@@ -367,14 +369,14 @@ def test_text_that_a_database_can_not_hold_does_no_harm(engine: Engine) -> None:
     claim(engine, 0)
     settle(engine, Outcome(("b", 0), 1, "failed", output={"answer": "a\0b"}, error="nul \0 byte"))
     with engine.connect() as connection:
-        (row,) = queries.recorded_rows(connection, "b")
+        (row,) = rows.recorded_rows(connection, "b")
     assert row.output == {"answer": "a\0b"}
     assert row.error == "nul � byte"
 
 
 def test_unknown_batch_is_named(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(InputError, match="no batch 'nope'"):
-        queries.progress(connection, "nope")
+        progress_of(connection, "nope")
 
 
 def test_unreachable_database_is_named_without_its_password() -> None:
@@ -390,7 +392,7 @@ def test_an_sqlite_ledger_and_the_files_beside_it_are_its_users_alone(tmp_path: 
     before = os.umask(0)
     try:
         engine = ledgers.open_ledger(f"sqlite:///{path}")
-        ledgers.migrate(engine)
+        schema.migrate(engine)
         with engine.connect():
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         engine.dispose()

@@ -10,10 +10,13 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text, update
 
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import queries, remote, transitions
+from rowfleet.ledger import records
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import migrate, open_ledger, reading
+from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.queries import batch_records, fleet, parts, progress, rows
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, settling
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from rowfleet.settings import load as load_settings
@@ -39,10 +42,10 @@ def idle_batches(engine: Engine, queue: str, numbers: range) -> None:
         batch_id = make_batch(engine, 2, batch_id=f"b{number}", queue=queue)
         with engine.begin() as connection:
             keys = [(batch_id, 0), (batch_id, 1)]
-            transitions.claim(connection, keys, holder="h", worker="w", lease=600)
-            transitions.settle(
+            claiming.claim(connection, keys, holder="h", worker="w", lease=600)
+            settling.settle(
                 connection,
-                [transitions.Outcome((batch_id, 1), 1, "pending", error="busy", delay=600)],
+                [records.Outcome((batch_id, 1), 1, "pending", error="busy", delay=600)],
                 holder="h",
             )
 
@@ -78,19 +81,19 @@ def test_among_idle_batches_the_one_with_work_is_fed_repaired_and_closed(
     with engine.begin() as connection:
         connection.execute(text("UPDATE rows SET status = 'done' WHERE batch_id = 'over'"))
         for batch_id, delay in (("due", -1), ("lost", 0)):
-            transitions.claim(connection, [(batch_id, 0)], holder="h", worker="w", lease=-600)
+            claiming.claim(connection, [(batch_id, 0)], holder="h", worker="w", lease=-600)
             if batch_id == "due":
-                outcome = transitions.Outcome((batch_id, 0), 1, "pending", error="x", delay=delay)
-                transitions.settle(connection, [outcome], holder="h")
+                outcome = records.Outcome((batch_id, 0), 1, "pending", error="x", delay=delay)
+                settling.settle(connection, [outcome], holder="h")
     assert keeper.feed() == 2
     assert statuses(engine, "fresh") == statuses(engine, "due") == ["queued"]
     assert keeper.repair() == 1
     assert statuses(engine, "lost") == ["pending"]
     with reading(engine) as connection:
-        live = [batch.id for batch in queries.live_batches(connection, queue.name)]
+        live = [batch.id for batch in fleet.live_batches(connection, queue.name)]
         assert "over" not in live
         assert len(live) == 6
-        assert queries.get_batch(connection, "over").status == "finished"
+        assert batch_records.get_batch(connection, "over").status == "finished"
 
 
 def test_an_idle_batch_is_looked_at_again_when_its_retry_is_due(
@@ -99,10 +102,10 @@ def test_an_idle_batch_is_looked_at_again_when_its_retry_is_due(
     queue = Queue(settings)
     idle_batches(engine, queue.name, range(2))
     with reading(engine) as connection:
-        seconds = queries.seconds_to_next(connection, ["b0", "b1"], 75)
+        seconds = fleet.seconds_to_next(connection, ["b0", "b1"], 75)
         assert seconds is not None
         assert 590 < seconds <= 600
-        standing = queries.standings(connection, ["b0"])[0]
+        standing = fleet.standings(connection, ["b0"])[0]
     assert (standing.may_be_fed, standing.has_running, standing.leads_nothing) == (
         False,
         True,
@@ -111,7 +114,7 @@ def test_an_idle_batch_is_looked_at_again_when_its_retry_is_due(
     with engine.begin() as connection:
         connection.execute(text("UPDATE rows SET due_at = started_at WHERE due_at IS NOT NULL"))
     with reading(engine) as connection:
-        assert all(batch.may_be_fed for batch in queries.standings(connection, ["b0", "b1"]))
+        assert all(batch.may_be_fed for batch in fleet.standings(connection, ["b0", "b1"]))
 
 
 # --- plans
@@ -194,7 +197,7 @@ def test_no_look_at_retries_reads_the_table_of_rows(large: Engine) -> None:
 
     def look() -> None:
         with reading(large) as connection:
-            assert queries.why_retried(connection, "b") == "HTTP 503"
+            assert rows.why_retried(connection, "b") == "HTTP 503"
 
     (plan,) = plans_of(large, look)
     assert "rows_due" in plan
@@ -220,8 +223,8 @@ def test_no_look_at_the_batch_tier_reads_the_table_of_rows(large: Engine) -> Non
 
     def looks() -> None:
         with reading(large) as connection:
-            assert queries.progress(connection, "remote").running == 15_000 + 10
-            assert remote.waiting(connection, "remote", 5_000) == (1, False)
+            assert progress.progress_of(connection, "remote").running == 15_000 + 10
+            assert parts.waiting_for_room(connection, "remote", 5_000) == (1, False)
 
     plans = plans_of(large, looks)
     assert len(plans) >= 4
@@ -233,7 +236,7 @@ def test_rows_that_wait_are_counted_only_as_far_as_matters(engine: Engine) -> No
 
     def waiting(enough: int = 1) -> tuple[int, bool]:
         with reading(engine) as connection:
-            return remote.waiting(connection, "b", enough)
+            return parts.waiting_for_room(connection, "b", enough)
 
     assert waiting(4) == (1, False)
     with engine.begin() as connection:

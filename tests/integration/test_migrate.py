@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from rowfleet.ledger import engine as ledgers
+from rowfleet.ledger.schema import _config, current, head, migrate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,7 +38,7 @@ def start(url: str, directory: Path, *options: str) -> subprocess.Popen[str]:
 def schema(url: str) -> str | None:
     engine = ledgers.open_ledger(url)
     with ledgers.reading(engine) as connection:
-        found = ledgers.current(connection)
+        found = current(connection)
     engine.dispose()
     return found
 
@@ -62,9 +63,9 @@ def test_several_at_the_same_instant_and_one_more_later(
     for process in [start(database_url, tmp_path) for _ in range(3)]:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
-        assert f"has the schema {ledgers.head()}" in out
+        assert f"has the schema {head()}" in out
         assert len(out.splitlines()) == 1
-    assert schema(database_url) == ledgers.head()
+    assert schema(database_url) == head()
     assert rowfleet("migrate", env={"DATABASE_URL": database_url}).returncode == 0
 
 
@@ -72,12 +73,12 @@ def test_every_revision_only_adds_to_the_last(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So a worker of the previous version goes on while, and after, the ledger is migrated."""
-    script = ScriptDirectory.from_config(ledgers._config())
+    script = ScriptDirectory.from_config(_config())
     engine = ledgers.open_ledger(database_url)
     before: dict[tuple[str, str], ReflectedColumn] = {}
     for revision in reversed([revision.revision for revision in script.walk_revisions()]):
         monkeypatch.setattr(ledgers, "SCHEMA", revision)
-        ledgers.migrate(engine)
+        migrate(engine)
         tables = inspect(engine)
         after = {
             (table, column["name"]): column
@@ -108,8 +109,8 @@ def test_it_waits_for_a_database_that_comes_up_late(
     come_up()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert f"has the schema {ledgers.head()}" in out
-    assert schema(url) == ledgers.head()
+    assert f"has the schema {head()}" in out
+    assert schema(url) == head()
 
 
 @pytest.mark.parametrize("options", [(), ("--wait", SECONDS)])
@@ -131,7 +132,7 @@ def test_a_newer_schema_is_left_alone_and_not_waited_for(
     database_url: str, tmp_path: Path, rowfleet: Run
 ) -> None:
     engine = ledgers.open_ledger(database_url)
-    ledgers.migrate(engine)
+    migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()

@@ -18,10 +18,13 @@ from sqlalchemy import Engine, select, text, update
 
 from rowfleet.feeder import Feeder
 from rowfleet.ledger import engine as ledgers
-from rowfleet.ledger import queries, transitions
-from rowfleet.ledger.budget import FIRST_ROWS
+from rowfleet.ledger import records, schema
 from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.queries.budget import FIRST_ROWS
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.queries.rows import recorded_rows
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from submitter import cli, watch
@@ -36,7 +39,7 @@ Call = Callable[..., Said]
 
 def claim(engine: Engine, numbers: Sequence[int], holder: str = "h") -> set[int]:
     with engine.begin() as connection:
-        got = transitions.claim(
+        got = claiming.claim(
             connection, [("b", n) for n in numbers], holder=holder, worker="w", lease=60
         )
     return {number for _, number in got}
@@ -50,18 +53,18 @@ def done(engine: Engine, *numbers: int, cost: float | None = 0.01, holder: str =
             )
             for n in numbers
         ]
-        settled = transitions.settle(connection, outcomes, holder=holder)
+        settled = settling.settle(connection, outcomes, holder=holder)
     assert len(settled) == len(numbers)
 
 
 def feed(engine: Engine, limit: int = 1000) -> list[int]:
     with engine.begin() as connection:
-        return transitions.feed(connection, "b", limit)
+        return feeding.feed(connection, "b", limit)
 
 
-def progress(engine: Engine) -> queries.Progress:
+def progress(engine: Engine) -> records.Progress:
     with engine.connect() as connection:
-        return queries.progress(connection, "b")
+        return progress_of(connection, "b")
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_a_spent_budget_ends_the_batch_until_it_is_raised(
     assert feed(engine) == []
     assert claim(engine, [12]) == set()
     with engine.begin() as connection:
-        transitions.set_budget(connection, "b", None)
+        stopping.set_budget(connection, "b", None)
     assert len(feed(engine)) == 20
     assert progress(engine).max_cost_usd is None
 
@@ -131,7 +134,7 @@ def unanswered(engine: Engine, *numbers: int, attempt: int = 1, holder: str = "h
             Outcome(("b", n), attempt, "pending", error="late", spent=Spent(possibly_billed=1))
             for n in numbers
         ]
-        assert len(transitions.settle(connection, outcomes, holder=holder)) == len(numbers)
+        assert len(settling.settle(connection, outcomes, holder=holder)) == len(numbers)
 
 
 def test_calls_without_an_answer_count_against_the_budget_as_if_paid(
@@ -151,7 +154,7 @@ def test_calls_without_an_answer_count_against_the_budget_as_if_paid(
     assert (ended.status, ended.possibly_billed_calls) == ("budget_exhausted", 10)
     assert "$0.1000 are set aside for 10 calls" in str(ended.reason)
     with engine.begin() as connection:
-        transitions.set_budget(connection, "b", 0.305)
+        stopping.set_budget(connection, "b", 0.305)
     again = claim(engine, feed(engine))
     assert len(again) == 10
     with engine.connect() as connection:
@@ -227,7 +230,7 @@ def test_only_the_sample_runs_until_the_rest_may(
     assert progress(engine).status == "sampled"
     assert feed(engine) == []
     with engine.begin() as connection:
-        transitions.end_sample(connection, "b")
+        stopping.end_sample(connection, "b")
     assert len(feed(engine)) == 27
     assert progress(engine).status == "running"
 
@@ -255,7 +258,7 @@ def test_rows_that_are_sent_the_same_are_asked_about_once(
     ended = progress(engine)
     assert (ended.status, ended.done, ended.cost_usd) == ("finished", 6, 0.03)
     with engine.connect() as connection:
-        rows = list(queries.recorded_rows(connection, "b"))
+        rows = list(recorded_rows(connection, "b"))
     assert [row.same_as for row in rows] == [None, None, 0, 0, None, 1]
     assert [row.output for row in rows][2] == {"answer": "a0"}
 
@@ -267,11 +270,11 @@ def test_rows_that_fail_together_are_tried_again_together(
     claim(engine, feed(engine))
     with engine.begin() as connection:
         bad = [Outcome(("b", n), 1, "failed", error="no") for n in (0, 1, 4)]
-        transitions.settle(connection, bad, holder="h")
+        settling.settle(connection, bad, holder="h")
     step()
     assert (progress(engine).failed, progress(engine).status) == (6, "finished")
     with engine.begin() as connection:
-        assert transitions.retry_failed(connection, "b", [3], by="me") == [0, 2, 3]
+        assert stopping.retry_failed(connection, "b", [3], by="me") == [0, 2, 3]
     assert statuses(engine) == ["pending", "failed", "pending", "pending", "failed", "failed"]
     assert feed(engine) == [0]
     assert progress(engine).failed == 3
@@ -285,7 +288,7 @@ def test_rows_recorded_after_the_first_had_ended_get_its_answer_at_the_end(
     done(engine, 0, 1, 4)
     with engine.begin() as connection:
         more = [(n, [f"row {n}"], None) for n in (6, 7)]
-        transitions.record_rows(connection, "b", more, {6: "x", 7: "x"})
+        recording.record_rows(connection, "b", more, {6: "x", 7: "x"})
     assert feed(engine) == []
     step()
     assert (progress(engine).done, progress(engine).status) == (8, "finished")
@@ -295,7 +298,7 @@ def test_rows_recorded_after_the_first_had_ended_get_its_answer_at_the_end(
 def test_rows_that_wait_for_an_answer_are_cancelled_with_the_rest(engine: Engine) -> None:
     claim(engine, feed(engine, 1))
     with engine.begin() as connection:
-        assert transitions.cancel(connection, "b", by="me")
+        assert stopping.cancel(connection, "b", by="me")
     assert progress(engine).cancelled == 5
     done(engine, 0)
     assert (progress(engine).done, progress(engine).cancelled) == (1, 5)
@@ -305,7 +308,7 @@ def test_recording_the_same_rows_twice_makes_none_follow_itself(engine: Engine) 
     make_batch(engine, 6, sent=SENT)
     with engine.begin() as connection:
         rows = [(n, [f"row {n}"], None) for n in range(6)]
-        assert transitions.record_rows(connection, "b", rows, dict(enumerate(SENT))) == 0
+        assert recording.record_rows(connection, "b", rows, dict(enumerate(SENT))) == 0
         followed = connection.execute(select(Row.same_as).order_by(Row.number)).scalars().all()
     assert list(followed) == [None, None, 0, 0, None, 1]
 
@@ -327,17 +330,17 @@ def test_an_older_ledger_keeps_its_rows_when_it_is_migrated(database_url: str) -
     def migrate(to: Callable[..., None], revision: str) -> None:
         with (
             engine.connect() as connection,
-            ledgers.foreign_keys_off(connection),
+            schema.foreign_keys_off(connection),
             connection.begin(),
         ):
             config.attributes["connection"] = connection
             to(config, revision)
 
-    ledgers.migrate(engine)
+    schema.migrate(engine)
     make_batch(engine, 3)
     migrate(command.downgrade, "0001")
     assert statuses(engine) == ["pending"] * 3
-    ledgers.migrate(engine)
+    schema.migrate(engine)
     assert statuses(engine) == ["pending"] * 3
     with engine.begin() as connection:  # what is checked was changed, and is still checked
         connection.execute(update(Batch).values(status="sampled"))
@@ -415,7 +418,7 @@ def test_a_batch_whose_cost_is_not_known_goes_on_without_a_budget_alone(
     claim(ledger, [0])
     done(ledger, 0, cost=None)
     with ledger.begin() as connection:
-        assert transitions.exhaust(connection, "b", by="k")
+        assert finishing.exhaust(connection, "b", by="k")
     without_counts = replace(progress(ledger), prompt_tokens=0, completion_tokens=0)
     assert "cost unknown" in watch.line(without_counts)
     without = "rowfleet resume b\n"

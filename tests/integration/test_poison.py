@@ -17,11 +17,13 @@ from sqlalchemy import Engine, event, func, select, text, update
 
 from rowfleet.analysis import Answer, Question, Transient, Usage
 from rowfleet.api_failures import Doubts
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row, Tally
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.queries import batch_records, progress
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, settling
 from tests.ledger_helpers import ECHO, make_batch, statuses
 from worker.bookkeeper import Assignment, Bookkeeper, Refused, ResultRefused
 from worker.row import Limits, RowFailed, run_row
@@ -214,7 +216,7 @@ def test_whatever_is_raised_becomes_the_row_s_outcome(
     eventually(lambda: statuses(engine) == [status])
     eventually(lambda: books.running() == 0)  # no lease is renewed
     with engine.connect() as connection:
-        billed = queries.progress(connection, "b").possibly_billed_calls
+        billed = progress.progress_of(connection, "b").possibly_billed_calls
     assert billed == isinstance(error, (SoftTimeLimitExceeded, MemoryError))  # in the middle of it
     assert "secret" not in f"{caught.value}"
     assert "secret" not in caplog.messages
@@ -299,7 +301,7 @@ def test_a_recipe_of_a_newer_version_waits_for_newer_workers_and_holds_nobody(
         )  # fmt: skip
         assert set(due) == {True}  # so that they are no load
         assert {*attempts, *retries} == {0}
-        assert queries.get_batch(connection, "new").status == "running"
+        assert batch_records.get_batch(connection, "new").status == "running"
     assert sum("was recorded by another version" in line for line in caplog.messages) == 1
 
 
@@ -311,13 +313,13 @@ def test_a_batch_that_no_worker_understands_is_stopped_when_an_upgrade_is_over(
     with engine.begin() as connection:
         connection.execute(update(Batch).values(created_at=in_seconds(-4000)))
         # A newer worker is there for the other one.
-        transitions.claim(connection, [("served", 2)], holder="n", worker="n", lease=60)
-        transitions.settle(connection, [Outcome(("served", 2), 1, "done", output={})], holder="n")
+        claiming.claim(connection, [("served", 2)], holder="n", worker="n", lease=60)
+        settling.settle(connection, [Outcome(("served", 2), 1, "done", output={})], holder="n")
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     for batch_id in ("new", "served"):
         books.claim((batch_id, 0))
     with engine.connect() as connection:
-        stopped, served = (queries.get_batch(connection, b) for b in ("new", "served"))
+        stopped, served = (batch_records.get_batch(connection, b) for b in ("new", "served"))
     assert (stopped.status, served.status) == ("stopped", "running")
     assert stopped.reason is not None
     assert "no worker understands its recipe, which has a_field_of_0_2" in stopped.reason

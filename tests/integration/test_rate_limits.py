@@ -9,8 +9,9 @@ import pytest
 import redis
 from sqlalchemy import Engine, select
 
-from rowfleet.ledger import queries, transitions
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.queries import progress
+from rowfleet.ledger.transitions import stopping
 from rowfleet.queue import CAP
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
@@ -118,7 +119,7 @@ def test_rows_that_wait_go_back_at_once_when_their_worker_is_to_end(
     begun = {(1, 0), (0, 0)}
     assert tries(ledger) == begun
     with ledger.connect() as connection:
-        assert queries.progress(connection, "b").failed == 0
+        assert progress.progress_of(connection, "b").failed == 0
 
 
 def test_the_fleet_s_cap_is_written_while_it_works(
@@ -151,6 +152,6 @@ def test_rows_of_a_cancelled_batch_stop_waiting(
     start(crawling)
     eventually(lambda: statuses(ledger).count("done") == 1)
     with ledger.begin() as connection:
-        assert transitions.cancel(connection, "b", by="test")
+        assert stopping.cancel(connection, "b", by="test")
     eventually(lambda: set(statuses(ledger)) == {"done", "cancelled"}, 20)
     assert standin.summary()["calls"] <= 2

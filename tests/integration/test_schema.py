@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from rowfleet.ledger.engine import SCHEMA, migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.schema import SCHEMA, migrate
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch

@@ -12,10 +12,11 @@ from rowfleet import feeder as feeding
 from rowfleet.analysis import Answer, Question, Transient, Usage
 from rowfleet.api_failures import Doubts
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row, Tally
-from rowfleet.ledger.transitions import MAX_LOSSES, Outcome, Spent
+from rowfleet.ledger.records import MAX_LOSSES, Outcome, Spent
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, finishing, settling, stopping
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import ECHO, make_batch, statuses
@@ -31,8 +32,8 @@ def test_a_lease_that_ran_out_just_now_leaves_the_row_to_its_own_message(
     monkeypatch.setattr("rowfleet.feeder.PATIENCE", 0.0)
     make_batch(engine, 2, queue=settings.queue)
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=-20)
-        transitions.claim(connection, [("b", 1)], holder="h", worker="w", lease=-40)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-20)
+        claiming.claim(connection, [("b", 1)], holder="h", worker="w", lease=-40)
     Feeder(engine, Queue(settings), window=10, redelivery=30).repair(patient=True)
     assert statuses(engine) == ["running", "pending"]
 
@@ -44,19 +45,19 @@ def test_two_processes_do_not_both_take_the_last_row_that_the_budget_pays_for(
     migrate(first)
     make_batch(first, 3, max_cost=1.0)
     with first.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
         paid = Outcome(("b", 0), 1, "done", output={}, spent=Spent(calls=1, cost_usd=0.5))
-        transitions.settle(connection, [paid], holder="h")
+        settling.settle(connection, [paid], holder="h")
     with first.begin() as connection:
         last = [("b", 1)]
-        assert transitions.claim(connection, last, holder="h", worker="w", lease=60)
+        assert claiming.claim(connection, last, holder="h", worker="w", lease=60)
         other = second.connect()
         other.execute(text("SET lock_timeout = '300ms'"))
         with pytest.raises(OperationalError, match="lock timeout"):
-            transitions.claim(other, [("b", 2)], holder="i", worker="v", lease=60)
+            claiming.claim(other, [("b", 2)], holder="i", worker="v", lease=60)
         other.close()
     with second.begin() as other:
-        assert not transitions.claim(other, [("b", 2)], holder="i", worker="v", lease=60)
+        assert not claiming.claim(other, [("b", 2)], holder="i", worker="v", lease=60)
     assert statuses(first) == ["done", "running", "pending"]
     first.dispose()
     second.dispose()
@@ -66,22 +67,22 @@ def test_a_row_that_is_retried_by_hand_has_all_its_lives_and_tries_again(engine:
     make_batch(engine, 1)
     for _ in range(MAX_LOSSES - 1):
         with engine.begin() as connection:
-            transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
-            transitions.give_up(connection, worker="w", by="k")
+            claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)
+            claiming.give_up(connection, worker="w", by="k")
     with engine.begin() as connection:
-        row = transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
+        row = claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
         assert (row.losses, row.has_one_try_left) == (MAX_LOSSES - 1, True)
         again = Outcome(("b", 0), row.attempts, "pending", error="503")
-        transitions.settle(connection, [again], holder="h")
-        row = transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
+        settling.settle(connection, [again], holder="h")
+        row = claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
         assert row.retries == 1
         failed = Outcome(("b", 0), row.attempts, "failed", error="refused")
-        transitions.settle(connection, [failed], holder="h")
-        transitions.finish_batch(connection, "b")
+        settling.settle(connection, [failed], holder="h")
+        finishing.finish_batch(connection, "b")
     with engine.begin() as connection:
-        assert transitions.retry_failed(connection, "b", None, by="cli") == [0]
+        assert stopping.retry_failed(connection, "b", None, by="cli") == [0]
     with engine.begin() as connection:
-        row = transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
+        row = claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=60)[("b", 0)]
     assert (row.losses, row.retries, row.has_one_try_left) == (0, 0, False)
 
 

@@ -33,11 +33,20 @@ from sqlalchemy import Connection, Engine, Transaction, func, select, text, upda
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import chunks, queries, transitions
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import is_unavailable, open_ledger
 from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.transitions import Key, Outcome, Spent
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Key, Outcome, Spent
+from rowfleet.ledger.transitions import (
+    claiming,
+    feeding,
+    finishing,
+    in_chunks,
+    recording,
+    settling,
+    stopping,
+)
 from rowfleet.queue import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch
@@ -219,9 +228,7 @@ class Fleet(RuleBasedStateMachine):
             if is_told:
                 self.queue.push(batch_id, numbers)
 
-        self.do(
-            lambda connection: transitions.feed(connection, batch_id, count), then, stays_open=True
-        )
+        self.do(lambda connection: feeding.feed(connection, batch_id, count), then, stays_open=True)
 
     @rule(thorough=st.booleans())
     def repair(self, thorough: bool) -> None:
@@ -236,12 +243,12 @@ class Fleet(RuleBasedStateMachine):
 
         def work(connection: Connection) -> None:
             if what == "expire":
-                transitions.expire(connection, batch_id, grace=75, by="feeder")
+                claiming.expire(connection, batch_id, grace=75, by="feeder")
             elif what == "sweep":
-                transitions.sweep(connection, batch_id, by="feeder", limit=1)
-            elif not transitions.finish_batch(connection, batch_id):
-                transitions.finish_sample(connection, batch_id)
-                transitions.exhaust(connection, batch_id, by="feeder")
+                stopping.sweep(connection, batch_id, by="feeder", limit=1)
+            elif not finishing.finish_batch(connection, batch_id):
+                finishing.finish_sample(connection, batch_id)
+                finishing.exhaust(connection, batch_id, by="feeder")
 
         self.do(work, stays_open=stays_open)
 
@@ -290,7 +297,7 @@ class Fleet(RuleBasedStateMachine):
         cancelled = self.cancelled.copy()
 
         def work(connection: Connection) -> Any:
-            return transitions.claim(
+            return claiming.claim(
                 connection, wanted, holder=process.name, worker=process.name, lease=3600
             )
 
@@ -346,7 +353,7 @@ class Fleet(RuleBasedStateMachine):
         process.hands = [other for other in process.hands if other != key]
 
         def work(connection: Connection) -> Any:
-            return transitions.settle(connection, [outcome], holder=process.name)
+            return settling.settle(connection, [outcome], holder=process.name)
 
         if not self.do(work, then, stays_open=False):
             process.runs, process.hands = runs, hands
@@ -362,7 +369,7 @@ class Fleet(RuleBasedStateMachine):
                 self.allowed[key] += 1
 
         def work(connection: Connection) -> Any:
-            return transitions.settle(connection, [outcome], holder=process.name)
+            return settling.settle(connection, [outcome], holder=process.name)
 
         if self.do(work, then, stays_open=True):
             # If it does not commit, the process has died over it.
@@ -381,7 +388,7 @@ class Fleet(RuleBasedStateMachine):
             self.allowed[key] += 1
 
         self.do(
-            lambda connection: transitions.postpone(connection, key, holder=process.name, delay=5),
+            lambda connection: claiming.postpone(connection, key, holder=process.name, delay=5),
             then,
         )
 
@@ -398,7 +405,7 @@ class Fleet(RuleBasedStateMachine):
             self.deliver_again(process)
         if how == "known":
             self.do(
-                lambda connection: transitions.give_up(connection, worker=process.name, by="local")
+                lambda connection: claiming.give_up(connection, worker=process.name, by="local")
             )
 
     @precondition(lambda self: self.running())
@@ -409,9 +416,7 @@ class Fleet(RuleBasedStateMachine):
         if renews:
             keys = list(process.runs)
             self.do(
-                lambda connection: transitions.renew(
-                    connection, keys, holder=process.name, lease=3600
-                )
+                lambda connection: claiming.renew(connection, keys, holder=process.name, lease=3600)
             )
             return
         if self.outlive(process):
@@ -441,10 +446,10 @@ class Fleet(RuleBasedStateMachine):
             if was_cancelled:
                 self.cancelled.add(batch_id)
                 if whole:  # else the process dies here
-                    self.unless_in_the_way(lambda: chunks.sweep(self.engine, batch_id, by="cli"))
+                    self.unless_in_the_way(lambda: in_chunks.sweep(self.engine, batch_id, by="cli"))
 
         self.do(
-            lambda connection: transitions.cancel(connection, batch_id, by="cli", limit=limit),
+            lambda connection: stopping.cancel(connection, batch_id, by="cli", limit=limit),
             then,
             stays_open=stays_open,
         )
@@ -459,13 +464,13 @@ class Fleet(RuleBasedStateMachine):
 
         def work(connection: Connection) -> None:
             if what == "stop":
-                transitions.stop(connection, batch_id, "the key is wrong")
+                stopping.stop(connection, batch_id, "the key is wrong")
             elif what == "submit again":
-                transitions.reopen(connection, batch_id)
-                transitions.finish_loading(connection, batch_id)
+                stopping.reopen(connection, batch_id)
+                recording.finish_loading(connection, batch_id)
             else:
-                transitions.end_sample(connection, batch_id)
-                transitions.set_budget(connection, batch_id, None if what == "resume" else 5.0)
+                stopping.end_sample(connection, batch_id)
+                stopping.set_budget(connection, batch_id, None if what == "resume" else 5.0)
 
         self.do(work, stays_open=stays_open)
 
@@ -475,16 +480,14 @@ class Fleet(RuleBasedStateMachine):
         if whole:
             before = self.numbers(batch_id, "failed")
             self.unless_in_the_way(
-                lambda: chunks.retry_failed(self.engine, batch_id, None, by="cli")
+                lambda: in_chunks.retry_failed(self.engine, batch_id, None, by="cli")
             )
             self.note_retried(batch_id, before - self.numbers(batch_id, "failed"))
             return
         if not _is_settled(self.engine, batch_id):
             return  # the command sweeps a cancelled batch first
         self.do(
-            lambda connection: transitions.retry_failed(
-                connection, batch_id, None, by="cli", limit=1
-            ),
+            lambda connection: stopping.retry_failed(connection, batch_id, None, by="cli", limit=1),
             lambda again: self.note_retried(batch_id, again),
             stays_open=True,
         )
@@ -509,7 +512,7 @@ class Fleet(RuleBasedStateMachine):
             with self.engine.connect() as connection:
                 if self.holds:  # what the following sees is of one moment
                     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-                progress = queries.progress(connection, batch_id)
+                progress = progress_of(connection, batch_id)
                 rows = connection.execute(
                     select(Row.number, Row.status).where(Row.batch_id == batch_id)
                 ).all()
@@ -561,7 +564,7 @@ class Fleet(RuleBasedStateMachine):
     def drain(self) -> None:
         """Let a new worker do what there is to do, and the feeder what it does."""
         for batch_id in self.batches:  # as the submitter does that comes back
-            self.do(lambda connection, b=batch_id: transitions.finish_loading(connection, b))
+            self.do(lambda connection, b=batch_id: recording.finish_loading(connection, b))
         worker = Process(f"{self.id}-w{next(self.names)}")
         for _ in range(40):
             self.let_time_pass()
@@ -573,7 +576,7 @@ class Fleet(RuleBasedStateMachine):
                 Outcome(key, attempt, "done", output={}) for key, attempt in worker.runs.items()
             ]
             with self.engine.begin() as connection:
-                settled = transitions.settle(connection, outcomes, holder=worker.name)
+                settled = settling.settle(connection, outcomes, holder=worker.name)
             assert settled == set(worker.runs)
             worker.runs.clear()
             if not (fed or keys) and not self.is_unsettled():
@@ -630,8 +633,8 @@ def test_every_row_reaches_one_end_and_is_paid_for_once(
     impatient: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rowfleet.feeder.SECOND_LOOK", 0.0)
-    monkeypatch.setattr(chunks, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(transitions, "MOST_FOLLOWERS", 2)
+    monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(finishing, "MOST_FOLLOWERS", 2)
     monkeypatch.setattr(Fleet, "engine", impatient, raising=False)
     monkeypatch.setattr(Fleet, "settings", settings, raising=False)
     run_state_machine_as_test(

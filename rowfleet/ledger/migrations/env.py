@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection that `rowfleet.ledger.engine.migrate` hands in."""
+"""Alembic's entry: migrates over the connection that `rowfleet.ledger.schema.migrate` hands in."""
 
 from alembic import context
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from alembic.config import Config
 
-from rowfleet.ledger import engine
+from rowfleet.ledger import schema
 
 #: This version's newest revision, and the one that comes after it.
-PREVIOUS, NEXT = engine.SCHEMA, "next"
+PREVIOUS, NEXT = schema.SCHEMA, "next"
 
-_config = engine._config
+_config = schema._config
 
 
 def _with_one_more() -> Config:
@@ -26,5 +26,5 @@ def _with_one_more() -> Config:
     return config
 
 
-engine.SCHEMA = NEXT
-engine._config = _with_one_more
+schema.SCHEMA = NEXT
+schema._config = _with_one_more

@@ -8,7 +8,7 @@
 
 A settled part has no rows any more, but files at the API, which are deleted next.
 
-One process at a time follows a batch (`follow`). What the API is asked to make is written down
+One process at a time follows a batch (`hold`). What the API is asked to make is written down
 before it is asked, and what it made after: a part that was asked for and has no remote id may be
 there, and is looked for by its token before it is asked for again.
 """
@@ -16,59 +16,22 @@ there, and is looked for by its token before it is asked for again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy import delete as sql_delete
 
-from rowfleet.ledger import transitions
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
-
-#: Status of a part while only its files are left, and while its file waits for room.
-SETTLED: Final = "settled"
-NO_ROOM: Final = "no room"
-
-#: The API's states in which a remote batch changes no more.
-ENDED: Final = ("completed", "failed", "expired", "cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A remote batch as it is recorded."""
-
-    batch_id: str
-    part: int
-    token: str
-    row_count: int
-    input_file_id: str | None
-    remote_id: str | None
-    remote_status: str | None
-    asked_at: datetime | None
-    created_at: datetime
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all its rows are settled or given back, and only its files are left."""
-        return self.remote_status == SETTLED
-
-    @property
-    def is_at_api(self) -> bool:
-        """Whether the API has a batch of it that is not settled."""
-        return self.remote_id is not None and not self.is_settled
-
-    @property
-    def waits_for_room(self) -> bool:
-        """Whether its file is with the API, which has refused a batch of it for now."""
-        return self.remote_status == NO_ROOM
+from rowfleet.ledger.queries.parts import not_settled
+from rowfleet.ledger.records import NO_ROOM, SETTLED, Claimed
+from rowfleet.ledger.statuses import ACTIVE
+from rowfleet.ledger.transitions.feeding import due_rows
+from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
+from rowfleet.ledger.transitions.tallies import tally_cancelled
 
 
-_PART = [getattr(RemoteBatch, name) for name in Part.__slots__]
-
-
-def follow(connection: Connection, batch_id: str, *, follower: str, lease: float) -> bool:
+def hold(connection: Connection, batch_id: str, *, follower: str, lease: float) -> bool:
     """Let the process ``follower`` follow the batch for ``lease`` seconds from now.
 
     Return False if another follows it. The same process says so again before that is over.
@@ -88,28 +51,13 @@ def follow(connection: Connection, batch_id: str, *, follower: str, lease: float
     return held.rowcount == 1
 
 
-def unfollow(connection: Connection, batch_id: str, *, follower: str) -> None:
+def let_go(connection: Connection, batch_id: str, *, follower: str) -> None:
     """Let another process follow the batch at once."""
     connection.execute(
         update(Batch)
         .where(Batch.id == batch_id, Batch.follower == follower)
         .values(follower=None, followed_until=None)
     )
-
-
-def parts(connection: Connection, batch_id: str) -> list[Part]:
-    """Return the batch's parts that have not ended, in order."""
-    rows = connection.execute(
-        select(*_PART)
-        .where(RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None))
-        .order_by(RemoteBatch.part)
-    )
-    return [Part(*row) for row in rows]
-
-
-def get_part(connection: Connection, token: str) -> Part:
-    """Return the part with that token, which must be there."""
-    return Part(*connection.execute(select(*_PART).where(RemoteBatch.token == token)).one())
 
 
 def open_part(connection: Connection, batch_id: str, *, token: str, follower: str) -> bool:
@@ -136,15 +84,11 @@ def release(connection: Connection, batch_id: str, token: str) -> None:
     """Let the rows of a part wait again that the API was never asked for, or has refused."""
     released = connection.execute(
         update(RemoteBatch)
-        .where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None), _not_settled())
+        .where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None), not_settled())
         .values(remote_status=SETTLED)
     )
     if released.rowcount:
-        transitions.give_back(connection, batch_id, claim=token)
-
-
-def _not_settled() -> ColumnElement[bool]:
-    return or_(RemoteBatch.remote_status.is_(None), RemoteBatch.remote_status != SETTLED)
+        give_back(connection, batch_id, claim=token)
 
 
 def take(
@@ -153,11 +97,11 @@ def take(
     """Move up to ``limit`` due rows into the part, as `transitions.take`; none if released."""
     # Holds the part, so that it can't be released between this and the rows.
     held = connection.execute(
-        update(RemoteBatch).where(RemoteBatch.token == token, _not_settled()).values(token=token)
+        update(RemoteBatch).where(RemoteBatch.token == token, not_settled()).values(token=token)
     )
     if not held.rowcount:
         return []
-    return transitions.take(connection, batch_id, limit, claim=token, worker=worker)
+    return take_rows(connection, batch_id, limit, claim=token, worker=worker)
 
 
 def uploaded(
@@ -169,7 +113,7 @@ def uploaded(
     """
     recorded = connection.execute(
         update(RemoteBatch)
-        .where(RemoteBatch.token == token, _not_settled())
+        .where(RemoteBatch.token == token, not_settled())
         .values(input_file_id=file_id, row_count=rows, first_row=first, last_row=last)
     )
     return recorded.rowcount == 1
@@ -192,18 +136,6 @@ def ask(connection: Connection, token: str, *, follower: str, again_after: float
         .values(asked_at=now())
     )
     return asked.rowcount == 1
-
-
-def asked_within(connection: Connection, token: str, seconds: float) -> bool:
-    """Tell whether the API was asked for the part less than ``seconds`` ago."""
-    return (
-        connection.execute(
-            select(RemoteBatch.part).where(
-                RemoteBatch.token == token, RemoteBatch.asked_at >= in_seconds(-seconds)
-            )
-        ).first()
-        is not None
-    )
 
 
 def refused(connection: Connection, token: str) -> None:
@@ -261,26 +193,84 @@ def _set(connection: Connection, token: str, **values: object) -> None:
     connection.execute(update(RemoteBatch).where(RemoteBatch.token == token).values(**values))
 
 
-def waiting(connection: Connection, batch_id: str, enough: int = 1) -> tuple[int, bool]:
-    """Return how many pending rows are due, counted up to ``enough``, and whether some are not yet.
+def take_rows(
+    connection: Connection, batch_id: str, limit: int, *, claim: str, worker: str
+) -> list[tuple[int, Sequence[Any]]]:
+    """Move up to ``limit`` due rows, lowest numbers first, from pending to running at ``worker``.
 
-    Where none are due later, one is enough to know. Looks into indexes, whatever the batch's size,
-    and reads more of them only past rows that are due later.
+    Without a lease: no worker can take them over, only who knows ``claim`` settles them or gives
+    them back. Return their numbers and encoded cells in order.
     """
-    pending = and_(Row.batch_id == batch_id, Row.status == "pending")
-    waits = and_(pending, Row.due_at.is_not(None))
-    clock, last = connection.execute(
-        select(now(), select(func.max(Row.due_at)).where(waits).scalar_subquery())
-    ).one()
-    is_later = last is not None and last > clock
-    # Ordered as their indexes are: PostgreSQL would rather look for a few rows in the table itself.
-    fresh = select(Row.number).where(pending, Row.same_as.is_(None), Row.due_at.is_(None))
-    ripe = select(Row.number).where(waits, Row.due_at <= clock)
-    due = 0
-    for rows in (fresh.order_by(Row.number), ripe.order_by(Row.due_at)):
-        most = (enough if is_later else 1) - due
-        if most > 0:
-            due += connection.execute(
-                select(func.count()).select_from(rows.limit(most).subquery())
-            ).scalar_one()
-    return due, is_later
+    due = due_rows(batch_id, limit)
+    taken = connection.execute(
+        update(Row)
+        .where(
+            Row.batch_id == batch_id,
+            Row.number.in_(select(due.c.number)),
+            Row.status == "pending",
+            exists().where(Batch.id == batch_id, Batch.status.in_(ACTIVE)),
+        )
+        .values(
+            status="running",
+            attempts=Row.attempts + 1,
+            claim=claim,
+            worker=worker,
+            started_at=now(),
+            lease_until=None,
+            due_at=None,
+        )
+        .returning(Row.number, Row.cells)
+    )
+    return sorted((row.number, row.cells) for row in taken)
+
+
+def held(
+    connection: Connection, batch_id: str, numbers: Sequence[int], *, claim: str
+) -> dict[int, tuple[Claimed, str | None]]:
+    """Return those of the rows that ``claim`` runs, each with what its last attempt ended with."""
+    found: dict[int, tuple[Claimed, str | None]] = {}
+    for part in in_parts(numbers):
+        for row in connection.execute(
+            select(Row.number, Row.attempts, Row.retries, Row.error).where(
+                Row.batch_id == batch_id,
+                Row.number.in_(part),
+                Row.status == "running",
+                Row.claim == claim,
+            )
+        ):
+            key = (batch_id, row.number)
+            found[row.number] = (Claimed(key, (), None, row.attempts, row.retries), row.error)
+    return found
+
+
+def held_numbers(connection: Connection, batch_id: str, limit: int, *, claim: str) -> list[int]:
+    """Return the numbers of up to ``limit`` rows that ``claim`` runs, in order."""
+    rows = connection.execute(
+        select(Row.number)
+        .where(Row.batch_id == batch_id, Row.status == "running", Row.claim == claim)
+        .order_by(Row.number)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def give_back(
+    connection: Connection, batch_id: str, numbers: Sequence[int] | None = None, *, claim: str
+) -> int:
+    """Move rows that ``claim`` has and nobody has begun (all, or those numbered) to pending.
+
+    The attempt does not count. In a cancelled batch they end as cancelled. Return how many.
+    """
+    which = [Row.batch_id == batch_id, Row.status == "running", Row.claim == claim]
+    if numbers is not None:
+        which.append(Row.number.in_(numbers))
+    # Holds the batch, so that it can't be cancelled while its rows move.
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(total=Batch.total))
+    moved = connection.execute(
+        update(Row)
+        .where(*which)
+        .values(**to_pending_or_cancelled(), attempts=Row.attempts - 1, claim=None)
+        .returning(Row.batch_id, Row.status)
+    ).all()
+    tally_cancelled(connection, claim, moved)
+    return len(moved)

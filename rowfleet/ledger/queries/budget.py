@@ -100,7 +100,7 @@ class Budget:
         )
 
 
-def of_batch(connection: Connection, batch_id: str) -> Budget | None:
+def for_batch(connection: Connection, batch_id: str) -> Budget | None:
     """Return the batch's budget as it stands, None if it has none.
 
     Who subtracts the rows in flight must have counted them before: a row that ends in between

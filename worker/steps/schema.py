@@ -16,7 +16,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import NewerSchemaError, wait_for_schema
+from rowfleet.ledger.schema import NewerSchemaError, wait_for_schema
 from worker import ledger
 from worker.health import Health
 from worker.heartbeat import VisibilityHeartbeat

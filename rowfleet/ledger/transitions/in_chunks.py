@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from rowfleet.ledger import transitions
-from rowfleet.ledger.transitions import ROWS_AT_ONCE
+from rowfleet.ledger.transitions import stopping
+from rowfleet.ledger.transitions.sql import ROWS_AT_ONCE
 
 
 def sweep(engine: Engine, batch_id: str, *, by: str, seconds: float | None = None) -> int:
@@ -25,7 +25,7 @@ def sweep(engine: Engine, batch_id: str, *, by: str, seconds: float | None = Non
     count = 0
     while True:
         with engine.begin() as connection:
-            moved = transitions.sweep(connection, batch_id, by=by, limit=ROWS_AT_ONCE)
+            moved = stopping.sweep(connection, batch_id, by=by, limit=ROWS_AT_ONCE)
         count += moved
         if not moved or (seconds is not None and time.monotonic() - began > seconds):
             return count
@@ -43,7 +43,7 @@ def retry_failed(
     after = None
     while True:
         with engine.begin() as connection:
-            moved = transitions.retry_failed(
+            moved = stopping.retry_failed(
                 connection, batch_id, numbers, by=by, after=after, limit=ROWS_AT_ONCE
             )
         again += moved

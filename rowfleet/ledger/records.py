@@ -1,0 +1,298 @@
+"""Values that the ledger takes and gives: plain records, without SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+#: A row by its batch and number.
+Key = tuple[str, int]
+
+
+#: Times a row's worker may vanish while it runs before the row counts as what kills it.
+MAX_LOSSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What is recorded of a batch before its rows."""
+
+    id: str
+    source: str
+    content_hash: str
+    file_hash: str
+    sheet: str
+    start_row: int
+    num_rows: int | None
+    header: Sequence[str]
+    formats: Sequence[str]
+    widths: Sequence[float] | None
+    recipe: Mapping[str, Any]
+    columns: Mapping[str, int]
+    model: str
+    analyzer: str
+    queue: str
+    urgent: bool = False
+    #: The model's price in dollars per million tokens (input, cached, output) if a user gave one.
+    price: Mapping[str, float | None] | None = None
+    #: Dollars its calls may cost.
+    max_cost: float | None = None
+    #: The rows to run at first, until somebody lets the rest go on.
+    sample: Sequence[int] | None = None
+    dedupe: bool = False
+    tier: str = "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A row that now is its claimer's to run."""
+
+    key: Key
+    cells: Sequence[Any]
+    identity: str | None
+    attempts: int
+    retries: int
+    #: Times its worker has vanished.
+    losses: int = 0
+
+    @property
+    def has_one_try_left(self) -> bool:
+        """Whether it fails if its worker vanishes once more."""
+        return self.losses == MAX_LOSSES - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the calls of one attempt used; ``cost_usd`` is None if that is not known.
+
+    It is not without a price, nor if one of the answers does not say what it used.
+
+    ``possibly_billed`` are calls that were sent and ended without an answer.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+    possibly_billed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: a value the worker decides and `settle` writes down.
+
+    ``status`` is where the row goes: ``done`` with ``output``, ``failed`` with ``error``, or
+    ``pending`` to be tried again ``delay`` seconds from now. ``counts`` tells whether a try again
+    counts as a retry; a row given back because its batch stopped does not. One that was not even
+    ``begun`` has had no attempt. ``brief`` is what logs and events may name of ``error``, which may
+    quote the row or its answer.
+    """
+
+    key: Key
+    attempts: int
+    status: Literal["done", "failed", "pending"]
+    output: Mapping[str, Any] | None = None
+    error: str | None = None
+    brief: str | None = None
+    delay: float = 0
+    counts: bool = True
+    begun: bool = True
+    spent: Spent = field(default_factory=Spent)
+    latency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch as it was recorded."""
+
+    id: str
+    source: str
+    content_hash: str
+    sheet: str
+    header: Sequence[str]
+    formats: Sequence[str]
+    widths: Sequence[float] | None
+    recipe: Mapping[str, Any]
+    columns: Mapping[str, int]
+    model: str
+    analyzer: str
+    queue: str
+    status: str
+    reason: str | None
+    total: int
+    created_at: datetime
+    finished_at: datetime | None
+    price: Mapping[str, float | None] | None
+    max_cost: float | None
+    sample: Sequence[int] | None
+    dedupe: bool
+    tier: str
+    file_hash: str
+    start_row: int
+    num_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is. Field by field what ``rowfleet progress --json`` prints, if not said."""
+
+    batch_id: str
+    status: str
+    total: int
+    pending: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    #: Rows that ended a second, over the last one to two minutes.
+    rows_per_second: float
+    #: Seconds until the end at that rate; None where there is none.
+    eta_seconds: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    #: Dollars for all answered calls; None if the price of some is not known.
+    cost_usd: float | None
+    #: Dollars that the calls may cost; None for as much as they do.
+    max_cost_usd: float | None = None
+    #: Why the batch was stopped, or that its budget is spent.
+    reason: str | None = None
+    #: Calls that were sent and ended without an answer: they may be billed, and are in no cost.
+    possibly_billed_calls: int = 0
+    #: Whether nothing runs its rows now, where a command has looked for that.
+    is_idle: bool = False
+    #: Why most rows that wait for another try do so. Not printed as JSON, which a log may keep: the
+    #: API's words may quote a cell.
+    retried_for: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """Rows in an end state."""
+        return self.done + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """A row that failed, and why."""
+
+    row: int
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRow:
+    """A row with its encoded cells and what became of it."""
+
+    number: int
+    cells: Sequence[Any]
+    status: str
+    output: Mapping[str, Any] | None
+    error: str | None
+    #: The earlier row whose answer this is, since the same was sent for both.
+    same_as: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A row of a sample and what became of it; ``cost_usd`` is None if that is not known."""
+
+    row: int
+    status: str
+    output: Mapping[str, Any] | None
+    error: str | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What answered calls of earlier batches took."""
+
+    calls: int
+    completion_tokens: int
+    cached_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBatch:
+    """A batch that a queue should be fed with."""
+
+    id: str
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a batch stands, as far as a feeder must know to leave it alone."""
+
+    id: str
+    status: str
+    #: Whether it runs a sample only, and whether it has a budget.
+    has_sample: bool
+    has_budget: bool
+    #: Whether a row waits that was never tried, and when the first retry is due.
+    has_fresh: bool
+    first_due: datetime | None
+    #: Whether that is now or was before.
+    is_due: bool
+    #: Whether rows wait for the answer of another row, are queued, and run.
+    has_followers: bool
+    has_queued: bool
+    has_running: bool
+
+    @property
+    def may_be_fed(self) -> bool:
+        """Whether a row may go to the queue now."""
+        return self.has_fresh or self.is_due
+
+    @property
+    def leads_nothing(self) -> bool:
+        """Whether no row is left that runs by itself: those that follow another may be."""
+        waits = self.has_fresh or self.first_due is not None
+        return not (waits or self.has_queued or self.has_running)
+
+
+#: Status of a part while only its files are left, and while its file waits for room.
+SETTLED: Final = "settled"
+
+
+NO_ROOM: Final = "no room"
+
+
+#: The API's states in which a remote batch changes no more.
+ENDED: Final = ("completed", "failed", "expired", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A remote batch as it is recorded."""
+
+    batch_id: str
+    part: int
+    token: str
+    row_count: int
+    input_file_id: str | None
+    remote_id: str | None
+    remote_status: str | None
+    asked_at: datetime | None
+    created_at: datetime
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all its rows are settled or given back, and only its files are left."""
+        return self.remote_status == SETTLED
+
+    @property
+    def is_at_api(self) -> bool:
+        """Whether the API has a batch of it that is not settled."""
+        return self.remote_id is not None and not self.is_settled
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether its file is with the API, which has refused a batch of it for now."""
+        return self.remote_status == NO_ROOM

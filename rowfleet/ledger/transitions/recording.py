@@ -1,0 +1,153 @@
+"""A batch and its rows come into the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import InputError
+from rowfleet.ledger.clock import now
+from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.records import NewBatch
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def copy_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows, given by column and all with the same ones; none may be there yet.
+
+    Part of the connection's transaction. Raises sqlalchemy's DBAPIError, as a statement does.
+    """
+    import psycopg
+
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    statement = f"COPY rows ({', '.join(rows[0])}) FROM STDIN"
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([json.dumps(v) if name == "cells" else v for name, v in row.items()])
+    except psycopg.Error as error:
+        raise DBAPIError.instance(  # what SQLAlchemy itself raises for what passes through it
+            statement,
+            None,
+            error,
+            psycopg.Error,
+            connection_invalidated=driver.closed,
+            dialect=connection.dialect,
+        ) from error
+
+
+#: Any constant; it names the lock that keeps two submissions apart.
+_SUBMISSION_LOCK = 0x5375626D69742121
+
+
+def submit_alone(connection: Connection) -> None:
+    """Let no other process look for a batch and make it until this transaction ends.
+
+    Otherwise two that submit the same content under two names would both find none. SQLite's
+    transactions are alone already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_SUBMISSION_LOCK)))
+
+
+def describe(connection: Connection, batch_id: str, recipe: Mapping[str, Any]) -> None:
+    """Let the batch keep ``recipe``, which asks the same as the one it has."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(recipe=dict(recipe)))
+
+
+def create_batch(connection: Connection, batch: NewBatch) -> bool:
+    """Record a batch as ``loading``. Return False if its id is there already."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = {name: getattr(batch, name) for name in batch.__slots__}
+    made = connection.execute(
+        dialect.insert(Batch)
+        .values(**values, status="loading", created_at=now())
+        .on_conflict_do_nothing()
+        .returning(Batch.id)
+    )
+    return made.first() is not None
+
+
+def record_rows(
+    connection: Connection,
+    batch_id: str,
+    rows: Sequence[tuple[int, Sequence[Any], str | None]],
+    sent: Mapping[int, str] | None = None,
+) -> int:
+    """Record rows as (number, encoded cells, identity), in order; those there stay as they are.
+
+    ``sent`` has a hash for each row if rows that are sent the same are to be answered once: the
+    first with a hash is asked about, the others follow it. Return how many are new. Raises
+    InputError if the batch was cancelled meanwhile.
+    """
+    if not rows:
+        return 0
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
+    # Holds the batch, so that it can't be cancelled between this and the rows, and that nobody else
+    # records rows of it.
+    if not connection.execute(batch.values(total=Batch.total)).rowcount:
+        raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
+    first = _first_sent(connection, batch_id, sent) if sent else {}
+    new = []
+    for number, cells, identity in rows:
+        values = {"batch_id": batch_id, "number": number, "cells": cells, "identity": identity}
+        if sent:
+            leader = first[sent[number]]
+            values["sent"] = sent[number] if leader == number else None
+            values["same_as"] = None if leader == number else leader
+        new.append(values)
+    if _any_between(connection, batch_id, rows[0][0], rows[-1][0]):
+        # Another submitter was here, or this one, whose commit was never confirmed.
+        again = dialect.insert(Row).on_conflict_do_nothing(index_elements=["batch_id", "number"])
+        made = len(connection.execute(again.returning(Row.number), new).all())
+    else:
+        if connection.dialect.name == "postgresql":
+            copy_rows(connection, new)
+        else:
+            connection.execute(insert(Row), new)
+        made = len(new)
+    connection.execute(batch.values(total=Batch.total + made))
+    return made
+
+
+def _any_between(connection: Connection, batch_id: str, first: int, last: int) -> bool:
+    found = select(Row.number).where(Row.batch_id == batch_id, Row.number.between(first, last))
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def _first_sent(connection: Connection, batch_id: str, sent: Mapping[int, str]) -> dict[str, int]:
+    """Return for each hash the first row with it, recorded or among these."""
+    first = {hashed: number for number, hashed in sorted(sent.items(), reverse=True)}
+    recorded = connection.execute(
+        select(Row.sent, Row.number).where(Row.batch_id == batch_id, Row.sent.in_(list(first)))
+    )
+    return first | {row.sent: row.number for row in recorded}
+
+
+def finish_loading(connection: Connection, batch_id: str) -> None:
+    """Say that every row of the batch is recorded.
+
+    A row of its sample that follows another gives its place to that: it never runs itself.
+    """
+    values: dict[str, Any] = {"status": "running"}
+    sample = connection.execute(
+        select(Batch.sample).where(Batch.id == batch_id, Batch.dedupe)
+    ).scalar()
+    if sample is not None:
+        leaders = connection.execute(
+            select(func.coalesce(Row.same_as, Row.number)).where(
+                Row.batch_id == batch_id, Row.number.in_(sample)
+            )
+        )
+        values["sample"] = sorted(set(leaders.scalars()))
+    connection.execute(
+        update(Batch).where(Batch.id == batch_id, Batch.status == "loading").values(**values)
+    )
