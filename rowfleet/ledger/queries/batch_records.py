@@ -8,7 +8,8 @@ from sqlalchemy import Connection, and_, case, or_, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.models import Batch
-from rowfleet.ledger.queries.rows import MOST_LISTED
+
+pass
 from rowfleet.ledger.records import (
     BatchRecord,
 )
@@ -85,3 +86,7 @@ def stopped_or_cancelled(connection: Connection, batch_ids: Collection[str]) -> 
         select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("stopped", "cancelled")))
     )
     return set(rows.scalars())
+
+
+#: Batches that a sentence names at most.
+MOST_LISTED = 8

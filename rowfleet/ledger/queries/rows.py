@@ -17,10 +17,6 @@ from rowfleet.ledger.records import ENDED, SETTLED, FailedRow, RecordedRow, Samp
 _RETRIES_READ = 200
 
 
-#: Batches that a sentence names at most.
-MOST_LISTED = 8
-
-
 def recorded_cells(
     connection: Connection, batch_id: str, after: int, limit: int
 ) -> list[tuple[int, Sequence[Any]]]:
