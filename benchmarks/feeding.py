@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from benchmarks import services
 from benchmarks.figures import Figure, compared, interleaved
-from rowfleet import settings as configuration
-from rowfleet.queue import TASK_NAME, Queue, celery_app
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.queue.message import TASK_NAME
+from rowfleet.settings import load_settings
 
 #: Rows of one measurement; `send_task` takes a few seconds for them.
 ROWS = 5_000
@@ -17,7 +19,7 @@ ROWS = 5_000
 def measure(rounds: int) -> Iterator[Figure]:
     """Yield messages a second."""
     with services.broker() as broker:
-        settings = configuration.load({}, redis_url=broker)
+        settings = load_settings({}, redis_url=broker)
         queue, app = Queue(settings), celery_app(settings)
 
         def pushed() -> float:

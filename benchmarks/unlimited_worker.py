@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from rowfleet.allowance import retry_after
+from rowfleet.openai_api.headers import retry_after
 from worker import celery as program
 from worker.analyzers import Transient
 from worker.limiter import Limiter, Turn

@@ -12,7 +12,7 @@ from typing import Any
 
 from rowfleet.cells import Cell
 from rowfleet.masking import outside
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
 
 

@@ -154,7 +154,7 @@ def is_known(model: str, service_tier: str | None = None, price: Price | None = 
     )
 
 
-def in_words(dollars: float) -> str:
+def format_dollars(dollars: float) -> str:
     """Return an amount as people write it: cents, and below ten dollars what small rows cost."""
     digits = 2 if dollars >= 10 or dollars == 0 else 4 if dollars >= 0.01 else 6
     return f"${dollars:,.{digits}f}"

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.cells import Cell, encode_all, plain
 from rowfleet.errors import InputError, ServiceError
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import batch_records
@@ -30,7 +30,8 @@ from rowfleet.ledger.queries.rows import last_recorded, recorded_cells
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import recording, stopping
 from rowfleet.prices import Price
-from rowfleet.recipe import Recipe, fold
+from rowfleet.recipes.names import fold
+from rowfleet.recipes.recipe import Recipe
 from submitter import export
 from submitter.sheet import Sheet
 from submitter.takeover import QueueFor

@@ -1,8 +1,8 @@
 """OpenAI's Batch API: files of requests go up, remote batches run them, files of answers come down.
 
-https://platform.openai.com/docs/guides/batch. What a request or an answer means is in
-`rowfleet.openai_api`; errors are `rowfleet.analysis`' Transient (worth another try), Permanent and
-Misconfigured (neither is, before somebody mends something).
+https://platform.openai.com/docs/guides/batch. `rowfleet.openai_api` knows the content of requests
+and answers. Errors are those of `rowfleet.analysis`: another try may mend a Transient; a person
+has to mend the cause of a Permanent or Misconfigured.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import IO, TYPE_CHECKING
 import httpx2
 import openai
 
-from rowfleet import openai_api as wire
 from rowfleet.analysis import Misconfigured, Transient, Usage
 from rowfleet.masking import outside
+from rowfleet.openai_api import failures
+from rowfleet.openai_api.redirects import refused, stay
+from rowfleet.openai_api.requests import Endpoint
 from rowfleet.received import MAX_REPLY
-from rowfleet.redirects import refused, stay
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -102,7 +103,7 @@ class BatchAPI:
             return self._files.files.create(file=(name, content), purpose="batch").id
 
     def create(
-        self, file_id: str, endpoint: wire.Endpoint, *, batch_id: str, part: int, token: str
+        self, file_id: str, endpoint: Endpoint, *, batch_id: str, part: int, token: str
     ) -> Remote:
         """Make a remote batch. Raises Unanswered if it may have been made nevertheless."""
         with self._errors():
@@ -195,12 +196,12 @@ class BatchAPI:
             yield
         except openai.NotFoundError as error:
             if gone:
-                raise Gone(f"{gone} (404)", said=wire.short(error)) from None
+                raise Gone(f"{gone} (404)", said=failures.one_line_of(error)) from None
             raise Misconfigured(
-                "the API has no Batch API at this address (404)", said=wire.short(error)
+                "the API has no Batch API at this address (404)", said=failures.one_line_of(error)
             ) from None
         except openai.APIStatusError as error:
-            failure = wire.of_status(error, Usage(), self._model)
+            failure = failures.from_status(error, Usage(), self._model)
             if failure.is_doubtful:  # no row is asked about here, so none is meant
                 raise Misconfigured(failure.reason, said=failure.said or None) from None
             if isinstance(failure, Transient) and error.status_code != 429:
@@ -212,12 +213,14 @@ class BatchAPI:
             if redirect := refused(error):
                 raise redirect from None
             cause = error.__cause__ or error
-            failed, said = "the connection to the API failed", wire.short(cause)
+            failed, said = "the connection to the API failed", failures.one_line_of(cause)
             if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)):
                 raise Transient(failed, said=said) from None
             raise Unanswered(failed, said=said) from None
         except openai.APIResponseValidationError as error:
-            raise Unanswered("the API's reply could not be read", said=wire.short(error)) from None
+            raise Unanswered(
+                "the API's reply could not be read", said=failures.one_line_of(error)
+            ) from None
 
 
 def _read(response: httpx2.Response) -> None:

@@ -16,7 +16,7 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.records import Progress
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter.batch import Terms
 

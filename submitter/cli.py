@@ -21,13 +21,18 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet import prices
-from rowfleet import recipe as recipes
-from rowfleet import settings as configuration
 from rowfleet.cells import decode
 from rowfleet.errors import InputError, RowfleetError, ServiceError
-from rowfleet.feeder import Feeder
-from rowfleet.ledger import engine as ledgers
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records, schema
+from rowfleet.ledger.engine import (
+    check_ledger,
+    is_unavailable,
+    open_ledger,
+    reading,
+    unreachable,
+    words_of,
+)
 from rowfleet.ledger.queries import batch_records, parts
 from rowfleet.ledger.queries.progress import history, progress_of
 from rowfleet.ledger.queries.rows import (
@@ -40,11 +45,13 @@ from rowfleet.ledger.queries.rows import (
 from rowfleet.ledger.records import Progress
 from rowfleet.ledger.statuses import TIERS
 from rowfleet.ledger.transitions import in_chunks, stopping
-from rowfleet.limits import Cap, PerMinute
 from rowfleet.masking import quieten, unbroken
-from rowfleet.queue import Queue
-from rowfleet.recipe import Analyzer, Recipe
-from rowfleet.settings import MOST_SLOTS, Settings
+from rowfleet.queue.client import Queue
+from rowfleet.rate_limits.cap import Cap
+from rowfleet.rate_limits.lane import PerMinute
+from rowfleet.recipes import loading
+from rowfleet.recipes.recipe import DEFAULT_RECIPE, Analyzer, Recipe
+from rowfleet.settings import MOST_SLOTS, Settings, load_settings
 from submitter import (
     batch,
     batch_tier,
@@ -111,7 +118,7 @@ def main() -> NoReturn:
         terminal.complain("ended by SIGTERM; the same command again goes on")
         code = EXIT_TERMINATED
     except DBAPIError as error:
-        terminal.complain(f"the ledger failed: {ledgers.words_of(error)}")
+        terminal.complain(f"the ledger failed: {words_of(error)}")
         code = ServiceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -173,7 +180,7 @@ _batch = click.argument("batch_id")
 
 def _complete(engine: Engine, beginning: str) -> str:
     """Return the id of the batch that the user means. Raises InputError unless it is one."""
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         return batch_records.complete_id(connection, beginning)
 
 
@@ -193,7 +200,7 @@ _asked = _options(
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="What to ask, as YAML; default: what the batch of --batch-id was asked, else the "
-        f"bundled {recipes.DEFAULT_RECIPE}.",
+        f"bundled {DEFAULT_RECIPE}.",
     ),
     click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
     click.option(
@@ -288,9 +295,9 @@ def _decide(
     A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
     """
     default = settings.default_analyzer()
-    if dry_run and not recipes.rules_can_answer(recipe):
+    if dry_run and not loading.rules_can_answer(recipe):
         default = "openai"
-    recipes.check_analyzer(recipe, analyzer, default)
+    loading.check_analyzer(recipe, analyzer, default)
     return recipe.model_copy(
         update={
             "analyzer": analyzer or recipe.analyzer or default,
@@ -309,12 +316,12 @@ def _recipe(
     Raises InputError for a file that is no recipe, and an id that can't be one.
     """
     if file is not None:
-        is_name = str(file) in recipes.bundled_names() and not file.exists()
-        return recipes.bundled(str(file)) if is_name else recipes.load(file)
+        is_name = str(file) in loading.bundled_names() and not file.exists()
+        return loading.bundled(str(file)) if is_name else loading.load(file)
     record = None if batch_id is None else _recorded(settings, batch_id, dry_run=dry_run)
     if record is None:
-        return recipes.bundled()
-    recipe = recipes.again(record.recipe, record.id)
+        return loading.bundled()
+    recipe = loading.again(record.recipe, record.id)
     price = _recorded_price(record)
     return recipe if price is None else recipe.model_copy(update={"prices": {record.model: price}})
 
@@ -338,37 +345,37 @@ def _recorded(
     """
     batch.check_id(batch_id)
     assert settings.database_url is not None
-    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    engine = open_ledger(settings.database_url.get_secret_value())
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         return None
     try:
-        with ledgers.reading(engine) as connection:
+        with reading(engine) as connection:
             if schema.current(connection) is None:
                 return None
         if not dry_run:
             engine = _ledger(settings, create=True)
-        with ledgers.reading(engine) as connection:
+        with reading(engine) as connection:
             return batch_records.find_batch(connection, batch_id)
     except DBAPIError as error:
         if dry_run:  # away, or not ours yet; a look does without
             return None
-        raise ledgers.unreachable(engine, error) from None
+        raise unreachable(engine, error) from None
 
 
 def _settings(**options: Any) -> Settings:
     """Return the settings, with the local ledger where none is named."""
-    settings = configuration.load(**options)
+    settings = load_settings(**options)
     if settings.database_url is None:
         from submitter.local import default_database_url
 
-        settings = configuration.load(**options, database_url=default_database_url())
+        settings = load_settings(**options, database_url=default_database_url())
     return settings
 
 
 def _ledger(settings: Settings, *, create: bool = False) -> Engine:
     """Open the ledger; one that isn't there yet is made only by those who ``create``."""
     assert settings.database_url is not None
-    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    engine = open_ledger(settings.database_url.get_secret_value())
     if create:
         try:
             schema.migrate(engine)
@@ -383,8 +390,8 @@ def _ledger(settings: Settings, *, create: bool = False) -> Engine:
             f"there is no ledger at {engine.url.database}: a submit makes one, where DATABASE_URL "
             "says"
         )
-    ledgers.check(engine)
-    with ledgers.reading(engine) as connection:
+    check_ledger(engine)
+    with reading(engine) as connection:
         found = schema.current(connection)
     if found is None:
         where = engine.url.render_as_string(hide_password=True)
@@ -517,7 +524,7 @@ def submit(
         )
         if dry_run:
             return _dry_run(submission, settings, tier=tier, as_json=as_json)
-        if configuration.load().database_url is None:
+        if load_settings().database_url is None:
             raise InputError(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
                 "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"
@@ -611,11 +618,11 @@ def _history(settings: Settings, recipe: Recipe) -> records.History | None:
     """Return what earlier batches like this took, None where there are none or no ledger."""
     assert settings.database_url is not None
     assert recipe.model is not None
-    engine = ledgers.open_ledger(settings.database_url.get_secret_value())
+    engine = open_ledger(settings.database_url.get_secret_value())
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         return None
     try:
-        with ledgers.reading(engine) as connection:
+        with reading(engine) as connection:
             return history(connection, recipe.name, recipe.model)
     except DBAPIError:  # away, or not ours yet; an estimate does without
         return None
@@ -677,13 +684,13 @@ def _larger_budget(progress: Progress) -> str:
 
 def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, object]:
     """Show what a sample came to and what the rest would cost; return it for a script."""
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         record = batch_records.get_batch(connection, progress.batch_id)
         sampled = rows_numbered(connection, record.id, record.sample or ())
         rest = waiting_to_be_asked(connection, record.id)
     projection = sample.project(sampled, rest)
     if say:
-        for line in bill.results(sampled, recipes.recorded(record.recipe).headers()):
+        for line in bill.results(sampled, loading.recorded(record.recipe).headers()):
             _out.print(line, markup=False, highlight=False, soft_wrap=True)
         said = bill.projected(projection, progress.cost_usd, progress.possibly_billed_calls)
         _out.print(said, highlight=False, soft_wrap=True)
@@ -715,10 +722,10 @@ def _export_patiently(engine: Engine, batch_id: str, out: storage.Location, *, s
             _export(engine, batch_id, out, say=say)
             return
         except DBAPIError as error:
-            if not ledgers.is_unavailable(error):
+            if not is_unavailable(error):
                 raise
             if not away:
-                problem = ledgers.unreachable(engine, error)
+                problem = unreachable(engine, error)
                 logging.getLogger(__name__).warning("%s; the export waits for it", problem)
             away = True
             time.sleep(batch.PAUSE)
@@ -727,7 +734,7 @@ def _export_patiently(engine: Engine, batch_id: str, out: storage.Location, *, s
 def _export(
     engine: Engine, batch_id: str, out: storage.Location, *, say: bool
 ) -> records.BatchRecord:
-    with storage.sent(out) as file, ledgers.reading(engine) as connection:
+    with storage.sent(out) as file, reading(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
         rows = recorded_rows(connection, batch_id)
         analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
@@ -738,7 +745,7 @@ def _export(
             formats=record.formats,
             widths=record.widths,
             result_headers={
-                **recipes.recorded(record.recipe).headers(),
+                **loading.recorded(record.recipe).headers(),
                 _ANALYZER: "AI_Analyzer",
                 **({_SAME_AS: "AI_Same_As_Row"} if record.dedupe else {}),
             },
@@ -804,7 +811,7 @@ def local(
     asked = _recipe(recipe_file, settings, batch_id, dry_run=dry_run)
     recipe = _decide(asked, settings, analyzer, model, dry_run=dry_run)
     if recipe.analyzer == "openai" and settings.openai_api_key is None and not dry_run:
-        offline = recipes.rules_can_answer(recipe)
+        offline = loading.rules_can_answer(recipe)
         raise InputError(
             "OPENAI_API_KEY is not set; set it"
             + (", or use --analyzer rules, which computes offline" if offline else "")
@@ -900,7 +907,7 @@ def progress(batch_id: str, follow: bool, as_json: bool) -> int:
     settings = _settings()
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         runner = Presence(engine, settings, batch_records.get_batch(connection, batch_id))
     if follow:
         # A script reads one JSON object a line; a person sees a bar.
@@ -934,7 +941,7 @@ def batches(as_json: bool) -> None:
     """List all batches, the newest first."""
     settings = _settings()
     engine = _ledger(settings)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         read = [
             (record, progress_of(connection, record.id))
             for record in batch_records.batches(connection)
@@ -985,7 +992,7 @@ def failed(batch_id: str, as_json: bool) -> None:
     """List a batch's failed rows: row number, attempts, error."""
     engine = _ledger(_settings())
     batch_id = _complete(engine, batch_id)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         rows = failed_rows(connection, batch_id)
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
@@ -1050,7 +1057,7 @@ def collect(batch_id: str, wait: bool, export_to: storage.Location | None, as_js
     settings = _settings()
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         if batch_records.get_batch(connection, batch_id).tier != "batch":
             raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
     code = _follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
@@ -1075,7 +1082,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     settings = _settings()
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         batch_record = batch_records.get_batch(connection, batch_id)
         if batch_record.status == "stopped":
             raise InputError(_stopped(batch_record))
@@ -1162,7 +1169,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 f"{hints.command('collect', batch_id, '--wait')}"
             )
         if max_cost is not None and record.analyzer == "openai":
-            asked = recipes.recorded({**record.recipe, "model": record.model})
+            asked = loading.recorded({**record.recipe, "model": record.model})
             _check_price(asked, _recorded_price(record))
             spent = progress_of(connection, batch_id).cost_usd
             if spent is None:
@@ -1232,7 +1239,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     settings = _settings()
     engine = _ledger(settings)
     batch_id = _complete(engine, batch_id)
-    with ledgers.reading(engine) as connection:
+    with reading(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
     if record.tier == "batch":
         raise InputError(
@@ -1310,10 +1317,10 @@ def recipes_(context: click.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    for name in recipes.bundled_names():
-        recipe = recipes.bundled(name)
+    for name in loading.bundled_names():
+        recipe = loading.bundled(name)
         _say(f"{name}  {' '.join(recipe.description.split())}")
-    _say(f"copy one with: {hints.program()} recipes copy {recipes.DEFAULT_RECIPE}")
+    _say(f"copy one with: {hints.program()} recipes copy {DEFAULT_RECIPE}")
 
 
 @recipes_.command(
@@ -1324,14 +1331,14 @@ def recipes_(context: click.Context) -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def copy(name: str, file: Path | None) -> None:
     """Copy a bundled recipe to FILE, by default NAME.yaml here. No file is overwritten."""
-    if name not in recipes.bundled_names():
+    if name not in loading.bundled_names():
         raise InputError(
-            f"there is no bundled recipe {name!r}; there are {', '.join(recipes.bundled_names())}"
+            f"there is no bundled recipe {name!r}; there are {', '.join(loading.bundled_names())}"
         )
     file = file or Path(f"{name}.yaml")
     try:
         with file.open("x", encoding="utf-8") as copied:
-            copied.write(recipes.bundled_text(name))
+            copied.write(loading.bundled_text(name))
     except FileExistsError:
         raise InputError(f"{file}: is there already; give another name") from None
     except (OSError, ValueError) as error:

@@ -14,11 +14,11 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from rowfleet import recipe as recipes
-from rowfleet import settings as configuration
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.statuses import TIERS
-from rowfleet.recipe import Analyzer
+from rowfleet.recipes import loading
+from rowfleet.recipes.recipe import Analyzer
+from rowfleet.settings import load_settings
 from submitter import batch, cluster, launch, terminal
 from submitter.command import DOLLARS, Command, WholeNumber
 from submitter.sample import MOST_SAMPLED
@@ -221,8 +221,8 @@ def _own_recipe(recipe: str | None, analyzer: str | None) -> launch.Recipe | Non
     if recipe is None or not (recipe.endswith((".yaml", ".yml")) or "/" in recipe):
         return None
     path = Path(recipe)
-    read = recipes.load(path)
-    recipes.check_analyzer(read, analyzer)
+    read = loading.load(path)
+    loading.check_analyzer(read, analyzer)
     return launch.Recipe(launch.OWN_RECIPE, path.read_text("utf-8"))
 
 
@@ -290,7 +290,7 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
     account.
     """
     asked_for = bool(namespace or context or release)
-    broker = configuration.load().redis_url is not None
+    broker = load_settings().redis_url is not None
     if not broker and not asked_for and not cluster.is_known():
         raise InputError("REDIS_URL is not set, and there is no kubeconfig to list the pods with")
     with ThreadPoolExecutor(1) as pool:
@@ -324,19 +324,19 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
 
 
 def _say_dead_letters() -> None:
-    from rowfleet.queue import Queue
+    from rowfleet.queue.client import Queue
     from submitter import fleet
 
-    settings = configuration.load()
+    settings = load_settings()
     if count := Queue(settings).dead_letters():
         _say(fleet.dead_letters(settings.queue, count))
 
 
 def _celery() -> list[Worker]:
-    from rowfleet.queue import Queue
+    from rowfleet.queue.client import Queue
     from submitter import fleet
 
-    settings = configuration.load()
+    settings = load_settings()
     Queue(settings).check()
     return fleet.workers(settings)
 

@@ -11,7 +11,7 @@ from rowfleet import prices
 from rowfleet.cells import plain
 from rowfleet.ledger.records import History
 from rowfleet.prices import Price
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 from submitter import tokens
 from submitter.sheet import Sheet
 

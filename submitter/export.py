@@ -40,7 +40,7 @@ from openpyxl.utils.datetime import to_excel
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
-from rowfleet.recipe import fold
+from rowfleet.recipes.names import fold
 
 #: Headers of the two columns that say what became of a row.
 STATUS_HEADER, ERROR_HEADER = "AI_Status", "AI_Error"

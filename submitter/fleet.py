@@ -8,7 +8,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from rowfleet.errors import ServiceError
-from rowfleet.queue import DEAD_LETTERS, TASK_NAME, celery_app
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.keys import DEAD_LETTERS
+from rowfleet.queue.message import TASK_NAME
 from rowfleet.settings import Settings
 
 #: Seconds to wait for workers to answer.

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rowfleet import recipe as recipes
 from rowfleet.errors import InputError, ServiceError
+from rowfleet.recipes import loading
 from submitter import launch
 from submitter.cluster import Cluster, Gone, Object, Taken
 
@@ -68,8 +68,8 @@ def recipe_path(cluster: Cluster, template: Object, name: str) -> launch.Recipe:
         except Gone:
             known = []
     if f"{name}.yaml" not in known:
-        if name in recipes.bundled_names():
-            return launch.Recipe(launch.OWN_RECIPE, recipes.bundled_text(name))
+        if name in loading.bundled_names():
+            return launch.Recipe(launch.OWN_RECIPE, loading.bundled_text(name))
         names = ", ".join(key.removesuffix(".yaml") for key in known) or "none"
         raise InputError(
             f"--recipe {name}: is neither a file here (NAME.yaml) nor a recipe of the release, "

@@ -26,7 +26,8 @@ from rowfleet.errors import ServiceError
 from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
 from rowfleet.ledger.queries import fleet, rows
 from rowfleet.ledger.transitions import claiming, feeding
-from rowfleet.settings import VARIABLES, Settings, database_url
+from rowfleet.service_urls import database_url
+from rowfleet.settings import VARIABLES, Settings
 from submitter import run_lock
 from submitter.run_lock import RunLock, writing
 

@@ -14,7 +14,7 @@ from rowfleet.errors import RowfleetError, ServiceError
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import fleet
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from submitter import hints, local
 
@@ -27,7 +27,6 @@ LOCAL_ALONE = 5.0
 #: Seconds without a worker after which that is said, and after which the wait for one ends. An
 #: autoscaler may have to start a node first, which takes minutes.
 FLEET_ALONE, FLEET_GIVEN_UP = 60.0, 600.0
-
 
 #: Seconds without a new row after which the submitter of a batch that lacks rows is gone, and
 #: seconds between two looks after which they count anew: the ledger may have been away.

@@ -21,9 +21,7 @@ from typing import IO, Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet import cells, fate, prices
-from rowfleet import openai_api as wire
-from rowfleet import recipe as recipes
+from rowfleet import cells, prices, retry
 from rowfleet.analysis import (
     AnalysisError,
     Misconfigured,
@@ -32,7 +30,6 @@ from rowfleet.analysis import (
     Transient,
     Usage,
 )
-from rowfleet.api_failures import Doubts, Fate, of_batch_error
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries import batch_records
@@ -40,8 +37,14 @@ from rowfleet.ledger.queries.parts import asked_within, get_part, parts_of, wait
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import ENDED, BatchRecord, Claimed, Outcome, Part, Progress, Spent
 from rowfleet.ledger.transitions import batch_api_parts, finishing, in_chunks, settling, stopping
+from rowfleet.openai_api import batch_files
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.openai_api.error_classes import Fate
+from rowfleet.openai_api.failures import from_batch_error
+from rowfleet.openai_api.requests import ENDPOINTS
 from rowfleet.received import MAX_REPLY
 from rowfleet.received import lines as lines_of
+from rowfleet.recipes import loading
 from submitter.batch_api import BatchAPI, Gone, Remote, Unanswered
 
 log = logging.getLogger(__name__)
@@ -125,7 +128,7 @@ class Follower:
         self._has_reopened = False
         with reading(engine) as connection:
             record = batch_records.get_batch(connection, batch_id)
-        recipe = recipes.again(record.recipe, batch_id)
+        recipe = loading.again(record.recipe, batch_id)
         # A tier of the ordinary API; the Batch API is one of its own.
         options = recipe.options.model_copy(update={"service_tier": None})
         self._recipe = recipe.model_copy(update={"options": options})
@@ -348,7 +351,7 @@ class Follower:
                     connection, self.batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
                 )
             for at, (number, encoded) in enumerate(rows):
-                line = wire.batch_line(self._question(number, encoded))
+                line = batch_files.batch_line(self._question(number, encoded))
                 if written and size + len(line) > self._limits.file_bytes:
                     over = [row[0] for row in rows[at:]]
                     with self._engine.begin() as connection:
@@ -408,7 +411,7 @@ class Follower:
         try:
             return self._api.create(
                 part.input_file_id,
-                wire.ENDPOINTS[self._recipe.api],
+                ENDPOINTS[self._recipe.api],
                 batch_id=self.batch_id,
                 part=part.part,
                 token=part.token,
@@ -460,7 +463,7 @@ class Follower:
         """Tell whether a remote batch was refused for want of room, and none of it was answered."""
         code = seen.problems[0][0] if seen.problems else ""
         answered = seen.output_file_id or seen.error_file_id
-        return seen.status == "failed" and of_batch_error(code) is Fate.WAIT and not answered
+        return seen.status == "failed" and from_batch_error(code) is Fate.WAIT and not answered
 
     def _wait_for_room(self, part: Part, seen: Remote) -> None:
         """Keep a refused part's file until there is room, or split what is too large by itself."""
@@ -520,7 +523,7 @@ class Follower:
         """Settle what is left of a part that the API refused as a whole. Return why the batch must
         stop, if so."""
         code, message = next(iter(seen.problems), ("", "it does not say why"))
-        match of_batch_error(code):
+        match from_batch_error(code):
             case Fate.WAIT:
                 self._give_all_back(part)
                 return []
@@ -566,7 +569,7 @@ class Follower:
             file.seek(0)
             for lines in _grouped(lines_of(file), SETTLE_GROUP):
                 self._go_on()
-                said = [wire.read_batch_line(line) for line in lines]
+                said = [batch_files.read_batch_line(line) for line in lines]
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
                 with self._engine.begin() as connection:
                     rows = batch_api_parts.held(
@@ -583,7 +586,7 @@ class Follower:
         self,
         row: Claimed,
         before: str | None,
-        result: wire.BatchResult,
+        result: batch_files.BatchResult,
         reasons: list[str],
         doubts: Doubts | None,
     ) -> Outcome:
@@ -594,10 +597,10 @@ class Follower:
             if isinstance(error, Misconfigured):
                 reasons.append(str(error))
             return self._failure(row, _second_of_its_kind(error, before))
-        return fate.of_answer(row, answer, self._spent(answer.usage), None)
+        return retry.after_answer(row, answer, self._spent(answer.usage), None)
 
     def _failure(self, row: Claimed, error: AnalysisError) -> Outcome:
-        return fate.of_failure(
+        return retry.after_failure(
             row,
             error,
             self._spent(error.usage),
@@ -745,8 +748,10 @@ def _progress(engine: Engine, batch_id: str) -> Progress:
 def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisError:
     """Return ``error``, final if it is the second answer in a row that is not valid."""
     said = str(error)
-    if said.startswith(wire.INVALID) and (before or "").startswith(wire.INVALID):
-        return Permanent(said.replace(wire.INVALID, f"{wire.INVALID}, twice", 1), error.usage)
+    if said.startswith(batch_files.INVALID) and (before or "").startswith(batch_files.INVALID):
+        return Permanent(
+            said.replace(batch_files.INVALID, f"{batch_files.INVALID}, twice", 1), error.usage
+        )
     return error
 
 

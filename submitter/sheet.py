@@ -34,7 +34,7 @@ from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 from submitter import sheet_cells, sheet_checks, sheet_csv, sheet_plain, sheet_workbook
 from submitter.sheet_checks import letter
 from submitter.sheet_header import HEADER_SEARCH_ROWS, Header, choose_header

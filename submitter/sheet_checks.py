@@ -267,7 +267,6 @@ _CELL, _FORMULA, _ROW, _COLUMN, _MERGE, _SHEET_DATA, _VALUE, _INLINE, _RUN, _TEX
 #: Elements within each other, from the worksheet to the text of a run of inline text.
 _LEVELS = 7
 
-
 #: What texts hold, and what all else differs in from row to row, is left out of a row's shape.
 _CONTENT = re.compile(rb"(<[tfv](?: [^<>]*+)?>)[^<]++")
 _DIGITS = b"0123456789.-"

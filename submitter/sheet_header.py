@@ -9,7 +9,8 @@ from openpyxl.utils import range_boundaries
 
 from rowfleet.cells import Cell, plain
 from rowfleet.errors import InputError
-from rowfleet.recipe import Recipe, fold
+from rowfleet.recipes.names import fold
+from rowfleet.recipes.recipe import Recipe
 from submitter.sheet_checks import letter
 
 #: Filled rows among which the header is looked for: room for a title and a letterhead above it.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, Engine
 
 from rowfleet.errors import InputError
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records, fleet
 from rowfleet.ledger.records import BatchRecord

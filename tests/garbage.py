@@ -8,10 +8,11 @@ import json
 import zlib
 from typing import Any
 
-from rowfleet import settings as configuration
-from rowfleet.queue import TASK_NAME, Queue
+from rowfleet.queue.client import Queue
+from rowfleet.queue.message import TASK_NAME
+from rowfleet.settings import load_settings
 
-GOOD: dict[str, Any] = json.loads(Queue._message(Queue(configuration.load(
+GOOD: dict[str, Any] = json.loads(Queue._message(Queue(load_settings(
     {}, redis_url="redis://127.0.0.1:1/0", queue="q")), "b", 7, False))  # fmt: skip
 
 #: What stands in each message here that must be in no log.

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from rowfleet.ledger import records
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import recording
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 
 ECHO = Recipe.model_validate(
     {

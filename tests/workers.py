@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from rowfleet.feeder import Feeder
-from rowfleet.queue import Queue
+from rowfleet.feeding.feeder import Feeder
+from rowfleet.queue.client import Queue
 from rowfleet.settings import VARIABLES, Settings
 from tests.ledger_helpers import statuses
 

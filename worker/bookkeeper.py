@@ -41,8 +41,8 @@ from rowfleet.ledger.queries import batch_records, fleet, rows
 from rowfleet.ledger.records import BatchRecord, Claimed, Key, Outcome, Spent
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.prices import Price
-from rowfleet.queue import is_key
-from rowfleet.recipe import Analyzer, Recipe
+from rowfleet.queue.keys import is_key
+from rowfleet.recipes.recipe import Analyzer, Recipe
 from rowfleet.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)

@@ -29,12 +29,13 @@ from celery.signals import (
     worker_process_init,
 )
 
-from rowfleet import settings as configuration
-from rowfleet.api_failures import Doubts
 from rowfleet.errors import InputError
-from rowfleet.limits import PerMinute
 from rowfleet.masking import outside, quieten
-from rowfleet.queue import TASK_NAME, celery_app
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.message import TASK_NAME
+from rowfleet.rate_limits.lane import PerMinute
+from rowfleet.settings import Settings, load_settings
 from worker import ledger, transport
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
@@ -57,7 +58,6 @@ LEASE = 0.6
 #: Exit code of a worker that ends because a slot is stuck for good (sysexits.h, EX_SOFTWARE).
 EXIT_STUCK = 70
 
-
 log = logging.getLogger(__name__)
 
 
@@ -73,9 +73,9 @@ def _refuse(sentence: str) -> NoReturn:
     raise SystemExit(InputError.exit_code)
 
 
-def _start() -> tuple[configuration.Settings, Any]:
+def _start() -> tuple[Settings, Any]:
     try:
-        settings = configuration.load()
+        settings = load_settings()
         return settings, celery_app(settings)
     except InputError as error:
         _refuse(str(error))

@@ -19,7 +19,8 @@ from celery.worker import consumer, state
 from kombu.utils.json import dumps
 
 from rowfleet.errors import ServiceError
-from rowfleet.queue import Queue, row_of
+from rowfleet.queue.client import Queue
+from rowfleet.queue.message import row_of
 from worker.heartbeat import VisibilityHeartbeat
 from worker.outbox import Outbox
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 
-from rowfleet import cells, fate, prices
+from rowfleet import cells, prices, retry
 from rowfleet.analysis import UNANSWERED
-from rowfleet.api_failures import Doubts
 from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.openai_api.doubts import Doubts
 from worker.analyzers import (
     AnalysisError,
     Analyzer,
@@ -95,7 +95,7 @@ def _outcome(
             _question(assignment, limits.soft_time_limit)
         )
         doubts.answered(row.key[0])
-        return fate.of_answer(row, answer, _spent(answer.usage, batch), clock.seconds())
+        return retry.after_answer(row, answer, _spent(answer.usage, batch), clock.seconds())
     except AnalysisError as error:
         failure = doubts.judged(row.key[0], error)
     except (SoftTimeLimitExceeded, MemoryError) as error:
@@ -108,7 +108,7 @@ def _outcome(
         failure = Permanent(
             f"an unexpected {type(error).__name__} while it ran; the worker's log says where"
         )
-    outcome = fate.of_failure(
+    outcome = retry.after_failure(
         row,
         failure,
         _spent(failure.usage, batch),

@@ -30,7 +30,9 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps, loads
 
-from rowfleet.queue import LARGEST_MESSAGE, LARGEST_NOTE, bury, urgent
+from rowfleet.queue.dead_letters import bury
+from rowfleet.queue.keys import urgent
+from rowfleet.queue.message import LARGEST_MESSAGE, LARGEST_NOTE
 from rowfleet.received import MAX_DEPTH
 
 #: Most acknowledgements in one command: some milliseconds of Redis' time.

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.models import Row
 from rowfleet.masking import MASK, outside
-from rowfleet.settings import database_url
+from rowfleet.service_urls import database_url
 
 if TYPE_CHECKING:
     pass
@@ -178,7 +178,7 @@ def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def check(engine: Engine) -> None:
+def check_ledger(engine: Engine) -> None:
     """Connect once. Raises ServiceError, without the password, if the database doesn't answer."""
     try:
         with reading(engine) as connection:

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 #: A row by its batch and number.
 Key = tuple[str, int]
 
-
 #: Times a row's worker may vanish while it runs before the row counts as what kills it.
 MAX_LOSSES = 3
 
@@ -260,9 +259,7 @@ class Standing:
 #: Status of a part while only its files are left, and while its file waits for room.
 SETTLED: Final = "settled"
 
-
 NO_ROOM: Final = "no room"
-
 
 #: The API's states in which a remote batch changes no more.
 ENDED: Final = ("completed", "failed", "expired", "cancelled")

@@ -5,7 +5,6 @@ from __future__ import annotations
 #: Where a row is. Every row ends in exactly one of the last three.
 ROW_STATUSES = ("pending", "queued", "running", "done", "failed", "cancelled")
 
-
 #: Where a batch is: its rows are being recorded; they run; all have ended; a person cancelled it;
 #: a wrong key or the like stopped it, with the reason beside it; its sample has ended, the rest
 #: waits; or what is left of its budget does not pay for another row.
@@ -19,13 +18,10 @@ BATCH_STATUSES = (
     "budget_exhausted",
 )
 
-
 #: Who runs a batch's rows.
 TIERS = ("workers", "batch")
 
-
 ACTIVE = ("loading", "running")
-
 
 #: States of a batch that waits for a person to let it go on.
 WAITING = ("sampled", "budget_exhausted")

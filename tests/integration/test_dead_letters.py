@@ -17,18 +17,12 @@ from hypothesis import settings as fuzz
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from rowfleet import settings as configuration
-from rowfleet.feeder import Feeder
-from rowfleet.queue import (
-    DEAD_LETTER_EXCERPT,
-    DEAD_LETTERS_KEPT,
-    TASK_NAME,
-    Queue,
-    celery_app,
-    is_key,
-    row_of,
-)
-from rowfleet.settings import Settings
+from rowfleet.feeding.feeder import Feeder
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.queue.keys import DEAD_LETTER_EXCERPT, DEAD_LETTERS_KEPT, is_key
+from rowfleet.queue.message import TASK_NAME, row_of
+from rowfleet.settings import Settings, load_settings
 from tests.garbage import GARBAGE, GOOD, SECRET, body, changed
 from tests.integration.test_transport import consuming
 from tests.ledger_helpers import make_batch
@@ -80,7 +74,7 @@ def test_garbage_on_the_queue_ends_no_worker_and_holds_no_row(
 
 @pytest.fixture
 def queue(redis_url: str) -> Queue:
-    return Queue(configuration.load({}, redis_url=redis_url, queue="q", key_prefix="theirs:"))
+    return Queue(load_settings({}, redis_url=redis_url, queue="q", key_prefix="theirs:"))
 
 
 def test_who_feeds_survives_garbage_and_loses_no_row(queue: Queue, redis_url: str) -> None:
@@ -228,12 +222,12 @@ Fuzzed = tuple[Queue, Any, Any, list[Any]]
 
 @pytest.fixture
 def fuzzed(redis_url: str) -> Iterator[Fuzzed]:
-    settings = configuration.load({}, redis_url=redis_url, queue="q")
+    settings = load_settings({}, redis_url=redis_url, queue="q")
     with consuming(settings) as (connection, delivered):
         yield Queue(settings), redis.Redis.from_url(redis_url), connection, delivered
 
 
-APP = celery_app(configuration.load({}, redis_url="redis://127.0.0.1:1/0", queue="q"))
+APP = celery_app(load_settings({}, redis_url="redis://127.0.0.1:1/0", queue="q"))
 
 
 @APP.task(name=TASK_NAME)

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from rowfleet.ledger.queries import rows
-from rowfleet.queue import celery_app
+from rowfleet.queue.app import celery_app
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
 from tests.workers import Start, environment, feed

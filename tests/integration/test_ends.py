@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, text, update
 
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row
@@ -25,7 +25,7 @@ from rowfleet.ledger.transitions import (
     stopping,
 )
 from rowfleet.ledger.transitions.settling import settle
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from submitter import watch
 from tests.ledger_helpers import make_batch, statuses

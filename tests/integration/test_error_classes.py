@@ -15,10 +15,10 @@ import pytest
 from celery.exceptions import Retry
 from sqlalchemy import Engine, select
 
-from rowfleet.api_failures import DOUBTFUL_ROWS, Doubts
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import batch_records, progress
 from rowfleet.ledger.transitions import finishing
+from rowfleet.openai_api.doubts import DOUBTFUL_ROWS, Doubts
 from submitter import watch
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin

@@ -16,12 +16,14 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import claiming, settling, stopping
-from rowfleet.queue import TASK_NAME, Queue, celery_app
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.queue.message import TASK_NAME
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
 from tests.refusals import only_reads
@@ -253,8 +255,8 @@ def test_a_vanished_workers_rows_come_back_when_nobody_took_them_over(
 def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_once(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 2.0)
-    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
     make_batch(engine, 2, queue=queue.name)
     keeper = feeder(engine, queue)
     with engine.begin() as connection:
@@ -275,8 +277,8 @@ def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
     """The feeder could read all the time."""
-    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 1.5)
-    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 1.5)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
     make_batch(engine, 1, queue=queue.name)
     keeper = feeder(engine, queue)
     with engine.begin() as connection:
@@ -305,7 +307,7 @@ def test_a_turn_that_does_not_end_is_ended(
     eventually: Callable[..., None],
 ) -> None:
     """As of a dead feeder in a Redis that was restored without its keys' ends."""
-    monkeypatch.setattr("rowfleet.feeder.TURN_SECONDS", 0.5)
+    monkeypatch.setattr("rowfleet.feeding.feeder.TURN_SECONDS", 0.5)
     make_batch(engine, 1, queue=queue.name)
     for milliseconds in (None, 3_600_000):
         client(settings).set(key(settings, "feeder"), "dead", px=milliseconds)
@@ -324,8 +326,8 @@ def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
     """Its looks are further apart than what it takes for an absence of the ledger."""
-    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 2.0)
-    monkeypatch.setattr("rowfleet.feeder.REPAIR_INTERVAL", 1.5)
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 1.5)
     make_batch(engine, 1, queue=queue.name)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)

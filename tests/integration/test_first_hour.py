@@ -23,8 +23,8 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, feeding, settling
-from rowfleet.queue import Queue
-from rowfleet.recipe import Recipe
+from rowfleet.queue.client import Queue
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter import cli, presence
 from submitter.local import Run

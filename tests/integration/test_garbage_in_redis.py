@@ -12,12 +12,13 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from rowfleet import limits
-from rowfleet import settings as configuration
 from rowfleet.errors import ServiceError
-from rowfleet.limits import HORIZON, MOST_PAUSE, PerMinute, Report, arguments
-from rowfleet.queue import LANE_FIELDS, LARGEST_NUMBER, Queue, bury, number_in
-from rowfleet.settings import Settings
+from rowfleet.queue.client import Queue
+from rowfleet.queue.dead_letters import bury
+from rowfleet.queue.keys import LANE_FIELDS, LARGEST_NUMBER, number_in
+from rowfleet.rate_limits import lane
+from rowfleet.rate_limits.lane import HORIZON, MOST_PAUSE, PerMinute, Report, arguments
+from rowfleet.settings import Settings, load_settings
 from tests.ledger_helpers import make_batch
 
 ODD = [b"zz", b"", b"nan", b"inf", b"-inf", b"-5", b"1e300", b"0", b"\xff\xfe", b"9" * 400, b"0x7f"]
@@ -36,11 +37,11 @@ def broker(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def queue(redis_url: str) -> Queue:
-    return Queue(configuration.load({}, redis_url=redis_url, queue="q"))
+    return Queue(load_settings({}, redis_url=redis_url, queue="q"))
 
 
 def test_a_lane_of_garbage_is_no_limit(queue: Queue, broker: redis.Redis) -> None:
-    ask: Any = broker.register_script(limits.SCRIPT)
+    ask: Any = broker.register_script(lane.SCRIPT)
     given = arguments("p", MODEL, PerMinute(600, 6000), Report(), [1.0] * 3)
     for odd in ODD:
         broker.delete("L")
@@ -50,7 +51,7 @@ def test_a_lane_of_garbage_is_no_limit(queue: Queue, broker: redis.Redis) -> Non
         # The script that all workers ask takes nothing of it, either, and mends the lane.
         broker.hset("L", mapping=dict.fromkeys([*LANE_FIELDS, *OTHER_FIELDS], odd))
         for _ in range(2):
-            granted = limits.read(ask(keys=["L", "L.p", "q.lanes"], args=given))
+            granted = lane.read(ask(keys=["L", "L.p", "q.lanes"], args=given))
             assert len(granted.starts) == 3
             assert all(0 <= start <= HORIZON + MOST_PAUSE for start in granted.starts)
             assert 0 < granted.requests <= 600
@@ -61,8 +62,8 @@ def test_a_lane_of_garbage_is_no_limit(queue: Queue, broker: redis.Redis) -> Non
 
 
 def test_an_answer_of_no_sense_grants_nothing_absurd() -> None:
-    granted = limits.read([b"nan", b"1e9", b"1e99", b"inf", b"-1", b"x", b"0.5", b"nan", b"inf"])
-    assert granted == limits.Granted([0.5], None, MOST_PAUSE, 1, 0, 0, None)
+    granted = lane.read([b"nan", b"1e9", b"1e99", b"inf", b"-1", b"x", b"0.5", b"nan", b"inf"])
+    assert granted == lane.Granted([0.5], None, MOST_PAUSE, 1, 0, 0, None)
 
 
 @pytest.mark.parametrize("odd", ODD)

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from sqlalchemy import Engine, func, select
 
-from rowfleet.allowance import LONGEST_PAUSE
 from rowfleet.analysis import Answer, Question
-from rowfleet.api_failures import Doubts
-from rowfleet.fate import JITTER
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, Row, Tally
-from rowfleet.recipe import Recipe
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.openai_api.headers import LONGEST_PAUSE
+from rowfleet.recipes.recipe import Recipe
+from rowfleet.retry import JITTER
 from tests.ledger_helpers import ECHO, make_batch
 from worker.analyzers.endpoint import Reply
 from worker.analyzers.openai import OpenAIAnalyzer

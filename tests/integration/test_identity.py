@@ -22,8 +22,8 @@ from rowfleet.errors import InputError
 from rowfleet.ledger import records
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import batch_records
-from rowfleet.ledger.transitions import finishing, recording, stopping
-from rowfleet.recipe import ModelOptions, Recipe
+from rowfleet.ledger.transitions import recording, stopping
+from rowfleet.recipes.recipe import ModelOptions, Recipe
 from submitter import batch
 from submitter.sheet import open_sheet
 
@@ -213,7 +213,7 @@ def test_two_names_submitted_at_once_are_one_batch(
         time.sleep(0.3)  # so that the other looks for a batch before this one is there
         return create(*arguments)
 
-    monkeypatch.setattr(finishing, "create_batch", slowly)
+    monkeypatch.setattr(recording, "create_batch", slowly)
     monkeypatch.setattr(batch, "PAUSE", 0.05)
     files = [workbook(tmp_path / "a.xlsx"), text_file(tmp_path / "b.csv")]
     ends: list[tuple[str, bool]] = []

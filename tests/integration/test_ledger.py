@@ -15,9 +15,9 @@ from sqlalchemy import Engine, text, update
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError, ServiceError
-from rowfleet.ledger import engine as ledgers
 from rowfleet.ledger import records, schema
 from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.engine import check_ledger, is_unavailable, open_ledger, reading
 from rowfleet.ledger.models import Base, Row
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of
@@ -69,7 +69,7 @@ def test_schema_is_what_the_models_say(engine: Engine) -> None:
 
 
 def test_migration_is_safe_when_several_run_at_once(database_url: str) -> None:
-    engines = [ledgers.open_ledger(database_url) for _ in range(6)]
+    engines = [open_ledger(database_url) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(schema.migrate, engines))
     with engines[0].connect() as connection:
@@ -86,7 +86,7 @@ def test_schema_of_a_newer_version_is_left_alone(engine: Engine) -> None:
 def test_worker_waits_for_its_schema_and_says_so(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = ledgers.open_ledger(database_url)
+    engine = open_ledger(database_url)
     waiter = threading.Thread(target=schema.wait_for_schema, args=(engine,), kwargs={"poll": 0.05})
     waiter.start()
     time.sleep(0.3)
@@ -103,9 +103,9 @@ def test_a_transaction_ends_with_its_block(engine: Engine) -> None:
     for _ in range(2):  # the second one gets the first one's connection
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        with ledgers.reading(engine) as connection:
+        with reading(engine) as connection:
             assert schema.current(connection) == schema.head()
-    other = ledgers.open_ledger(engine.url.render_as_string(hide_password=False))
+    other = open_ledger(engine.url.render_as_string(hide_password=False))
     with other.begin() as connection:  # nobody holds a lock
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
     raw = engine.raw_connection()
@@ -320,7 +320,7 @@ def test_recording_the_same_rows_twice_records_them_once(engine: Engine) -> None
 def test_a_connection_lost_while_rows_are_recorded_is_an_unavailable_database(
     postgres_url: str,
 ) -> None:
-    engine = ledgers.open_ledger(postgres_url, connections=2)
+    engine = open_ledger(postgres_url, connections=2)
     schema.migrate(engine)
     make_batch(engine, 1)
 
@@ -333,7 +333,7 @@ def test_a_connection_lost_while_rows_are_recorded_is_an_unavailable_database(
 
     with pytest.raises(DBAPIError) as caught:
         lose_it()
-    assert ledgers.is_unavailable(caught.value)
+    assert is_unavailable(caught.value)
     with engine.begin() as connection:
         assert recording.record_rows(connection, "b", [(1, ["x"], None)]) == 1
     engine.dispose()
@@ -380,9 +380,9 @@ def test_unknown_batch_is_named(engine: Engine) -> None:
 
 
 def test_unreachable_database_is_named_without_its_password() -> None:
-    engine = ledgers.open_ledger("postgresql://u:hunter2@127.0.0.1:1/db")
+    engine = open_ledger("postgresql://u:hunter2@127.0.0.1:1/db")
     with pytest.raises(ServiceError) as caught:
-        ledgers.check(engine)
+        check_ledger(engine)
     assert "127.0.0.1:1" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -391,7 +391,7 @@ def test_an_sqlite_ledger_and_the_files_beside_it_are_its_users_alone(tmp_path: 
     path = tmp_path / "folder" / "ledger.db"
     before = os.umask(0)
     try:
-        engine = ledgers.open_ledger(f"sqlite:///{path}")
+        engine = open_ledger(f"sqlite:///{path}")
         schema.migrate(engine)
         with engine.connect():
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}

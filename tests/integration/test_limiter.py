@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from rowfleet.analysis import UNANSWERED
-from rowfleet.limits import MOST_PAUSE, Granted, PerMinute, Report, lane_name
+from rowfleet.rate_limits.lane import MOST_PAUSE, Granted, PerMinute, Report, lane_name
 from rowfleet.received import MAX_TOKENS
 from tests import brokers
 from worker.analyzers import Postponed, Usage

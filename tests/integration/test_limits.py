@@ -9,9 +9,20 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from rowfleet import limits
-from rowfleet.limits import HORIZON, MOST_PAUSE, Cap, Granted, PerMinute, Report, calls_in_flight
-from rowfleet.queue import CAP, LANES, Queue
+from rowfleet.queue.client import Queue
+from rowfleet.queue.keys import CAP, LANES
+from rowfleet.rate_limits.cap import Cap, calls_in_flight
+from rowfleet.rate_limits.lane import (
+    HORIZON,
+    MOST_PAUSE,
+    SCRIPT,
+    Granted,
+    PerMinute,
+    Report,
+    arguments,
+    lane_name,
+    read,
+)
 from rowfleet.settings import Settings
 from tests.ledger_helpers import ECHO, make_batch
 
@@ -29,9 +40,9 @@ class Lane:
 
     def __init__(self, url: str, queue: str = "q") -> None:
         self._redis = redis.Redis.from_url(url, decode_responses=True)
-        self._script = self._redis.register_script(limits.SCRIPT)
+        self._script = self._redis.register_script(SCRIPT)
         self._queue = queue
-        self.key = limits.lane_name("", "gpt-5-mini", "sk-secret", None)
+        self.key = lane_name("", "gpt-5-mini", "sk-secret", None)
 
     def ask(
         self,
@@ -42,9 +53,9 @@ class Lane:
     ) -> Granted:
         answer = self._script(
             keys=[self.key, f"{self.key}.processes", f"{self._queue}{LANES}"],
-            args=limits.arguments(process, "gpt-5-mini", given, Report(**report), costs),
+            args=arguments(process, "gpt-5-mini", given, Report(**report), costs),
         )
-        return limits.read(answer)
+        return read(answer)
 
     def age(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
@@ -236,11 +247,11 @@ def test_processes_are_counted(lane: Lane) -> None:
 
 
 def test_the_key_is_not_in_the_lane_s_name() -> None:
-    name = limits.lane_name("p:", "gpt-5-mini", "sk-secret", None)
+    name = lane_name("p:", "gpt-5-mini", "sk-secret", None)
     assert "secret" not in name
     assert name.startswith("p:rowfleet.limit.")
-    assert name != limits.lane_name("p:", "gpt-5-mini", "sk-other", None)
-    assert name != limits.lane_name("p:", "gpt-5-mini", "sk-secret", "http://proxy/v1")
+    assert name != lane_name("p:", "gpt-5-mini", "sk-other", None)
+    assert name != lane_name("p:", "gpt-5-mini", "sk-secret", "http://proxy/v1")
 
 
 def test_what_a_limit_lets_through_is_in_flight_for_as_long_as_a_call_takes() -> None:

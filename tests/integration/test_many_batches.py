@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text, update
 
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger, reading
@@ -17,9 +17,8 @@ from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import batch_records, fleet, parts, progress, rows
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, settling
-from rowfleet.queue import Queue
-from rowfleet.settings import Settings
-from rowfleet.settings import load as load_settings
+from rowfleet.queue.client import Queue
+from rowfleet.settings import Settings, load_settings
 from tests.ledger_helpers import make_batch, statuses
 
 
@@ -53,7 +52,7 @@ def idle_batches(engine: Engine, queue: str, numbers: range) -> None:
 def test_idle_batches_cost_a_step_no_statement(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeder.TRY_INTERVAL", 0.0)  # each step tries to write
+    monkeypatch.setattr("rowfleet.feeding.feeder.TRY_INTERVAL", 0.0)  # each step tries to write
     queue = Queue(settings)
     keeper = Feeder(engine, queue, window=100, redelivery=75)
 

@@ -15,7 +15,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from rowfleet.ledger import engine as ledgers
+from rowfleet.ledger import schema as ledger_schema
+from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.schema import _config, current, head, migrate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,8 +37,8 @@ def start(url: str, directory: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def schema(url: str) -> str | None:
-    engine = ledgers.open_ledger(url)
-    with ledgers.reading(engine) as connection:
+    engine = open_ledger(url)
+    with reading(engine) as connection:
         found = current(connection)
     engine.dispose()
     return found
@@ -74,10 +75,10 @@ def test_every_revision_only_adds_to_the_last(
 ) -> None:
     """So a worker of the previous version goes on while, and after, the ledger is migrated."""
     script = ScriptDirectory.from_config(_config())
-    engine = ledgers.open_ledger(database_url)
+    engine = open_ledger(database_url)
     before: dict[tuple[str, str], ReflectedColumn] = {}
     for revision in reversed([revision.revision for revision in script.walk_revisions()]):
-        monkeypatch.setattr(ledgers, "SCHEMA", revision)
+        monkeypatch.setattr(ledger_schema, "SCHEMA", revision)
         migrate(engine)
         tables = inspect(engine)
         after = {
@@ -131,7 +132,7 @@ def test_a_database_that_is_not_there_is_one_sentence(
 def test_a_newer_schema_is_left_alone_and_not_waited_for(
     database_url: str, tmp_path: Path, rowfleet: Run
 ) -> None:
-    engine = ledgers.open_ledger(database_url)
+    engine = open_ledger(database_url)
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

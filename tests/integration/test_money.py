@@ -16,16 +16,16 @@ from alembic.config import Config
 from click.testing import CliRunner
 from sqlalchemy import Engine, select, text, update
 
-from rowfleet.feeder import Feeder
-from rowfleet.ledger import engine as ledgers
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records, schema
+from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.budget import FIRST_ROWS
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.queries.rows import recorded_rows
 from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from submitter import cli, watch
 from tests.ledger_helpers import make_batch, statuses
@@ -323,7 +323,7 @@ def test_a_row_of_the_sample_that_follows_gives_its_place_to_the_first(engine: E
 
 
 def test_an_older_ledger_keeps_its_rows_when_it_is_migrated(database_url: str) -> None:
-    engine = ledgers.open_ledger(database_url)
+    engine = open_ledger(database_url)
     config = Config()
     config.set_main_option("script_location", "rowfleet.ledger:migrations")
 

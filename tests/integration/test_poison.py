@@ -16,7 +16,6 @@ from celery.exceptions import Retry
 from sqlalchemy import Engine, event, func, select, text, update
 
 from rowfleet.analysis import Answer, Question, Transient, Usage
-from rowfleet.api_failures import Doubts
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row, Tally
@@ -24,6 +23,7 @@ from rowfleet.ledger.queries import batch_records, progress
 from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, settling
+from rowfleet.openai_api.doubts import Doubts
 from tests.ledger_helpers import ECHO, make_batch, statuses
 from worker.bookkeeper import Assignment, Bookkeeper, Refused, ResultRefused
 from worker.row import Limits, RowFailed, run_row

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import progress
 from rowfleet.ledger.transitions import stopping
-from rowfleet.queue import CAP
+from rowfleet.queue.keys import CAP
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin

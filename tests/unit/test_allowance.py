@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rowfleet.allowance import (
+from rowfleet.openai_api.headers import (
     LONGEST_PAUSE,
     PAUSE,
     allowance,

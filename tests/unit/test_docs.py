@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 import pytest
 
-from rowfleet import recipe as recipes
-from rowfleet.api_failures import BATCH_ERRORS, CLASSES, ENDINGS, Fate, of_batch_error
-from rowfleet.ledger.queries import Progress
+from rowfleet.ledger.records import Progress
+from rowfleet.openai_api.error_classes import BATCH_ERRORS, CLASSES, ENDINGS, Fate
+from rowfleet.openai_api.failures import from_batch_error
+from rowfleet.recipes.loading import parse
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
 from submitter.cli import cli
 
@@ -109,7 +110,7 @@ def test_the_json_page_has_a_line_for_each_key_of_a_batch():
     ids=lambda given: getattr(given, "name", ""),
 )
 def test_a_recipe_in_the_docs_is_one(page, recipe):
-    assert recipes.parse(recipe, page.name).columns
+    assert parse(recipe, page.name).columns
 
 
 def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
@@ -203,7 +204,7 @@ def _remote_batches_table() -> str:
     lines = [[f"`{code}`", *_fate_cells(fate)] for code, fate in BATCH_ERRORS.items()]
     return _table(
         ["code", "its rows", "the batch"],
-        [*lines, ["any other", *_fate_cells(of_batch_error(""))]],
+        [*lines, ["any other", *_fate_cells(from_batch_error(""))]],
     )
 
 

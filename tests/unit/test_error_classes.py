@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
-from rowfleet import api_failures
-from rowfleet import openai_api as wire
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
-from rowfleet.api_failures import (
-    CLASSES,
-    DOUBT_LASTS,
-    DOUBTED_BATCHES,
-    DOUBTFUL_ROWS,
-    Doubts,
-    Fate,
-)
+from rowfleet.openai_api import batch_files, failures, replies
+from rowfleet.openai_api.doubts import DOUBT_LASTS, DOUBTED_BATCHES, DOUBTFUL_ROWS, Doubts
+from rowfleet.openai_api.error_classes import CLASSES, Fate
 from tests.ledger_helpers import ECHO
 
 RETRY, WAIT, FAIL, STOP = Fate.RETRY, Fate.WAIT, Fate.FAIL, Fate.STOP
@@ -189,7 +182,7 @@ BODIES: dict[str, tuple[int, Any, Fate]] = {
 def test_each_provider_s_errors_have_their_class(name: str) -> None:
     status, body, fate = BODIES[name]
     content = b"<h1>no JSON</h1>" if body is None else json.dumps(body).encode()
-    failure, found = wire.of_reply(status, {"retry-after-ms": "1500"}, content, Usage(), "m")
+    failure, found = failures.from_reply(status, {"retry-after-ms": "1500"}, content, Usage(), "m")
     assert (found.fate, type(failure)) == (fate, KINDS[fate])
     assert str(status) in str(failure)
     if isinstance(failure, Transient):
@@ -200,7 +193,7 @@ def test_each_provider_s_errors_have_their_class(name: str) -> None:
 def test_a_line_of_a_batch_file_has_the_class_of_the_same_reply(name: str) -> None:
     status, body, fate = BODIES[name]
     line = {"custom_id": "row-7", "response": {"status_code": status, "body": body}, "error": None}
-    result = wire.read_batch_line(json.dumps(line).encode())
+    result = batch_files.read_batch_line(json.dumps(line).encode())
     assert result is not None
     with pytest.raises(KINDS[fate]):
         result.answer(ECHO, "m")
@@ -223,7 +216,7 @@ def test_a_line_without_a_response_has_the_class_of_its_code(
     code: str | None, kind: type[AnalysisError]
 ) -> None:
     line = {"custom_id": "row-7", "response": None, "error": {"code": code, "message": "So."}}
-    result = wire.read_batch_line(json.dumps(line).encode())
+    result = batch_files.read_batch_line(json.dumps(line).encode())
     assert result is not None
     with pytest.raises(kind, match="not answered by the Batch API"):
         result.answer(ECHO, "m")
@@ -293,7 +286,7 @@ def test_an_error_in_a_200_is_none_of_the_model_s_answers(
 ) -> None:
     used = Usage(calls=1, prompt_tokens=9)
     with pytest.raises(kind, match=says) as caught:
-        wire.text_of(body, api, used, "m")
+        replies.text_of(body, api, used, "m")
     assert caught.value.usage == used  # it may have been paid for
 
 
@@ -366,4 +359,4 @@ def test_rows_that_fail_among_answers_stop_nothing(answer: str) -> None:
     [("token_limit_exceeded", WAIT), ("server_error", RETRY), ("invalid_json_line", STOP)],
 )
 def test_a_remote_batch_s_error_has_its_fate(code: str, fate: Fate) -> None:
-    assert api_failures.of_batch_error(code) is fate
+    assert failures.from_batch_error(code) is fate

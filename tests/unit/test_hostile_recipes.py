@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rowfleet import bounded_yaml, patterns, schema
-from rowfleet import recipe as recipes
 from rowfleet.errors import InputError
-from rowfleet.recipe import load, parse
+from rowfleet.recipes import bounded_yaml, loading, patterns, schema
+from rowfleet.recipes.loading import load, parse
+from rowfleet.recipes.recipe import Recipe
 
 GOOD = {
     "name": "triage",
@@ -49,7 +49,7 @@ def refused_output(schema):
 
 def recorded(schema):
     """The recipe as a worker would get it from a ledger whose submitter checked nothing."""
-    made = recipes.recorded({**GOOD, "output": schema})
+    made = loading.recorded({**GOOD, "output": schema})
     assert made.output == schema
     return made
 
@@ -135,9 +135,9 @@ def test_annotations_and_names_are_no_unknown_keywords():
 
 def test_a_recorded_batch_goes_on_whatever_its_keywords():
     snapshot = {**GOOD, "output": output({"enmu": ["a"]})}
-    assert recipes.again(snapshot, "b-1").problem_with({"team": "b"}) is None
+    assert loading.again(snapshot, "b-1").problem_with({"team": "b"}) is None
     assert recorded(snapshot["output"]).headers() == {"team": "AI_Team"}
-    assert recipes.Recipe.model_validate(snapshot)  # as a worker does
+    assert Recipe.model_validate(snapshot)  # as a worker does
 
 
 def test_another_dialect_is_refused():
@@ -223,7 +223,7 @@ def test_a_worker_resolves_nothing_elsewhere(tmp_path):
         for reference in (f"http://127.0.0.1:{server.server_port}/x", secret.as_uri()):
             snapshot = {**GOOD, "output": output({"$ref": reference})}
             with pytest.raises(InputError, match="a reference stays inside the schema"):
-                recipes.again(snapshot, "b-1")
+                loading.again(snapshot, "b-1")
             try:
                 said = recorded(snapshot["output"]).problem_with({"team": "x"})
             except Exception as error:
@@ -515,8 +515,8 @@ def test_reading_a_bomb_takes_little_memory(tmp_path):
     path.write_text(bomb(levels=12) + "\n" + yaml.safe_dump(GOOD))
     assert path.stat().st_size < 1_500
     script = (
-        "import resource, sys; from pathlib import Path; from rowfleet.recipe import *\n"
-        "from rowfleet.errors import InputError\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from rowfleet.errors import InputError; from rowfleet.recipes.loading import load\n"
         "load(Path(sys.argv[1])); peak = lambda: resource.getrusage(0).ru_maxrss\n"
         "before = peak()\n"
         "try: load(Path(sys.argv[2]))\n"

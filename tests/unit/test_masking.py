@@ -13,7 +13,7 @@ from rowfleet import masking
 from rowfleet.analysis import Misconfigured, Postponed, Transient
 from rowfleet.errors import InputError
 from rowfleet.masking import Discreet, frames, masked, outside, printable
-from rowfleet.settings import load
+from rowfleet.settings import load_settings
 
 KEY = "b7f1c0de5a3e4d90a1b2c3d4e5f60718"  # as Azure's: no shape tells it
 
@@ -68,7 +68,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 
 def test_the_secrets_of_the_settings_are_masked_wherever_they_stand() -> None:
-    load(
+    load_settings(
         {
             "OPENAI_API_KEY": KEY,
             "REDIS_URL": "redis://:p%40ss-w1@broker:6379/0",
@@ -106,12 +106,12 @@ def test_a_key_that_no_setting_names_is_masked_with_a_hidden_character_in_it() -
 
 def test_text_without_a_secret_stays_as_it_is() -> None:
     assert masked("a\x1bb\u200bc\nd") == "a\x1bb\u200bc\nd"
-    load({"DATABASE_URL": "postgresql://rowfleet:hunter2@db/rowfleet"})
+    load_settings({"DATABASE_URL": "postgresql://rowfleet:hunter2@db/rowfleet"})
     assert "hunter2" not in masked("x\0hunter2 \0")
 
 
 def test_a_password_that_is_a_word_does_not_blank_every_sentence() -> None:
-    load({"DATABASE_URL": "postgresql://rowfleet:rowfleet@db/rowfleet"})
+    load_settings({"DATABASE_URL": "postgresql://rowfleet:rowfleet@db/rowfleet"})
     assert masked("rowfleet: the ledger") == "rowfleet: the ledger"
     assert "rowfleet:rowfleet@" not in masked("postgresql://rowfleet:rowfleet@db/rowfleet")
 

@@ -14,12 +14,12 @@ from genai_prices import Usage, calc_price
 from genai_prices.data_snapshot import get_snapshot
 
 from rowfleet import prices
-from rowfleet import recipe as recipes
 from rowfleet.errors import InputError
 from rowfleet.ledger.queries.budget import FIRST_ROWS, Budget
 from rowfleet.ledger.records import History, SampledRow
 from rowfleet.prices import Price
-from rowfleet.recipe import Recipe
+from rowfleet.recipes import loading
+from rowfleet.recipes.recipe import Recipe
 from submitter import estimate, sample, tokens
 from submitter.sheet import open_sheet
 from tests.ledger_helpers import ECHO
@@ -135,7 +135,7 @@ def test_prices_decide_no_answer_so_they_make_no_other_batch() -> None:
 @pytest.mark.parametrize("text", ["{m: {input: 1}}", "{m: {input: -1, output: 2}}", "{m: 3}"])
 def test_a_wrong_price_in_a_recipe_is_named(text: str) -> None:
     with pytest.raises(InputError, match=r"r\.yaml: prices\.m"):
-        recipes.parse(f"{_yaml()}\nprices: {text}", "r.yaml")
+        loading.parse(f"{_yaml()}\nprices: {text}", "r.yaml")
 
 
 def _yaml() -> str:
@@ -220,7 +220,7 @@ def test_a_budget_is_met_from_below_whatever_rows_cost() -> None:
 def estimated(tmp_path: Path) -> Callable[..., estimate.Estimate]:
     def run(recipe: Recipe | None = None, rows: int = 300, **known: Any) -> estimate.Estimate:
         path = invoices(tmp_path / "sheet.xlsx", rows)
-        asked = recipe or recipes.bundled().model_copy(
+        asked = recipe or loading.bundled().model_copy(
             update={"analyzer": "openai", "model": "gpt-4o-mini"}
         )
         with open_sheet(path, None, recipe=asked, name="sheet.xlsx") as sheet:
@@ -232,7 +232,7 @@ def estimated(tmp_path: Path) -> Callable[..., estimate.Estimate]:
 def test_an_estimate_counts_what_a_worker_sends(
     estimated: Callable[..., estimate.Estimate],
 ) -> None:
-    recipe = recipes.bundled()
+    recipe = loading.bundled()
     cells = {"Vendor": "Vendor 3", "Invoice Number": "INV-103", "Date": "2026-01-20"}
     with Standin.start(keep_bodies=True) as standin:
         OpenAIAnalyzer("sk-any", standin.base_url).answer(
@@ -273,7 +273,7 @@ def width(found: estimate.Estimate) -> float:
 
 
 def test_what_a_model_reasons_is_in_the_range(estimated: Callable[..., estimate.Estimate]) -> None:
-    bundled = recipes.bundled().model_copy(update={"analyzer": "openai"})
+    bundled = loading.bundled().model_copy(update={"analyzer": "openai"})
     thinks = estimated(bundled.model_copy(update={"model": "gpt-5-mini"}))
     assert width(thinks) > 5
     assert tokens.reasons("gpt-5-mini")
@@ -285,7 +285,7 @@ def test_what_a_model_reasons_is_in_the_range(estimated: Callable[..., estimate.
 def test_an_estimate_of_an_unknown_price_says_so(
     estimated: Callable[..., estimate.Estimate],
 ) -> None:
-    bundled = recipes.bundled().model_copy(update={"analyzer": "openai", "model": "mine"})
+    bundled = loading.bundled().model_copy(update={"analyzer": "openai", "model": "mine"})
     assert estimated(bundled).cost_high_usd is None
     assert estimated(bundled, price=Price(input=1, output=1)).cost_usd
 

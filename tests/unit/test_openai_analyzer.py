@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rowfleet.cells import CellError
-from rowfleet.openai_api import as_data
-from rowfleet.recipe import Recipe
+from rowfleet.openai_api.requests import as_data
+from rowfleet.recipes.recipe import Recipe
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
 from worker.analyzers import Misconfigured, Permanent, Postponed, Question, Transient

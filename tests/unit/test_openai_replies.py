@@ -27,8 +27,8 @@ import pytest
 import trustme
 
 from rowfleet.analysis import AnalysisError
-from rowfleet.recipe import Recipe
-from rowfleet.redirects import stay
+from rowfleet.openai_api.redirects import stay
+from rowfleet.recipes.recipe import Recipe
 from submitter.batch_api import BatchAPI
 from tests.brokers import free_port
 from tests.ledger_helpers import ECHO

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rowfleet.analysis import Permanent, Usage
-from rowfleet.openai_api import parse, read_batch_line
+from rowfleet.openai_api.batch_files import read_batch_line
+from rowfleet.openai_api.replies import parse
 from rowfleet.received import MAX_DEPTH, MAX_TOKENS, clean, read_json, token_count
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 
 VALUES = st.recursive(
     st.none()

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from rowfleet.errors import InputError
-from rowfleet.recipe import DEFAULT_RECIPE, bundled, bundled_text, load, parse
+from rowfleet.recipes.loading import bundled, bundled_text, load, parse
+from rowfleet.recipes.recipe import DEFAULT_RECIPE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
 

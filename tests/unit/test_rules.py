@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from openpyxl import load_workbook
 
 from rowfleet.cells import CellError
-from rowfleet.recipe import bundled, parse
+from rowfleet.recipes.loading import bundled, parse
 from worker.analyzers import Misconfigured, Question
 from worker.analyzers.rules import RulesAnalyzer, figure, latest_day_on_earth, rate, readings
 

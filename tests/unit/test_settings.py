@@ -6,9 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from rowfleet import settings as configuration
 from rowfleet.errors import InputError
-from rowfleet.queue import Queue
+from rowfleet.queue.client import Queue
+from rowfleet.settings import load_settings
 
 #: Everything that means something in a URL, in a shell or in an INI file.
 PASSWORD = '/#?:@%"\\ ;&=+[]é'
@@ -28,7 +28,7 @@ PASSWORD = '/#?:@%"\\ ;&=+[]é'
     ],
 )
 def test_a_password_apart_is_joined_into_the_url(url: str, user: str | None) -> None:
-    settings = configuration.load({"REDIS_URL": url, "REDIS_PASSWORD": PASSWORD})
+    settings = load_settings({"REDIS_URL": url, "REDIS_PASSWORD": PASSWORD})
     joined = settings.broker_url()
     assert joined is not None
     parts, given = urlsplit(joined), urlsplit(url)
@@ -41,9 +41,9 @@ def test_a_password_apart_is_joined_into_the_url(url: str, user: str | None) -> 
 
 def test_without_a_password_apart_the_url_stays_as_it_is() -> None:
     url = "redis://fleet:a%2Fb@broker:6380/2"
-    assert configuration.load({"REDIS_URL": url}).broker_url() == url
-    assert configuration.load({"REDIS_URL": url, "REDIS_PASSWORD": ""}).broker_url() == url
-    assert configuration.load({"REDIS_PASSWORD": "hunter2"}).broker_url() is None
+    assert load_settings({"REDIS_URL": url}).broker_url() == url
+    assert load_settings({"REDIS_URL": url, "REDIS_PASSWORD": ""}).broker_url() == url
+    assert load_settings({"REDIS_PASSWORD": "hunter2"}).broker_url() is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_wrong_broker_is_one_sentence_without_its_secret(
     environ: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        configuration.load(environ)
+        load_settings(environ)
     assert sentence in str(caught.value)
     assert "hunter" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -82,17 +82,17 @@ def test_a_wrong_broker_is_one_sentence_without_its_secret(
 )  # fmt: skip
 def test_a_base_url_that_nothing_can_be_sent_to_is_refused(url: str) -> None:
     with pytest.raises(InputError, match=r"^OPENAI_BASE_URL: must (be an http|have no)"):
-        configuration.load({"OPENAI_BASE_URL": url})
+        load_settings({"OPENAI_BASE_URL": url})
 
 
 @pytest.mark.parametrize("url", ["http://h", "http://h:18734", "https://u:p%40@[::1]:5/v1/"])
 def test_a_base_url_may_have_no_path(url: str) -> None:
-    assert configuration.load({"OPENAI_BASE_URL": url}).openai_base_url == url
+    assert load_settings({"OPENAI_BASE_URL": url}).openai_base_url == url
 
 
 def test_a_password_is_not_shown_with_the_settings() -> None:
     environ = {"REDIS_URL": "redis://h", "REDIS_PASSWORD": "hunter2"}
-    assert "hunter2" not in repr(configuration.load(environ))
+    assert "hunter2" not in repr(load_settings(environ))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_password_is_not_shown_with_the_settings() -> None:
     ],
 )
 def test_what_kubernetes_says_of_services_is_no_setting(name: str) -> None:
-    assert configuration.load({name: "tcp://10.0.0.1:6379"}) == configuration.load({})
+    assert load_settings({name: "tcp://10.0.0.1:6379"}) == load_settings({})
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_what_kubernetes_says_of_services_is_no_setting(name: str) -> None:
 )
 def test_a_misspelt_setting_is_still_refused(name: str, meant: str) -> None:
     with pytest.raises(InputError, match=f"{name} is not a setting of Rowfleet") as caught:
-        configuration.load({name: "3"})
+        load_settings({name: "3"})
     assert meant in str(caught.value)

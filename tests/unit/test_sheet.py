@@ -19,7 +19,7 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
-from rowfleet.recipe import Recipe
+from rowfleet.recipes.recipe import Recipe
 from submitter.sheet import open_sheet
 from submitter.sheet_checks import MAX_CELL_CHARS
 

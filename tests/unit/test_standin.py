@@ -14,7 +14,7 @@ import openai
 import pytest
 from jsonschema import Draft202012Validator
 
-from rowfleet.recipe import bundled
+from rowfleet.recipes.loading import bundled
 from tests.standin import Fault, Standin
 from tests.standin.config import KINDS, Config
 from tests.standin.fabricate import Unfabricable, fabricate

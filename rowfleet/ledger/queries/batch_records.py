@@ -1,4 +1,4 @@
-"""What the ledger can be asked. Nothing here changes it."""
+"""Questions about batches and their records."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from sqlalchemy import Connection, and_, case, or_, select
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.models import Batch
-
-pass
 from rowfleet.ledger.records import (
     BatchRecord,
 )

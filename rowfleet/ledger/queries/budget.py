@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from rowfleet.ledger.models import Batch, Row, Tally
-from rowfleet.prices import Price, dollars, in_words
+from rowfleet.prices import Price, dollars, format_dollars
 
 #: Rows in flight while none has ended, so that a wrong guess costs ten rows at most. With each row
 #: that ends one more may run: the number doubles in the time that a row takes.
@@ -91,12 +91,13 @@ class Budget:
                 f"the cost of {self.unpriced_calls:,} answered calls is not known, "
                 "so what is left of the budget is not known"
             )
-        spent = f"{in_words(self.spent)} of its budget of {in_words(self.max_cost)} are spent"
+        budget = format_dollars(self.max_cost)
+        spent = f"{format_dollars(self.spent)} of its budget of {budget} are spent"
         if not self.possibly_billed:
             return spent
         return (
-            f"{spent}, and {in_words(self.assumed)} are set aside for {self.possibly_billed:,} "
-            "calls that ended without an answer and may be billed"
+            f"{spent}, and {format_dollars(self.assumed)} are set aside for "
+            f"{self.possibly_billed:,} calls that ended without an answer and may be billed"
         )
 
 

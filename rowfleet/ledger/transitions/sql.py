@@ -14,11 +14,9 @@ from rowfleet.masking import outside
 #: Characters of a row's or a batch's reason, at most.
 MOST_REASON = 1_000
 
-
 #: Rows that a person's command, and what finishes it, moves in one transaction: some tens of
 #: milliseconds.
 ROWS_AT_ONCE = 2_000
-
 
 #: Keys in one IN list: PostgreSQL takes 65,535 parameters, and a row takes two.
 _KEYS_AT_ONCE = 5_000

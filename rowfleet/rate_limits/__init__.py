@@ -1,0 +1,1 @@
+"""The rate limits that a fleet keeps together: a lane per model and key, shared through Redis."""

@@ -1,0 +1,1 @@
+"""Recipes: what to ask about a row. The bundled ones stand here as YAML."""

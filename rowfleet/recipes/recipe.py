@@ -1,0 +1,291 @@
+"""A recipe says what to ask about a row: columns, prompt, output schema, model and its options.
+
+The prompt is the same text for every row of a batch. Cell text never enters it: the analyzer sends
+the row as JSON in a message of its own. That keeps instructions and data apart, and lets the API
+cache the prompt. So placeholders (`{currency}`) name the recipe's own `variables`, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from functools import cached_property
+from string import Formatter
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from rowfleet.errors import InputError
+from rowfleet.prices import Price
+from rowfleet.recipes.names import fold
+from rowfleet.recipes.strict import close
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+#: Characters of the prompt with its variables filled in; a variable may stand there many times.
+MAX_PROMPT_CHARS = 1 << 20
+#: Columns, and names of columns with all aliases: a worksheet has 16,384 columns.
+MAX_COLUMN_NAMES = 16_384
+
+Analyzer = Literal["openai", "rules"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Fields that are always written out. A field that is added later is left out while it has its
+    #: default: recorded batches stay the same batches, and older workers can read new ones.
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        for name, field in type(self).model_fields.items():
+            if name not in self._ALWAYS and getattr(self, name) == field.get_default(
+                call_default_factory=True
+            ):
+                values.pop(name, None)
+        return values
+
+
+class Column(_Part):
+    """A column that is sent to the analyzer under ``name``, found by its name or an alias."""
+
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset({"name", "required", "aliases"})
+
+    name: str = Field(min_length=1)
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+
+
+def _named(value: Any) -> Any:
+    """Let a column be written as its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class ModelOptions(_Part):
+    """Options passed to the API as they are; what is not set is not sent."""
+
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("temperature", "top_p", "max_completion_tokens"),
+            *("reasoning_effort", "service_tier", "seed"),
+        }
+    )
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    seed: int | None = None
+
+
+class Recipe(_Part):
+    """One validated recipe. ``load`` and ``bundled`` make it; the batch keeps a snapshot."""
+
+    _ALWAYS: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("name", "description", "analyzer", "model", "api", "options", "columns"),
+            *("identity", "variables", "prompt", "output", "result_columns", "prices"),
+        }
+    )
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    description: str = ""
+    analyzer: Analyzer | None = None
+    model: str | None = Field(default=None, min_length=1)
+    api: Literal["chat_completions", "responses"] = "chat_completions"
+    options: ModelOptions = ModelOptions()
+    #: Columns to send. Empty means every column of the sheet, under its own name.
+    columns: tuple[Annotated[Column, BeforeValidator(_named)], ...] = ()
+    #: Columns that together identify the thing a row is about; two rows that agree are duplicates.
+    identity: tuple[str, ...] = ()
+    variables: dict[str, str | int | float] = {}
+    prompt: str = Field(min_length=1)
+    output: dict[str, Any]
+    #: Property of the output → header of its column in the finished sheet.
+    result_columns: dict[str, str] = {}
+    #: Model → what it costs, where the table of list prices does not say or is wrong.
+    prices: dict[str, Price] = {}
+
+    @field_validator("output")
+    @classmethod
+    def _is_an_object_schema(cls, schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.context not in (BUNDLED, RECORDED):
+            # A thirtieth of a second to import, and only a schema of a user's own needs it.
+            from rowfleet.recipes.schema import check
+
+            check(schema, is_new=info.context == FILE)
+        if schema.get("type") != "object" or not schema.get("properties"):
+            raise ValueError('must be a JSON schema with "type: object" and "properties"')
+        return schema
+
+    @model_validator(mode="after")
+    def _refers_to_what_is_there(self) -> Recipe:
+        names = [column.name for column in self.columns]
+        folded = Counter(
+            fold(name) for column in self.columns for name in (column.name, *column.aliases)
+        )
+        if folded.total() > MAX_COLUMN_NAMES:
+            raise ValueError(f"columns has more than {MAX_COLUMN_NAMES:,} names and aliases")
+        for name in names:
+            if folded[fold(name)] > 1:
+                raise ValueError(f"columns names {name!r} twice")
+        known = set(names)
+        for name in self.identity:
+            if names and name not in known:
+                raise ValueError(f"identity names {name!r}, which is not one of the columns")
+        for field in self.result_columns:
+            if field not in self.output["properties"]:
+                raise ValueError(f"result_columns names {field!r}, which output does not have")
+        for header, count in Counter(self.headers().values()).items():
+            if count > 1:
+                raise ValueError(f"result_columns gives the header {header!r} twice")
+        self._fill()
+        return self
+
+    def headers(self) -> dict[str, str]:
+        """Return output property → header of its result column, in the schema's order."""
+        return {
+            field: self.result_columns.get(
+                field, "AI_" + field.replace("_", " ").title().replace(" ", "_")
+            )
+            for field in self.output["properties"]
+        }
+
+    def instructions(self) -> str:
+        """Return the prompt with the recipe's variables filled in: the same for every row."""
+        return self._instructions
+
+    @cached_property
+    def _instructions(self) -> str:
+        return self._fill()
+
+    def _fill(self) -> str:
+        try:
+            parts = list(Formatter().parse(self.prompt))
+        except ValueError as error:
+            raise ValueError(f"prompt: {error}; write a literal brace as {{{{ or }}}}") from None
+        length = 0
+        for text, field, spec, conversion in parts:
+            length += len(text)
+            if field is None:
+                continue
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", field) or spec or conversion:
+                raise ValueError(f"prompt: {{{field}}} must be a plain name from variables")
+            if field not in self.variables:
+                raise ValueError(
+                    f"prompt: {{{field}}} is not in variables; a row's cells are sent beside the "
+                    f"prompt, so name a column in words (the {field} column)"
+                )
+            length += len(str(self.variables[field]))
+            if length > MAX_PROMPT_CHARS:
+                raise ValueError(
+                    f"prompt: has more than {MAX_PROMPT_CHARS:,} characters with its variables"
+                )
+        return self.prompt.format_map(self.variables).strip()
+
+    def strict_schema(self) -> dict[str, Any]:
+        """Return ``output`` as strict structured output wants it: closed, all properties required.
+
+        https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+        """
+        return self._strict_schema
+
+    @cached_property
+    def _strict_schema(self) -> dict[str, Any]:
+        closed: dict[str, Any] = close(self.output)
+        return closed
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        from rowfleet.recipes.validation import validator
+
+        return validator(self._strict_schema)
+
+    def problem_with(self, output: Any) -> str | None:
+        """Return what is wrong with an output by the strict schema, None if it is valid."""
+        from rowfleet.recipes.validation import first_problem
+
+        problem = first_problem(self._validator, output)
+        if problem is None:
+            return None
+        where, what = problem
+        return f"{where[:200] + ': ' if where else ''}{what[:200]}"
+
+    def canonical(self) -> str:
+        """Return the recipe as canonical JSON, the same from version to version."""
+        return json.dumps(self.snapshot(), sort_keys=True, separators=(",", ":"))
+
+    def question(self) -> str:
+        """Return as canonical JSON only what decides answers.
+
+        The description and the headers of the result columns do not, nor does the model where rules
+        answer.
+        """
+        rest = self.snapshot()
+        for field in ("description", "result_columns"):
+            del rest[field]
+        if self.analyzer == "rules":
+            del rest["model"]
+        return json.dumps(rest, sort_keys=True, separators=(",", ":"))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the recipe as a batch keeps it: all of it but prices, which decide no answer."""
+        return self.model_dump(mode="json", exclude={"prices"})
+
+    def match_columns(self, header: tuple[str, ...], where: str) -> dict[str, int]:
+        """Return the name each sent column has for the model → its index in ``header``.
+
+        Names match whatever their case, spaces, dashes and underscores. Raises InputError, which
+        names ``where`` (file and sheet), for required columns that ``header`` lacks.
+        """
+        if not self.columns:
+            return {name: index for index, name in enumerate(header)}
+        at = {fold(name): index for index, name in reversed(list(enumerate(header)))}
+        found: dict[str, int] = {}
+        missing = []
+        for column in self.columns:
+            hits = [at[key] for key in map(fold, (column.name, *column.aliases)) if key in at]
+            if hits:
+                found[column.name] = hits[0]
+            elif column.required:
+                missing.append(column.name)
+        if missing:
+            raise InputError(
+                f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
+                f"and the header has only {', '.join(header)}"
+                + ("; to ask something else give --recipe" if self.name == DEFAULT_RECIPE else "")
+            )
+        return found
+
+
+def _columns(names: list[str]) -> str:
+    return f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+#: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
+#: recorded one may have them, since older versions took them.
+FILE = {"file": True}
+
+#: Context of validation for a recipe whose output is known to be a JSON schema.
+BUNDLED = {"bundled": True}
+
+#: Context of validation for a recipe that only says which columns its answers have.
+RECORDED = {"recorded": True}
+
+#: The recipe that is used when none is named: it audits invoices for refunds.
+DEFAULT_RECIPE = "invoice-refunds"

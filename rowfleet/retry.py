@@ -1,0 +1,85 @@
+"""What becomes of a row after an attempt, as a value. Nothing here touches ledger or queue."""
+
+from __future__ import annotations
+
+import random
+
+from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
+from rowfleet.ledger.records import Claimed, Outcome, Spent
+
+#: Retries are spread by up to this part of their delay, so that rows that failed together do not
+#: come back together.
+JITTER = 0.1
+
+
+def after_answer(row: Claimed, answer: Answer, spent: Spent, latency: float | None) -> Outcome:
+    """Return the outcome of an attempt that was answered. ``latency`` is in seconds."""
+    return Outcome(
+        row.key, row.attempts, "done", output=answer.output, spent=spent, latency=latency
+    )
+
+
+def after_failure(
+    row: Claimed,
+    error: AnalysisError,
+    spent: Spent,
+    latency: float | None,
+    *,
+    max_retries: int,
+    retry_delay: float,
+) -> Outcome:
+    """Return the outcome of an attempt that was not answered.
+
+    A transient error is tried again ``max_retries`` times, after the seconds the API asked for or
+    else ``retry_delay``. A misconfigured batch gets its row back without that counting, and so
+    does one whose row only waited. A row that was answered, and then waited, has had a try: else
+    invalid answers with a 429 between them would be paid for without end.
+    """
+    reason = str(error)
+    if isinstance(error, Postponed) and error.usage.calls:
+        error = Transient(error.reason, error.usage, error.delay, said=error.said or None)
+    if isinstance(error, Postponed):
+        return Outcome(
+            row.key,
+            row.attempts,
+            "pending",
+            delay=error.delay,
+            counts=False,
+            begun=False,
+            spent=spent,
+        )
+    if isinstance(error, Misconfigured):
+        return Outcome(
+            row.key,
+            row.attempts,
+            "pending",
+            error=reason,
+            brief=error.reason,
+            counts=False,
+            spent=spent,
+            latency=latency,
+        )
+    if isinstance(error, Transient) and row.retries < max_retries:
+        wanted = retry_delay if error.retry_after is None else error.retry_after
+        delay = wanted * (1 + random.uniform(0, JITTER))  # noqa: S311 (not a secret)
+        return Outcome(
+            row.key,
+            row.attempts,
+            "pending",
+            error=reason,
+            brief=error.reason,
+            delay=delay,
+            spent=spent,
+            latency=latency,
+        )
+    if isinstance(error, Transient):
+        reason = f"{reason} (tried {row.retries + 1} times)"
+    return Outcome(
+        row.key,
+        row.attempts,
+        "failed",
+        error=reason,
+        brief=error.reason,
+        spent=spent,
+        latency=latency,
+    )

@@ -1,0 +1,414 @@
+"""Waiting for one's turn at the API: the local end of the lanes that the whole fleet shares.
+
+All calls of a process wait here in order, one queue a model, on the analyzer's event loop. One of
+them asks Redis for all: how many may start within the next two seconds, and when. So a hundred
+slots cost a few round trips a second, and nobody wakes up in vain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from rowfleet.openai_api.headers import allowance, pause_after_refusal
+from rowfleet.queue.app import LONGEST_WAIT
+from rowfleet.queue.keys import LANES, SOCKET_TIMEOUT
+from rowfleet.rate_limits.lane import (
+    HORIZON,
+    MOST_PAUSE,
+    SCRIPT,
+    Granted,
+    PerMinute,
+    Report,
+    arguments,
+    lane_name,
+    read,
+)
+from worker.analyzers import Postponed, Usage
+
+log = logging.getLogger(__name__)
+
+#: Calls asked for at once.
+GROUP = 200
+#: Seconds between two askings of a process that has to wait, at least; and askings a second of
+#: the whole fleet, about.
+PACE, ASKINGS = 0.25, 200.0
+#: Seconds that what was seen of ended calls may wait for an asking that takes it along.
+FLUSH = 1.0
+#: Seconds for which a broker that did not answer is not asked again.
+AWAY = 5.0
+#: Seconds between looks whether the worker is ending.
+LOOK = 0.25
+#: Seconds, least and most, until a row that was given back is run again. Spread.
+BACK_IN = (1.0, 5.0)
+
+#: Tokens a byte of text, and tokens of an answer, until some have been seen.
+FIRST_RATIO, FIRST_COMPLETION = 0.25, 200.0
+#: Tokens of an answer, at most, where the question names no maximum: the largest output that any
+#: model offers, DeepSeek V4's (https://api-docs.deepseek.com/quick_start/pricing). OpenAI's models
+#: offer 128,000.
+MOST_COMPLETION = 384_000
+#: Weight of one call in the running means of both.
+WEIGHT = 0.05
+
+
+@dataclass(slots=True)
+class Turn:
+    """A call that may start now, and what it was taken to cost."""
+
+    model: str
+    #: Bytes of all that is sent.
+    size: int
+    prompt: float
+    completion: float
+    #: Whether ``completion`` is the most it may use. That is what the API counts then, whatever
+    #: is used of it.
+    is_most: bool
+
+
+class Lanes:
+    """The lanes in Redis. Connects on first use, on the loop that uses it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str,
+        queue: str,
+        api_key: str,
+        base_url: str | None,
+        limits: PerMinute,
+    ) -> None:
+        self._url = url
+        self._prefix = prefix
+        self._index = f"{prefix}{queue}{LANES}"
+        self._whose = (api_key, base_url)
+        self._limits = limits
+        self._process = uuid.uuid4().hex
+        self._script: Any = None
+
+    async def ask(self, model: str, report: Report, costs: Sequence[float]) -> Granted:
+        """Report, and ask for turns. Raises redis.RedisError or OSError if Redis is away."""
+        if self._script is None:
+            client: Redis = Redis.from_url(
+                self._url,
+                socket_timeout=AWAY,
+                socket_connect_timeout=AWAY,
+                health_check_interval=SOCKET_TIMEOUT,
+                retry=Retry(NoBackoff(), 1),
+            )
+            self._script = client.register_script(SCRIPT)
+        lane = lane_name(self._prefix, model, *self._whose)
+        answer = await self._script(
+            keys=[lane, f"{lane}.processes", self._index],
+            args=arguments(self._process, model, self._limits, report, costs),
+        )
+        return read(answer)
+
+
+class Limiter:
+    """Gives turns to all calls of a process. All of it runs on one event loop."""
+
+    def __init__(
+        self,
+        lanes: Lanes | None = None,
+        given: PerMinute = PerMinute(),  # noqa: B008 (it is frozen)
+        is_ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Without ``lanes`` the process is taken for the only one."""
+        self._shared = lanes
+        self._given = given
+        self._is_ending = is_ending
+        self._lanes: dict[str, _Lane] = {}
+        self._away_until: float | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def turn(
+        self,
+        model: str,
+        size: int,
+        most: int | None,
+        *,
+        longest: float = LONGEST_WAIT,
+        again: bool = False,
+        is_called_off: Callable[[], bool] = lambda: False,
+    ) -> Turn:
+        """Wait until a call with ``size`` bytes and at most ``most`` tokens of answer may start.
+
+        ``again`` goes before those who wait for their first try. Raises Postponed after
+        ``longest`` seconds, when ``is_called_off``, and when the worker is ending.
+        """
+        lane = self._lanes.get(model)
+        if lane is None:
+            lane = self._lanes[model] = _Lane(model, self._ask, self._given)
+        turn = lane.estimated(size, most)
+        if self._is_ending():
+            raise Postponed("the worker is ending")
+        waiter = _Waiter(turn.prompt + turn.completion, is_called_off)
+        lane.enter(waiter, first=again)
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.get_running_loop().create_task(self._look_for_an_end())
+        try:
+            async with asyncio.timeout(longest):
+                await waiter.future
+        except TimeoutError:
+            raise Postponed(
+                f"no turn within {longest:.0f} s", delay=max(lane.pause_left(), _back_in())
+            ) from None
+        return turn
+
+    def answered(
+        self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
+    ) -> None:
+        """Note what an answered call really used and took, and what the API said of its limits.
+
+        A count in ``usage`` is a claim of the API's. Each byte sent is one token at most, and an
+        answer has no more than was asked for or any model gives; what exceeds that is not learnt.
+        """
+        self._lanes[turn.model].answered(turn, usage, seconds, headers)
+
+    def refused(self, turn: Turn, headers: Mapping[str, str]) -> float:
+        """Pause the whole fleet after a 429, for MOST_PAUSE seconds at most.
+
+        Return the seconds that the row is asked to wait, which may be more.
+        """
+        return self._lanes[turn.model].refused(headers)
+
+    async def _ask(self, model: str, report: Report, costs: Sequence[float]) -> Granted | None:
+        """Ask Redis; None if it is away."""
+        now = asyncio.get_running_loop().time()
+        if self._shared is None or (self._away_until is not None and now < self._away_until):
+            return None
+        try:
+            granted = await self._shared.ask(model, report, costs)
+        except (redis.RedisError, OSError) as error:
+            if self._away_until is None:
+                log.warning(
+                    "the shared rate limit can't be reached: %s; "
+                    "going on at this process's share of it",
+                    error,
+                )
+            self._away_until = asyncio.get_running_loop().time() + AWAY
+            return None
+        if self._away_until is not None:
+            log.warning("the shared rate limit is there again")
+            self._away_until = None
+        return granted
+
+    async def _look_for_an_end(self) -> None:
+        while any(lane.waiters for lane in self._lanes.values()):
+            is_ending = self._is_ending()
+            for lane in self._lanes.values():
+                lane.give_back(everything=is_ending)
+            await asyncio.sleep(LOOK)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    cost: float
+    is_called_off: Callable[[], bool]
+    future: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+Ask = Callable[[str, Report, Sequence[float]], Any]
+
+
+class _Lane:
+    """The calls of this process to one model."""
+
+    def __init__(self, model: str, ask: Ask, given: PerMinute) -> None:
+        self._model = model
+        self._ask = ask
+        self._given = given
+        #: All that wait, granted or not.
+        self.waiters: set[_Waiter] = set()
+        self._line: deque[_Waiter] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._report = Report()
+        self._last: Granted | None = None
+        self._paused_until = 0.0
+        self._next_alone = 0.0
+        self._ratio = FIRST_RATIO
+        self._completion: float | None = None
+
+    def estimated(self, size: int, most: int | None) -> Turn:
+        """Return a turn with its cost estimated from what calls have used so far."""
+        seen = self._completion
+        if seen is None and self._last is not None:
+            seen = self._last.completion
+        completion = float(most) if most is not None else FIRST_COMPLETION if seen is None else seen
+        return Turn(self._model, size, size * self._ratio, completion, most is not None)
+
+    def enter(self, waiter: _Waiter, *, first: bool) -> None:
+        """Let a call wait in line."""
+        self.waiters.add(waiter)
+        waiter.future.add_done_callback(lambda _: self.waiters.discard(waiter))
+        if first:
+            self._line.appendleft(waiter)
+        else:
+            self._line.append(waiter)
+        self._wake()
+
+    def give_back(self, *, everything: bool) -> None:
+        """End the waiting of those that are called off, or of all: the worker is ending."""
+        for waiter in list(self.waiters):
+            if not waiter.future.done() and (everything or waiter.is_called_off()):
+                why = "the worker is ending" if everything else "its batch has ended"
+                waiter.future.set_exception(Postponed(why))
+
+    def pause_left(self) -> float:
+        """Return the seconds for which nobody starts."""
+        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
+
+    def answered(
+        self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
+    ) -> None:
+        prompt: float
+        completion: float
+        if is_counted := usage.calls > usage.uncounted:
+            most = turn.completion if turn.is_most else MOST_COMPLETION
+            prompt = min(usage.prompt_tokens, turn.size)
+            completion = min(usage.completion_tokens, most)
+        else:  # what it was taken for stays
+            prompt = turn.prompt
+            completion = turn.completion if self._completion is None else self._completion
+        counted = turn.completion if turn.is_most else completion
+        surplus = 0.0
+        if is_counted:
+            surplus = prompt + counted - turn.prompt - turn.completion
+            self._ratio += WEIGHT * (prompt / max(1, turn.size) - self._ratio)
+            seen = completion if self._completion is None else self._completion
+            self._completion = seen + WEIGHT * (completion - seen)
+        self._add(
+            _said(headers)
+            + Report(
+                surplus=surplus,
+                calls=1,
+                seconds=seconds,
+                used=prompt + counted,
+                completion=completion,
+            )
+        )
+
+    def refused(self, headers: Mapping[str, str]) -> float:
+        asked = pause_after_refusal(headers)
+        pause = min(asked, MOST_PAUSE)
+        self._pause(pause, since=asyncio.get_running_loop().time())
+        self._add(_said(headers) + Report(pause=pause))
+        self._urgent.set()
+        self._wake()
+        return asked
+
+    def _pause(self, seconds: float, *, since: float) -> None:
+        self._paused_until = max(self._paused_until, since + seconds)
+
+    def _add(self, report: Report) -> None:
+        self._report = self._report + report
+        self._start()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._start()
+
+    def _start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    async def _serve(self) -> None:
+        """Ask for those who wait, until nobody does and everything is reported."""
+        while True:
+            if not self._line:
+                await _wait(self._news, FLUSH)
+                if not self._line and self._report == Report():
+                    return
+            self._news.clear()
+            self._urgent.clear()
+            waiting = [w for w in self._line if not w.future.done()][:GROUP]
+            report, self._report = self._report, Report()
+            costs = [waiter.cost for waiter in waiting]
+            asked_at = asyncio.get_running_loop().time()
+            granted = await self._ask(self._model, report, costs)
+            if granted is None:
+                granted = self._alone(costs)
+            else:
+                self._last = granted
+                # Since the asking: by a pause that seems to end later than in Redis, calls granted
+                # for its end would have to ask, and pay, again.
+                self._pause(granted.pause, since=asked_at)
+            self._let_go(waiting, granted)
+            if granted.more_in is not None:
+                spread = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
+                pace = max(PACE, granted.processes / ASKINGS) * spread
+                await _wait(self._urgent, max(pace, granted.more_in))
+
+    def _let_go(self, waiting: Sequence[_Waiter], granted: Granted) -> None:
+        loop = asyncio.get_running_loop()
+        gone = set(waiting[: len(granted.starts)])
+        self._line = deque(w for w in self._line if w not in gone and not w.future.done())
+        for waiter, start in zip(waiting, granted.starts, strict=False):
+            loop.call_later(start, self._begin, waiter)
+
+    def _begin(self, waiter: _Waiter) -> None:
+        if waiter.future.done():
+            return
+        if self.pause_left() > 0:  # it came after the grant
+            self._line.appendleft(waiter)
+            self._wake()
+        else:
+            waiter.future.set_result(None)
+
+    def _alone(self, costs: Sequence[float]) -> Granted:
+        """Grant this process's own share of what was in force when Redis was last there."""
+        now = asyncio.get_running_loop().time()
+        last = self._last
+        others = last.processes if last else 1
+        requests = (last.requests if last else self._given.requests or 0) / others
+        tokens = (last.tokens if last else self._given.tokens or 0) / others
+        at = max(now, self._paused_until, self._next_alone)
+        starts: list[float] = []
+        more_in = None
+        for cost in costs:
+            if at > now + HORIZON:
+                more_in = at - now - HORIZON
+                break
+            starts.append(at - now)
+            at += max(60 / requests if requests else 0, 60 * cost / tokens if tokens else 0)
+        self._next_alone = at
+        return Granted(starts, more_in, 0, others, requests * others, tokens * others, None)
+
+
+def _said(headers: Mapping[str, str]) -> Report:
+    """Return what the API said of its limits."""
+    requests, tokens = allowance(headers, "requests"), allowance(headers, "tokens")
+    return Report(
+        requests=(requests and requests.per_minute) or 0,
+        tokens=(tokens and tokens.per_minute) or 0,
+        is_low=any(found.is_low for found in (requests, tokens) if found),
+    )
+
+
+def _back_in() -> float:
+    return random.uniform(*BACK_IN)  # noqa: S311 (not a secret)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
