@@ -1,4 +1,4 @@
-"""The README's pictures show a run of today: what it prints, and the sheet it writes."""
+"""The docs' pictures and transcripts show a run of today: the output, and the finished sheet."""
 
 from __future__ import annotations
 
@@ -52,3 +52,26 @@ def test_the_recorded_terminal_shows_what_the_demo_prints(demo: tuple[str, Path]
     assert first in recorded
     assert last in recorded
     assert "finished · done 250 · failed 0" in recorded
+
+
+@pytest.mark.parametrize(
+    "page", ["tutorial/first-spreadsheet", "how-to/run-on-one-machine", "how-to/control-cost"]
+)
+def test_the_estimate_in_the_docs_is_the_one_that_is_printed(page: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    [shown] = re.findall(r"^examples/.*are fine to submit\n.*\n.*$", text, re.MULTILINE)
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "submitter", "local"),
+            *("examples/Master_Refunds.xlsx", "--analyzer", "openai", "--dry-run"),
+        ],
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith(("ROWFLEET", "OPENAI"))},
+            **{"OPENAI_API_KEY": "any", "XDG_STATE_HOME": str(tmp_path)},
+        },
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == shown.split()
