@@ -87,7 +87,7 @@ def test_links_lead_to_pages_and_headings_that_are_there(page):
     assert broken == []
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_an_index_lists_the_page(page):
     indexes = {index: index.read_text("utf-8") for index in DOCS.rglob("index.md")}
     listed = (f"({os.path.relpath(page, at.parent)})" in text for at, text in indexes.items())
@@ -133,7 +133,7 @@ def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
 def _leads_somewhere(page: Path, target: str) -> bool:
     path, _, anchor = target.partition("#")
     linked = page.parent / path if path else page
-    return linked.exists() and (not anchor or anchor in _anchors(linked))
+    return linked.is_file() and (not anchor or anchor in _anchors(linked))
 
 
 def _anchors(page: Path) -> set[str]:
