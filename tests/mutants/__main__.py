@@ -112,7 +112,7 @@ def _run_all(mutants: list[Mutant], map_: Covered, seconds: float, jobs: int) ->
         try:
             verdict = _try(mutant, map_, seconds, copy, reasons)
         finally:
-            (copy / mutant.module).write_text((ROOT / mutant.module).read_text())
+            _write(copy / mutant.module, (ROOT / mutant.module).read_text())
             copies.put(copy)
         word = f"killed by {verdict.killed_by}" if verdict.killed_by else "SURVIVED"
         print(
@@ -127,10 +127,17 @@ def _run_all(mutants: list[Mutant], map_: Covered, seconds: float, jobs: int) ->
         return list(pool.map(run, mutants))
 
 
+def _write(module: Path, source: str) -> None:
+    """Replace a module's text, and forget its bytecode: Python may take that for up to date."""
+    for compiled in module.parent.glob(f"__pycache__/{module.stem}.*"):
+        compiled.unlink()
+    module.write_text(source)
+
+
 def _try(
     mutant: Mutant, map_: Covered, seconds: float, copy: Path, reasons: dict[str, str]
 ) -> Verdict:
-    (copy / mutant.module).write_text(mutant.source)
+    _write(copy / mutant.module, mutant.source)
     covering = map_.tests(mutant.module, mutant.line)
     tests = map_.affordable(covering, seconds)
     began = time.monotonic()
@@ -171,7 +178,7 @@ def _first_failure(tests: list[str], copy: Path) -> str | None:
             *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
             *("-p", "no:xdist", "--timeout", str(TEST_SECONDS), "--tb", "no", "@mutant-tests"),
         ],
-        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": ""},
         cwd=copy,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -122,6 +122,7 @@ def sample(root: Path, size: int, seed: int) -> list[Mutant]:
     """
     operators = _operators()
     sources = {module: (root / module).read_text() for module in modules(root)}
+    meanings = {module: meaning(source) for module, source in sources.items()}
     places = [
         (module, name, occurrence, position)
         for module, source in sources.items()
@@ -141,7 +142,7 @@ def sample(root: Path, size: int, seed: int) -> list[Mutant]:
             mutated = mutate_code(sources[module], operators[name], occurrence)
         except AttributeError:  # cosmic-ray's ExceptionReplacer on `except module.Error`
             continue
-        if mutated and meaning(mutated) not in (None, meaning(sources[module])):
+        if mutated and meaning(mutated) not in (None, meanings[module]):
             taken.add(place)
             found.append(Mutant(module, name, *_difference(sources[module], mutated), mutated))
     return found
