@@ -72,7 +72,7 @@ def main() -> int:
         "--seconds",
         type=float,
         default=600,
-        help="how long the tests of one mutant may take, as measured; the slowest are left out",
+        help="how long the tests of one mutant may take, as measured; the last are left out",
     )
     parser.add_argument("--only", help="only mutants whose name holds this")
     asked = parser.parse_args()

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -115,7 +115,7 @@ class Covered:
         return [test for test, total in zip(tests, spent, strict=True) if total <= seconds]
 
     def tests(self, module: str, line: int) -> list[str]:
-        """Return the tests that run the statement on ``line``, the quickest first.
+        """Return the tests that run the statement on ``line``, in the order to run them in.
 
         What runs only once in a process is seen in one test only: a constant, a class, a function
         that is cached. Of that, the tests of the lines that use its name count.
@@ -141,9 +141,17 @@ class Covered:
             )
         else:
             found = self._using(module, {name for node in within for name in _names(node)})
-        return sorted(
-            found or self._running(module, 1, 1 << 30), key=lambda t: self._seconds.get(t, 0)
-        )
+        return self._in_order(found or self._running(module, 1, 1 << 30))
+
+    def _in_order(self, tests: Iterable[str]) -> list[str]:
+        """Return the quickest case of each test function, then the second of each, and so on."""
+        cases: Counter[str] = Counter()
+        order = []
+        for test in sorted(tests, key=lambda test: (self._seconds.get(test, 0), test)):
+            function = test.partition("[")[0]
+            order.append((cases[function], len(order), test))
+            cases[function] += 1
+        return [test for *_, test in sorted(order)]
 
     def _running(self, module: str, first: int, last: int) -> set[str]:
         lines = self._lines[module]
