@@ -12,10 +12,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from rowfleet.ledger import transitions
 from rowfleet.ledger.clock import in_seconds, now
-from rowfleet.ledger.models import BATCH_STATUSES, Batch, Row, Tally
-from rowfleet.ledger.transitions import Outcome, Spent
+from rowfleet.ledger.engine import try_to_write
+from rowfleet.ledger.models import Batch, Row, Tally
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.statuses import BATCH_STATUSES, WAITING
+from rowfleet.ledger.transitions import (
+    batch_api_parts,
+    claiming,
+    feeding,
+    finishing,
+    recording,
+    settling,
+    stopping,
+)
 from tests.ledger_helpers import make_batch
 
 HOUR = 3600.0
@@ -171,7 +181,7 @@ CANCELLED = {"status": "cancelled", "finished_at": "past"}
 @pytest.mark.parametrize("status", BATCH_STATUSES)
 def test_feeding(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
-    fed, changes = changed_by(engine, lambda c: transitions.feed(c, "b", 100))
+    fed, changes = changed_by(engine, lambda c: feeding.feed(c, "b", 100))
     if status in ("loading", "running"):
         assert fed == [0, 14, 16]
         assert changes == of_b(dict.fromkeys(fed, QUEUED))
@@ -181,17 +191,17 @@ def test_feeding(engine: Engine, status: str) -> None:
 
 def test_feeding_stops_at_its_limit_and_is_for_the_workers_tier(engine: Engine) -> None:
     make_ledger(engine)
-    assert changed_by(engine, lambda c: transitions.feed(c, "b", 2))[0] == [0, 14]
+    assert changed_by(engine, lambda c: feeding.feed(c, "b", 2))[0] == [0, 14]
     with engine.begin() as connection:
         connection.execute(update(Batch).where(Batch.id == "b").values(tier="batch"))
-    assert changed_by(engine, lambda c: transitions.feed(c, "b", 2)) == ([], {})
+    assert changed_by(engine, lambda c: feeding.feed(c, "b", 2)) == ([], {})
 
 
 def test_a_fed_row_that_comes_back_is_due_at_once(engine: Engine) -> None:
     make_ledger(engine)
     with engine.begin() as connection:
-        transitions.feed(connection, "b", 100)
-        transitions.put_back(connection, "b", [16], by="f")
+        feeding.feed(connection, "b", 100)
+        feeding.put_back(connection, "b", [16], by="f")
     assert picture(engine)["b", 16]["due_at"] is None
 
 
@@ -199,7 +209,7 @@ def test_a_fed_row_that_comes_back_is_due_at_once(engine: Engine) -> None:
 def test_taking(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     taken, changes = changed_by(
-        engine, lambda c: transitions.take(c, "b", 100, claim="h9", worker="w9")
+        engine, lambda c: batch_api_parts.take_rows(c, "b", 100, claim="h9", worker="w9")
     )
     if status in ("loading", "running"):
         runs = {"status": "running", "claim": "h9", "worker": "w9"}
@@ -218,10 +228,10 @@ def test_taking(engine: Engine, status: str) -> None:
 def test_what_a_claim_holds(engine: Engine) -> None:
     make_ledger(engine)
     with engine.connect() as connection:
-        found = transitions.held(connection, "b", NUMBERS, claim="h1")
+        found = batch_api_parts.held(connection, "b", NUMBERS, claim="h1")
         assert sorted(found) == [3, 4]
-        assert transitions.held_numbers(connection, "b", 100, claim="h1") == [3, 4]
-        assert transitions.held_numbers(connection, "b", 1, claim="h1") == [3]
+        assert batch_api_parts.held_numbers(connection, "b", 100, claim="h1") == [3, 4]
+        assert batch_api_parts.held_numbers(connection, "b", 1, claim="h1") == [3]
 
 
 @pytest.mark.parametrize("numbers", [None, [3, 5]])
@@ -229,7 +239,7 @@ def test_what_a_claim_holds(engine: Engine) -> None:
 def test_giving_back(engine: Engine, status: str, numbers: list[int] | None) -> None:
     make_ledger(engine, status)
     moved, changes = changed_by(
-        engine, lambda c: transitions.give_back(c, "b", numbers, claim="h1")
+        engine, lambda c: batch_api_parts.give_back(c, "b", numbers, claim="h1")
     )
     expected = [3] if numbers else [3, 4]
     back = {"attempts": 0, "claim": None}
@@ -245,7 +255,7 @@ def test_giving_back(engine: Engine, status: str, numbers: list[int] | None) -> 
 @pytest.mark.parametrize("status", ["running", "cancelled"])
 def test_putting_back(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
-    moved, changes = changed_by(engine, lambda c: transitions.put_back(c, "b", NUMBERS, by="f"))
+    moved, changes = changed_by(engine, lambda c: feeding.put_back(c, "b", NUMBERS, by="f"))
     assert moved == 2
     if status == "running":
         back = {"status": "pending", "queued_at": None}
@@ -269,7 +279,7 @@ def test_claiming(engine: Engine, status: str, take_over: bool) -> None:
     make_ledger(engine, status)
     got, changes = changed_by(
         engine,
-        lambda c: transitions.claim(
+        lambda c: claiming.claim(
             c, KEYS, holder="h1", worker="w9", lease=HOUR, take_over=take_over
         ),
     )
@@ -314,13 +324,13 @@ def test_claiming_within_a_budget(engine: Engine) -> None:
     make_ledger(engine, max_cost=1.0)
     keys = [("b", number) for number in (0, 1, 2, 14, 15, 16)]
     got, changes = changed_by(
-        engine, lambda c: transitions.claim(c, keys, holder="h1", worker="w9", lease=HOUR)
+        engine, lambda c: claiming.claim(c, keys, holder="h1", worker="w9", lease=HOUR)
     )
     assert sorted(number for _, number in got) == [0, 1, 2, 14, 15]
     assert {number for _, number in changes} == {0, 1, 2, 14, 15}
     other = [("b", 16), ("c", 0)]
     got, changes = changed_by(
-        engine, lambda c: transitions.claim(c, other, holder="h1", worker="w9", lease=HOUR)
+        engine, lambda c: claiming.claim(c, other, holder="h1", worker="w9", lease=HOUR)
     )
     assert sorted(got) == [("c", 0)]
     assert list(changes) == [("c", 0)]
@@ -329,7 +339,7 @@ def test_claiming_within_a_budget(engine: Engine) -> None:
 def test_what_a_budget_does_not_pay_for_leaves_the_queue(engine: Engine) -> None:
     make_ledger(engine, max_cost=0.0)
     got, changes = changed_by(
-        engine, lambda c: transitions.claim(c, KEYS, holder="h9", worker="w9", lease=HOUR)
+        engine, lambda c: claiming.claim(c, KEYS, holder="h9", worker="w9", lease=HOUR)
     )
     back = {"status": "pending", "queued_at": None}
     assert (got, changes) == ({}, of_b({2: back, 15: back}))
@@ -341,7 +351,7 @@ def test_postponing(engine: Engine, status: str) -> None:
 
     def postpone(number: int) -> Changes:
         return changed_by(
-            engine, lambda c: transitions.postpone(c, ("b", number), holder="h1", delay=HOUR)
+            engine, lambda c: claiming.postpone(c, ("b", number), holder="h1", delay=HOUR)
         )[1]
 
     if status == "running":
@@ -356,7 +366,7 @@ def test_renewing(engine: Engine) -> None:
 
     def renew(*numbers: int, lease: float) -> Changes:
         keys = [("b", number) for number in numbers]
-        return changed_by(engine, lambda c: transitions.renew(c, keys, holder="h1", lease=lease))[1]
+        return changed_by(engine, lambda c: claiming.renew(c, keys, holder="h1", lease=lease))[1]
 
     assert renew(3, lease=HOUR) == {}
     assert renew(*NUMBERS, lease=HOUR) == of_b({4: {"lease_until": "future"}})
@@ -365,13 +375,13 @@ def test_renewing(engine: Engine) -> None:
 
 def test_trying_to_write_changes_nothing(engine: Engine) -> None:
     make_ledger(engine)
-    assert changed_by(engine, transitions.try_to_write) == (None, {})
+    assert changed_by(engine, try_to_write) == (None, {})
 
 
 def settle(engine: Engine, **ends: Any) -> tuple[set[int], Changes]:
     """Let holder h1 settle the first attempt of each row that a message may name."""
     outcomes = [Outcome(key, 1, **ends) for key in KEYS]
-    settled, changes = changed_by(engine, lambda c: transitions.settle(c, outcomes, holder="h1"))
+    settled, changes = changed_by(engine, lambda c: settling.settle(c, outcomes, holder="h1"))
     assert {batch_id for batch_id, _ in settled} <= {"b"}
     return {number for _, number in settled}, changes
 
@@ -483,7 +493,7 @@ def test_an_attempt_that_is_not_the_last_settles_nothing(
 ) -> None:
     make_ledger(engine)
     outcomes = [Outcome(key, attempts, "done", output=ANSWER, spent=SPENT) for key in KEYS]
-    assert changed_by(engine, lambda c: transitions.settle(c, outcomes, holder=holder)) == (
+    assert changed_by(engine, lambda c: settling.settle(c, outcomes, holder=holder)) == (
         set(),
         {},
     )
@@ -497,7 +507,7 @@ def test_what_is_settled_before(engine: Engine) -> None:
 
         def before(number: int, attempts: int = 1, holder: str = "h1") -> bool:
             outcome = Outcome(("b", number), attempts, "done")
-            return transitions.settled_before(connection, outcome, holder=holder)
+            return settling.settled_before(connection, outcome, holder=holder)
 
         assert [number for number in NUMBERS if before(number)] == [7, 8, 14, 15]
         assert not any(before(7, attempts) for attempts in (0, 2))
@@ -506,7 +516,7 @@ def test_what_is_settled_before(engine: Engine) -> None:
 
 def test_settling_followers(engine: Engine) -> None:
     make_ledger(engine)
-    moved, changes = changed_by(engine, lambda c: transitions.settle_followers(c, "b", by="f"))
+    moved, changes = changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f"))
     assert moved == 3
     assert changes == of_b(
         {
@@ -525,7 +535,7 @@ def test_expiring(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
 
     def expire(grace: float) -> tuple[int, Changes]:
-        return changed_by(engine, lambda c: transitions.expire(c, "b", grace=grace, by="f"))
+        return changed_by(engine, lambda c: claiming.expire(c, "b", grace=grace, by="f"))
 
     assert expire(2 * HOUR) == (0, {})
     if status == "running":
@@ -539,11 +549,11 @@ def test_expiring(engine: Engine, status: str) -> None:
 def test_giving_up_a_worker(engine: Engine) -> None:
     """Its rows of all batches are free. That of a worker after it in the alphabet is not."""
     make_ledger(engine)
-    moved, changes = changed_by(engine, lambda c: transitions.give_up(c, worker="w1", by="f"))
+    moved, changes = changed_by(engine, lambda c: claiming.give_up(c, worker="w1", by="f"))
     lost = {"status": "pending", "losses": 1}
     assert moved == 6
     assert changes == {(batch_id, n): lost for batch_id in "abc" for n in (3, 4)}
-    moved, changes = changed_by(engine, lambda c: transitions.give_up(c, worker="w2", by="f"))
+    moved, changes = changed_by(engine, lambda c: claiming.give_up(c, worker="w2", by="f"))
     assert moved == 9
     assert set(changes) == {(batch_id, n) for batch_id in "abc" for n in (5, 6, 13)} | {
         ("tally", batch_id) for batch_id in "abc"
@@ -552,35 +562,33 @@ def test_giving_up_a_worker(engine: Engine) -> None:
 
 Change = Callable[[Connection], Any]
 
-WAITING = ("sampled", "budget_exhausted")
-
 
 @pytest.mark.parametrize("status", BATCH_STATUSES)
 def test_changing_a_batch(engine: Engine, status: str) -> None:
     """Each change is for batches of some states."""
     changes: dict[str, tuple[Change, tuple[str, ...], dict[str, Any]]] = {
         "stop": (
-            lambda c: transitions.stop(c, "b", "so"),
+            lambda c: stopping.stop(c, "b", "so"),
             ("loading", "running"),
             {"status": "stopped", "reason": "so"},
         ),
         "reopen": (
-            lambda c: transitions.reopen(c, "b"),
+            lambda c: stopping.reopen(c, "b"),
             ("stopped",),
             {"status": "loading", "reason": None},
         ),
         "finish loading": (
-            lambda c: transitions.finish_loading(c, "b"),
+            lambda c: recording.finish_loading(c, "b"),
             ("loading",),
             {"status": "running"},
         ),
         "end sample": (
-            lambda c: transitions.end_sample(c, "b"),
+            lambda c: stopping.end_sample(c, "b"),
             ("sampled",),
             {"status": "running"},
         ),
         "set budget": (
-            lambda c: transitions.set_budget(c, "b", None),
+            lambda c: stopping.set_budget(c, "b", None),
             ("budget_exhausted",),
             {"status": "running", "reason": None},
         ),
@@ -600,23 +608,23 @@ def test_what_a_user_says_of_a_batch_is_noted(engine: Engine) -> None:
     make_ledger(engine, sample=[10, 0])
     recipe = {"name": "another"}
     for change, values in (
-        (lambda c: transitions.describe(c, "b", recipe), {"recipe": recipe}),
-        (lambda c: transitions.set_budget(c, "b", 2.5), {"max_cost": 2.5}),
-        (lambda c: transitions.move_queue(c, "b", "p"), {"queue": "p"}),
-        (lambda c: transitions.move_queue(c, "b", "n", before="q"), {}),
+        (lambda c: recording.describe(c, "b", recipe), {"recipe": recipe}),
+        (lambda c: stopping.set_budget(c, "b", 2.5), {"max_cost": 2.5}),
+        (lambda c: stopping.move_queue(c, "b", "p"), {"queue": "p"}),
+        (lambda c: stopping.move_queue(c, "b", "n", before="q"), {}),
         (
-            lambda c: transitions.move_queue(c, "b", "n", before="p", urgent=True),
+            lambda c: stopping.move_queue(c, "b", "n", before="p", urgent=True),
             {"queue": "n", "urgent": True},
         ),
-        (lambda c: transitions.move_queue(c, "b", "n", urgent=False), {"urgent": False}),
-        (lambda c: transitions.end_sample(c, "b"), {"sample": None}),
+        (lambda c: stopping.move_queue(c, "b", "n", urgent=False), {"urgent": False}),
+        (lambda c: stopping.end_sample(c, "b"), {"sample": None}),
     ):
         assert changed_by(engine, change)[1] == ({"b": values} if values else {})
 
 
 def test_a_row_of_the_sample_that_follows_another_gives_its_place_to_that(engine: Engine) -> None:
     make_ledger(engine, "loading", sample=[10, 0, 11])
-    changes = changed_by(engine, lambda c: transitions.finish_loading(c, "b"))[1]
+    changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))[1]
     assert changes == {"b": {"status": "running", "sample": [0, 7]}}
 
 
@@ -627,7 +635,7 @@ SWEPT = [2, 15, 0, 1, 14, 16, 11, 17, 10, 18, 19]
 @pytest.mark.parametrize("status", BATCH_STATUSES)
 def test_cancelling(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
-    result, changes = changed_by(engine, lambda c: transitions.cancel(c, "b", by="f"))
+    result, changes = changed_by(engine, lambda c: stopping.cancel(c, "b", by="f"))
     if status in ("finished", "cancelled"):
         assert (result, changes) == (False, {})
         return
@@ -640,7 +648,7 @@ def test_cancelling(engine: Engine, status: str) -> None:
 @pytest.mark.parametrize("status", BATCH_STATUSES)
 def test_sweeping(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
-    moved, changes = changed_by(engine, lambda c: transitions.sweep(c, "b", by="f"))
+    moved, changes = changed_by(engine, lambda c: stopping.sweep(c, "b", by="f"))
     if status == "cancelled":
         assert (moved, changes) == (11, of_b(dict.fromkeys(SWEPT, CANCELLED), cancelled=11))
     elif status in ("stopped", *WAITING):
@@ -654,7 +662,7 @@ def test_sweeping_in_steps(engine: Engine) -> None:
     make_ledger(engine, "cancelled")
     swept: list[int] = []
     while True:
-        moved, changes = changed_by(engine, lambda c: transitions.sweep(c, "b", by="f", limit=3))
+        moved, changes = changed_by(engine, lambda c: stopping.sweep(c, "b", by="f", limit=3))
         assert moved == len(changes) - bool(moved)
         if not moved:
             break
@@ -665,7 +673,7 @@ def test_sweeping_in_steps(engine: Engine) -> None:
 @pytest.mark.parametrize("status", BATCH_STATUSES)
 def test_retrying(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
-    numbers, changes = changed_by(engine, lambda c: transitions.retry_failed(c, "b", None, by="f"))
+    numbers, changes = changed_by(engine, lambda c: stopping.retry_failed(c, "b", None, by="f"))
     again = {"status": "pending", "finished_at": None, "error": None}
     expected = of_b({8: {**again, "retries": 0, "losses": 0}, 12: again}, failed=-2)
     if status in ("finished", "cancelled", "sampled"):
@@ -677,7 +685,7 @@ def test_retrying(engine: Engine, status: str) -> None:
 def test_retrying_some_or_in_steps(engine: Engine) -> None:
     def retried(numbers: list[int] | None = None, **which: int) -> list[int]:
         with engine.connect() as connection:  # and takes it back
-            return transitions.retry_failed(connection, "b", numbers, by="f", **which)
+            return stopping.retry_failed(connection, "b", numbers, by="f", **which)
 
     make_ledger(engine)
     assert retried([8]) == retried([12]) == [8, 12]  # they are answered together
@@ -691,7 +699,7 @@ def test_retrying_some_or_in_steps(engine: Engine) -> None:
     assert retried(after=7) == []
     assert retried() == [8, 12]
     with engine.connect() as connection:
-        assert transitions.retry_failed(connection, "no such batch", None, by="f") == []
+        assert stopping.retry_failed(connection, "no such batch", None, by="f") == []
 
 
 def all_end(engine: Engine, batch_id: str) -> None:
@@ -711,7 +719,7 @@ def test_finishing(engine: Engine, status: str) -> None:
             connection.execute(
                 update(Row).where(Row.batch_id == "b", Row.number == number).values(status=left)
             )
-        return changed_by(engine, lambda c: transitions.finish_batch(c, "b"))
+        return changed_by(engine, lambda c: finishing.finish_batch(c, "b"))
 
     for left in ("pending", "queued", "running"):
         assert finish(3, left) == (False, {})
@@ -723,7 +731,7 @@ def test_finishing(engine: Engine, status: str) -> None:
         assert finish() == (True, {"b": change})
     else:
         assert finish() == (False, {})
-    assert changed_by(engine, lambda c: transitions.finish_batch(c, "no such batch"))[1] == {}
+    assert changed_by(engine, lambda c: finishing.finish_batch(c, "no such batch"))[1] == {}
 
 
 @pytest.mark.parametrize("status", BATCH_STATUSES)
@@ -737,7 +745,7 @@ def test_finishing_a_sample(engine: Engine, status: str) -> None:
             connection.execute(
                 update(Batch).where(Batch.id == "b").values(sample=list(sample) or None)
             )
-        return changed_by(engine, lambda c: transitions.finish_sample(c, "b"))
+        return changed_by(engine, lambda c: finishing.finish_sample(c, "b"))
 
     for unfinished in (0, 2, 3):
         assert finish(7, unfinished) == (False, {})
@@ -753,7 +761,7 @@ def test_exhausting(engine: Engine, status: str) -> None:
     make_ledger(engine, status, max_cost=0.0)
     with engine.begin() as connection:
         connection.execute(update(Batch).where(Batch.id != "b").values(max_cost=100))
-    result, changes = changed_by(engine, lambda c: transitions.exhaust(c, "b", by="f"))
+    result, changes = changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f"))
     if status != "running":
         assert (result, changes) == (False, {})
         return
@@ -763,7 +771,7 @@ def test_exhausting(engine: Engine, status: str) -> None:
     assert batch == {"status": "budget_exhausted"}
     assert (result, changes) == (True, of_b({2: back, 15: back}))
     for batch_id in "ac":
-        assert changed_by(engine, lambda c, of=batch_id: transitions.exhaust(c, of, by="f")) == (
+        assert changed_by(engine, lambda c, of=batch_id: finishing.exhaust(c, of, by="f")) == (
             False,
             {},
         )
@@ -774,7 +782,7 @@ def test_recording_rows(engine: Engine) -> None:
     make_ledger(engine, "loading")
     new = [(n, ["y"], f"i{n}") for n in (19, 20, 21, 22)]
     sent = {19: "s", 20: "t", 21: "t", 22: "t"}
-    made, changes = changed_by(engine, lambda c: transitions.record_rows(c, "b", new, sent))
+    made, changes = changed_by(engine, lambda c: recording.record_rows(c, "b", new, sent))
     assert made == 3
     assert changes.pop("b") == {"total": 23}
     assert {key: (row.get("sent"), row.get("same_as")) for key, row in changes.items()} == {
@@ -784,7 +792,7 @@ def test_recording_rows(engine: Engine) -> None:
     }
     further = [(n, ["y"], None) for n in (23, 24)]
     made, changes = changed_by(
-        engine, lambda c: transitions.record_rows(c, "b", further, {23: "u", 24: "t"})
+        engine, lambda c: recording.record_rows(c, "b", further, {23: "u", 24: "t"})
     )
     assert made == 2
     assert {key: (row.get("sent"), row.get("same_as")) for key, row in changes.items()} == {
@@ -792,4 +800,4 @@ def test_recording_rows(engine: Engine) -> None:
         ("b", 24): (None, 20),
         "b": (None, None),
     }
-    assert changed_by(engine, lambda c: transitions.record_rows(c, "b", [], {})) == (0, {})
+    assert changed_by(engine, lambda c: recording.record_rows(c, "b", [], {})) == (0, {})
