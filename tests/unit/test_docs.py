@@ -88,6 +88,16 @@ def test_links_lead_to_pages_and_headings_that_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page):
+    text = page.read_text("utf-8")
+    named = re.findall(
+        r"`((?:rowfleet|submitter|worker|tests|benchmarks|charts|k8s)/[\w./-]*)`", text
+    )
+    made = ("benchmarks/results/",)  # by a run, and never committed
+    assert [n for n in named if not (n.startswith(made) or (ROOT / n).exists())] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_an_index_lists_the_page(page):
     indexes = {index: index.read_text("utf-8") for index in DOCS.rglob("index.md")}
     listed = (f"({os.path.relpath(page, at.parent)})" in text for at, text in indexes.items())
