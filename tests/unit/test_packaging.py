@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -37,8 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source archive, unpacked."""
     archive = build("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
     to = tmp_path_factory.mktemp("source")
-    with tarfile.open(archive) as files:
-        files.extractall(to, filter="data")
+    shutil.unpack_archive(archive, to)
     (folder,) = to.iterdir()
     return folder
 
