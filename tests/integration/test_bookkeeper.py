@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from celery.exceptions import Reject
@@ -254,3 +256,134 @@ def test_rows_of_a_transaction_that_stands_still_are_free_again(
         assert is_unavailable(ended.value)  # so that it asks again
     stalled.dispose()
     engine.dispose()
+
+
+def test_what_is_asked_for_shortly_after_a_transaction_goes_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.bookkeeper.APART", 1.0)
+    make_batch(engine, 21)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 20)), Assignment)
+    commits: list[object] = []
+    event.listen(engine, "commit", commits.append)
+
+    def claim(number: int) -> Assignment | Refused:
+        threading.Event().wait(number * 0.05)
+        return books.claim(("b", number))
+
+    with ThreadPoolExecutor(20) as threads:
+        assert all(isinstance(one, Assignment) for one in threads.map(claim, range(20)))
+    assert len(commits) <= 6
+
+
+def test_an_idle_process_leaves_the_ledger_alone_between_renewals(engine: Engine) -> None:
+    """They are a quarter of a lease apart."""
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 0)), Assignment)
+    statements: list[object] = []
+    event.listen(engine, "before_cursor_execute", lambda *_: statements.append(_))
+    threading.Event().wait(1)
+    assert statements == []
+
+
+def test_a_last_try_that_loses_its_slot_leaves_the_turn_to_the_next(
+    engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    make_batch(engine, 2)
+    keys = [("b", 0), ("b", 1)]
+    for dead in ("first", "second"):
+        with engine.begin() as connection:
+            claiming.claim(connection, keys, holder=dead, worker=dead, lease=-1)
+    books = Bookkeeper(engine, worker="w", lease=1, time_limit=0.5)
+    assert isinstance(books.claim(keys[0]), Assignment)
+    eventually(books.is_stuck)
+    eventually(lambda: isinstance(books.claim(keys[1]), Assignment))
+
+
+@contextmanager
+def refusing(engine: Engine, *parts: str) -> Iterator[list[str]]:
+    """Let the ledger refuse statements for what they say; yield those that it refused."""
+    refused: list[str] = []
+
+    def refuse(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if all(part in statement for part in parts):
+            refused.append(statement)
+            raise ValueError("not this")
+
+    event.listen(engine, "before_cursor_execute", refuse)
+    yield refused
+    event.remove(engine, "before_cursor_execute", refuse)
+
+
+def test_a_row_whose_end_the_ledger_never_takes_is_let_go(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its slot is free, so its lease must run out."""
+    make_batch(engine, 2)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 1)), Assignment)
+    with refusing(engine, "UPDATE rows SET", "given"), pytest.raises(ValueError, match="not this"):
+        books.settle(Outcome(("b", 1), 1, "done", output={}))
+    assert books.running() == 0
+    assert "the ledger takes no end of row 1 of b" in caplog.messages
+    assert isinstance(books.claim(("b", 0)), Assignment)
+
+
+def test_a_refused_result_of_a_row_that_was_taken_over_is_dropped(engine: Engine) -> None:
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 0)), Assignment)
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(lease_until=in_seconds(-1)))
+        claiming.claim(connection, [("b", 0)], holder="other", worker="w2", lease=60)
+    assert books.settle(Outcome(("b", 0), 1, "done", output={"score": float("nan")})) is False
+    assert statuses(engine) == ["running"]
+
+
+def test_a_ledger_that_does_not_stop_a_batch_holds_no_slot(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason may quote an answer, so it is not in the log."""
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    with refusing(engine, "UPDATE batches"):
+        books.stop_batch("b", "a secret")
+    assert "the ledger refused to stop batch b" in caplog.messages
+    assert "secret" not in caplog.text
+    assert isinstance(books.claim(("b", 0)), Assignment)
+
+
+def test_a_mistake_of_the_bookkeeper_reaches_those_who_asked_and_holds_nobody_else(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_batch(engine, 2)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 0)), Assignment)
+    with monkeypatch.context() as broken:
+        broken.setattr(books, "_persist", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            books.claim(("b", 1))
+    assert isinstance(books.claim(("b", 1)), Assignment)
+
+
+def test_leases_that_the_ledger_refuses_to_renew_are_tried_again(
+    engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.bookkeeper.LONGEST_PAUSE", 0.2)
+    make_batch(engine, 1)
+    books = Bookkeeper(engine, worker="w", lease=2, time_limit=60)
+    assert isinstance(books.claim(("b", 0)), Assignment)
+    with refusing(engine, "UPDATE rows SET lease_until") as refused:
+        eventually(lambda: len(refused) > 1)
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(lease_until=in_seconds(-1)))
+    is_leased = select(Row.lease_until > in_seconds(0))
+
+    def renewed() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.execute(is_leased).scalar())
+
+    eventually(renewed)
