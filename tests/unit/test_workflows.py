@@ -153,3 +153,19 @@ def test_release_needs_nothing_that_only_one_repository_has():
     assert load(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["pypi"]["if"] == (
         "vars.PUBLISH_TO_PYPI == 'true'"
     )
+
+
+def test_cluster_is_made_as_the_playground_is():
+    """Its file says so in its first lines, and people paste them."""
+    playground = (ROOT / "k8s" / "kind-cluster.yaml").read_text("utf-8")
+    said = " ".join(playground.replace("#", "").replace("\\", "").split())
+    steps = load(ROOT / ".github" / "workflows" / "cluster.yml")["jobs"]["chart"]["steps"]
+    ran = " ".join(" ".join(step.get("run", "").replace("\\", "").split()) for step in steps)
+    for command in (
+        "kind create cluster --config k8s/kind-cluster.yaml",
+        "kind load docker-image --name rowfleet",
+        *re.findall(r"helm install keda .*? --wait", said),
+    ):
+        assert command in said
+        assert command in ran
+    assert "helm install keda" in ran
