@@ -387,3 +387,40 @@ def test_feeding_while_another_feeds_sends_each_row_once(
         keeper.join()
     assert queue.depth() == (200, 0)
     assert len(queue.present()) == 200
+
+
+def test_a_window_larger_than_a_transaction_is_filled_in_steps(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rowfleet.feeding.feeder.FEED_CHUNK", 10)
+    make_batch(engine, 60, queue=queue.name)
+    assert feeder(engine, queue, window=25).feed() == 25
+    assert queue.depth() == (25, 0)
+    assert statuses(engine).count("queued") == 25
+
+
+def test_messages_are_read_only_where_some_are_missing_or_now_and_then(
+    engine: Engine, queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
+    looks: list[int] = []
+    present = queue.present
+
+    def look() -> set[tuple[str, int]]:
+        looks.append(1)
+        return present()
+
+    monkeypatch.setattr(queue, "present", look)
+    make_batch(engine, 6, queue=queue.name)
+    keeper = feeder(engine, queue)
+    keeper.feed()
+    age(engine)
+    for _ in range(3):
+        keeper.step()
+    assert len(looks) == 1
+    assert keeper.repair(thorough=False) == 0
+    assert len(looks) == 1
+    client(settings).ltrim(queue.name, 2, -1)
+    assert keeper.repair(thorough=False) == 2
+    assert len(looks) == 3  # and once more, in case they were on their way
+    assert statuses(engine) == ["queued"] * 4 + ["pending"] * 2

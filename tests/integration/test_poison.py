@@ -15,6 +15,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Retry
 from sqlalchemy import Engine, event, func, select, text, update
 
+from rowfleet import retry
 from rowfleet.analysis import Answer, Question, Transient, Usage
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger
@@ -234,6 +235,27 @@ def test_an_analyzer_that_can_t_be_made_fails_its_row(engine: Engine) -> None:
     with pytest.raises(RowFailed, match="an unexpected ImportError"):
         run_row("b", 0, books=books, analyzer=broken, limits=LIMITS, doubts=Doubts())
     assert statuses(engine) == ["failed"]
+
+
+def test_a_mistake_after_the_answer_fails_the_row_and_says_so(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_batch(engine, 2)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    monkeypatch.setattr(retry, "after_failure", lambda *_, **__: {}["a secret"])
+    why = "an unexpected KeyError at its end; the worker's log says where"
+    with pytest.raises(RowFailed, match=why):
+        run_row(
+            "b",
+            1,
+            books=books,
+            analyzer=lambda _: Analyzer(raises=ValueError()),
+            limits=LIMITS,
+            doubts=Doubts(),
+        )
+    assert statuses(engine) == ["pending", "failed"]
+    assert reason(engine, 1) == why
+    assert "row 1 of b ended unexpectedly" in caplog.messages
 
 
 def test_a_row_claimed_for_a_slot_that_was_interrupted_is_given_back(

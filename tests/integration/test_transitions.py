@@ -801,3 +801,24 @@ def test_recording_rows(engine: Engine) -> None:
         "b": (None, None),
     }
     assert changed_by(engine, lambda c: recording.record_rows(c, "b", [], {})) == (0, {})
+
+
+def test_what_a_person_says_just_before_an_end_counts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed between a look at the batch and the hold of it."""
+    make_ledger(engine, sample=[7], max_cost=0.0)
+    hold = finishing.hold_batch
+
+    def hold_late(connection: Connection, batch_id: str) -> str | None:
+        stopping.end_sample(connection, batch_id)
+        stopping.set_budget(connection, batch_id, None)
+        return hold(connection, batch_id)
+
+    monkeypatch.setattr(finishing, "hold_batch", hold_late)
+    said = {"b": {"sample": None, "max_cost": None}}
+    assert changed_by(engine, lambda c: finishing.finish_sample(c, "b")) == (False, said)
+    with engine.begin() as connection:
+        stopping.set_budget(connection, "b", 0.0)
+    said = {"b": {"max_cost": None}}
+    assert changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f")) == (False, said)

@@ -20,6 +20,8 @@ from sqlalchemy import Engine, text
 
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.client import Queue
+from rowfleet.queue.message import LARGEST_NOTE
+from rowfleet.received import MAX_DEPTH
 from rowfleet.settings import Settings, load_settings
 from tests import brokers
 from tests.ledger_helpers import make_batch, statuses
@@ -246,6 +248,82 @@ def test_what_is_acknowledged_goes_with_the_next_message_or_when_it_is_sent(
         connection.default_channel.send_acks()
         assert queue.depth() == (0, 0)
     assert not Channel.acked
+
+
+def test_slots_of_acknowledged_rows_are_filled_at_once(
+    queued: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Channel, "gathers", True)
+    queue = Queue(queued)
+    queue.push("b", range(7))
+    with consuming(queued) as (connection, delivered):
+        connection.drain_events(timeout=5)
+        assert queue.depth() == (3, 4)
+        for message in delivered[:2]:
+            message.ack()
+        connection.drain_events(timeout=5)
+        assert queue.depth() == (1, 4)
+        for message in delivered[2:]:
+            message.ack()
+        connection.default_channel.send_acks()
+
+
+def test_acknowledgements_that_fail_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Channel, "gathers", True)
+    server = brokers.started()
+    settings = load_settings({}, redis_url=f"redis://127.0.0.1:{server.port}/0", queue="q")
+    queue = Queue(settings)
+    queue.push("b", range(3))
+    try:
+        with consuming(settings) as (connection, delivered):
+            connection.drain_events(timeout=5)
+            channel = connection.default_channel
+            for message in delivered:
+                message.ack()
+            acked = list(Channel.acked)
+            assert len(acked) == 3
+            port = server.port
+            server.stop()
+            with pytest.raises(redis.RedisError):
+                channel.send_acks()
+            assert list(Channel.acked) == acked
+            server = brokers.started(port)
+            channel.send_acks()
+            assert not Channel.acked
+    finally:
+        Channel.acked.clear()
+        server.stop()
+
+
+def test_only_a_message_of_this_queue_can_be_put_back(queued: Settings, redis_url: str) -> None:
+    broker, queue = redis.Redis.from_url(redis_url), Queue(queued)
+    queue.push("b", [0])
+    with consuming(queued) as (connection, _):
+        connection.drain_events(timeout=5)
+        channel = connection.default_channel
+        (text,) = broker.hvals("theirs:q.unacked")
+        message, exchange, routing_key = json.loads(text)
+
+        def goes_back(*to: str, **changes: object) -> bool:
+            note = json.dumps([{**message, **changes}, *(to or (exchange, routing_key))])
+            return bool(channel.can_restore(note.encode()))
+
+        assert channel.can_restore(text)
+        assert goes_back()
+        assert not goes_back("a", "q")
+        assert not goes_back("z", "q")
+        assert not goes_back("other", "other")
+        headers = message["headers"]
+        assert goes_back(headers={**headers, "more": "x" * (LARGEST_NOTE - 2_000)})
+        assert not goes_back(headers={**headers, "more": "x" * LARGEST_NOTE})
+        assert not goes_back(headers={**headers, "compression": "zlib"})
+        assert not goes_back(body=[message["body"]])
+        assert not goes_back(body=None)
+        for odd in ("{", "["):
+            assert not goes_back(body=odd * (MAX_DEPTH + 1))
+        assert goes_back(body="[" * (MAX_DEPTH // 2))
+        assert not goes_back(body="[{" * (MAX_DEPTH // 2 + 1))
+        assert not goes_back(properties={**message["properties"], "delivery_tag": 5})
 
 
 @pytest.mark.parametrize("odd", ["not json", '"text"', '{"properties": {}}'])
