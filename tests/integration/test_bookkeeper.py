@@ -199,6 +199,27 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
     eventually(lambda: isinstance(books.claim(("b", 2)), Assignment))
 
 
+def test_no_row_is_taken_over_after_an_outage_until_leases_were_renewed(
+    engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short it was: the row's worker may have been refused its renewal."""
+    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    make_batch(engine, 3)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
+    books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+    assert isinstance(books.claim(("b", 2)), Assignment)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE rows RENAME TO elsewhere"))
+    with ThreadPoolExecutor(1) as threads:
+        claim = threads.submit(books.claim, ("b", 1))
+        eventually(lambda: books.away_for() > 0.5)
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO rows"))
+        assert isinstance(claim.result(30), Assignment)
+    assert books.claim(("b", 0)) == Refused("another worker runs it")
+
+
 def test_a_worker_without_rows_is_patient_after_a_time_without_writes(
     engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

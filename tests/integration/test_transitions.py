@@ -822,3 +822,14 @@ def test_what_a_person_says_just_before_an_end_counts(
         stopping.set_budget(connection, "b", 0.0)
     said = {"b": {"max_cost": None}}
     assert changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f")) == (False, said)
+
+    def hold_cancelled(connection: Connection, batch_id: str) -> str | None:
+        stopping.cancel(connection, batch_id, by="f")
+        return hold(connection, batch_id)
+
+    with engine.begin() as connection:
+        stopping.set_budget(connection, "b", 0.0)
+    monkeypatch.setattr(finishing, "hold_batch", hold_cancelled)
+    ended, changes = changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f"))
+    assert ended is False
+    assert changes["b"] == CANCELLED
