@@ -17,7 +17,8 @@ from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.records import Claimed, Outcome, Spent
 from rowfleet.ledger.transitions import claiming, feeding, settling
-from worker.bookkeeper import Assignment, Bookkeeper
+from worker.assignment import Assignment
+from worker.bookkeeper import Bookkeeper
 
 #: Rows a second, and rows of a run. Slots take their rows on time, as if calls took 0.4 s.
 RATE, ROWS, SLOTS = 500, 5_000, 200

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from rowfleet.analysis import Transient
 from rowfleet.openai_api.headers import retry_after
 from worker import celery as program
-from worker.analyzers import Transient
-from worker.limiter import Limiter, Turn
+from worker.analyzers.openai.lane import Turn
+from worker.analyzers.openai.limiter import Limiter
 
 
 class Unlimited(Limiter):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from worker import celery as program
-from worker import deletion_cost, health, schema
+from worker.steps import deletion_cost, health, schema
 
 schema.POLL = 0.2
 health.INTERVAL = 0.2

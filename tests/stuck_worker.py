@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
+from rowfleet.analysis import Answer, Question
 from worker import celery as program
-from worker import health
-from worker.analyzers import Answer, Question
+from worker.steps import health
 
 #: Seconds for each of the others.
 SECONDS = float(os.environ.get("TEST_ROW_SECONDS", "0.2"))

@@ -18,7 +18,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +44,7 @@ from rowfleet.prices import Price
 from rowfleet.queue.keys import is_key
 from rowfleet.recipes.recipe import Analyzer, Recipe
 from rowfleet.stopwatch import Stopwatch
+from worker.assignment import Assignment, BatchInfo, Refused, ResultRefused
 
 log = logging.getLogger(__name__)
 
@@ -86,38 +87,6 @@ UPGRADE_PAUSE = (60.0, 300.0)
 
 #: Seconds after which a batch is stopped that no worker understands: an upgrade is over by then.
 UPGRADED_WITHIN = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class BatchInfo:
-    """What a worker needs to know of a row's batch."""
-
-    record: BatchRecord
-    recipe: Recipe
-    #: The model's price, where a user gave one.
-    price: Price | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A claimed row with all that its question needs."""
-
-    row: Claimed
-    batch: BatchInfo
-    duplicate_of: Sequence[int]
-    #: What its time limit is measured by; whoever runs the row stops it while that waits.
-    clock: Stopwatch = field(default_factory=Stopwatch)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that is not to be run, and why: it has ended, somebody has it, its batch stands."""
-
-    why: str
-
-
-class ResultRefused(Exception):
-    """The ledger did not take a row's result; the row has failed for that. Its text says so."""
 
 
 class _NotUnderstood(Exception):

@@ -39,17 +39,17 @@ from rowfleet.settings import Settings, load_settings
 from worker import ledger, transport
 from worker.analyzers import Analyzer
 from worker.bookkeeper import Bookkeeper
-from worker.deletion_cost import DeletionCost
-from worker.ending import Ending, is_ending
-from worker.health import Health
-from worker.heartbeat import VisibilityHeartbeat
-from worker.keeper import Keeper
-from worker.outbox import Outbox
 from worker.row import Limits, RowFailed, run_row
-from worker.schema import Schema
+from worker.steps.deletion_cost import DeletionCost
+from worker.steps.ending import Ending, is_ending
+from worker.steps.feeding import Keeper
+from worker.steps.health import Health
+from worker.steps.heartbeat import VisibilityHeartbeat
+from worker.steps.outbox import Outbox
+from worker.steps.schema import Schema
 
 if TYPE_CHECKING:
-    from worker.limiter import Limiter
+    from worker.analyzers.openai.limiter import Limiter
 
 #: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
 #: is delivered again, its claim has run out.
@@ -132,7 +132,7 @@ def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
 
 def _import_early() -> None:
     """Import what the first row would import."""
-    for name in ("worker.analyzers.openai", "genai_prices"):
+    for name in ("worker.analyzers.openai.analyzer", "genai_prices"):
         importlib.import_module(name)
 
 
@@ -170,17 +170,18 @@ def analyzer(name: str) -> Analyzer:
 
 def _make_analyzer(name: str) -> Analyzer:
     if name == "rules":
-        from worker.analyzers.rules import RulesAnalyzer
+        from worker.analyzers.rules.analyzer import RulesAnalyzer
 
         return RulesAnalyzer()
-    from worker.analyzers.openai import OpenAIAnalyzer
+    from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     return OpenAIAnalyzer(key, settings.openai_base_url, _limiter(key))
 
 
 def _limiter(api_key: str | None) -> Limiter:
-    from worker.limiter import Lanes, Limiter
+    from worker.analyzers.openai.limiter import Limiter
+    from worker.analyzers.openai.shared_lanes import Lanes
 
     url = settings.broker_url()
     assert url is not None  # or there would be no app

@@ -21,8 +21,8 @@ from kombu.utils.json import dumps
 from rowfleet.errors import ServiceError
 from rowfleet.queue.client import Queue
 from rowfleet.queue.message import row_of
-from worker.heartbeat import VisibilityHeartbeat
-from worker.outbox import Outbox
+from worker.steps.heartbeat import VisibilityHeartbeat
+from worker.steps.outbox import Outbox
 
 log = logging.getLogger(__name__)
 

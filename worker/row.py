@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 
 from rowfleet import cells, prices, retry
-from rowfleet.analysis import UNANSWERED
-from rowfleet.ledger.records import Outcome, Spent
-from rowfleet.openai_api.doubts import Doubts
-from worker.analyzers import (
+from rowfleet.analysis import (
+    UNANSWERED,
     AnalysisError,
-    Analyzer,
     Misconfigured,
     Permanent,
     Question,
     Transient,
     Usage,
 )
-from worker.bookkeeper import Assignment, BatchInfo, Bookkeeper, Refused, ResultRefused
+from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.openai_api.doubts import Doubts
+from worker.analyzers import Analyzer
+from worker.assignment import Assignment, BatchInfo, Refused, ResultRefused
+from worker.bookkeeper import Bookkeeper
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 
+from rowfleet.analysis import Answer, Question
 from worker import celery as program
-from worker.analyzers import Answer, Question
 
 #: The row that kills.
 POISON_ROW = int(os.environ["CHAOS_POISON_ROW"])

@@ -22,7 +22,8 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, settling
 from tests.ledger_helpers import make_batch, statuses
 from tests.refusals import only_reads
-from worker.bookkeeper import Assignment, Bookkeeper, Refused
+from worker.assignment import Assignment, Refused
+from worker.bookkeeper import Bookkeeper
 
 
 def test_many_slots_claim_and_settle_through_one_connection(engine: Engine) -> None:

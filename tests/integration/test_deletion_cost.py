@@ -19,7 +19,7 @@ from tests.brokers import server_context
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
 from tests.workers import Start
-from worker.deletion_cost import ANNOTATION
+from worker.steps.deletion_cost import ANNOTATION
 
 #: Seconds between patches at least, in the quick worker.
 INTERVAL = 0.5

@@ -22,7 +22,7 @@ from rowfleet.openai_api.doubts import DOUBTFUL_ROWS, Doubts
 from submitter import watch
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
-from worker.analyzers.openai import OpenAIAnalyzer
+from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 

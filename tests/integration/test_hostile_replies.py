@@ -26,10 +26,10 @@ from rowfleet.openai_api.headers import LONGEST_PAUSE
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.retry import JITTER
 from tests.ledger_helpers import ECHO, make_batch
-from worker.analyzers.endpoint import Reply
-from worker.analyzers.openai import OpenAIAnalyzer
+from worker.analyzers.openai.analyzer import OpenAIAnalyzer
+from worker.analyzers.openai.endpoint import Reply
+from worker.analyzers.openai.limiter import Limiter
 from worker.bookkeeper import Bookkeeper
-from worker.limiter import Limiter
 from worker.row import Limits, RowFailed, run_row
 
 LIMITS = Limits(max_retries=3, retry_delay=1, soft_time_limit=20)
@@ -142,7 +142,9 @@ class Rig:
 
 @pytest.fixture
 def rig(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr("worker.analyzers.openai.LONGEST_WAIT", 0.05)  # a 429 is not waited for
+    monkeypatch.setattr(
+        "worker.analyzers.openai.analyzer.LONGEST_WAIT", 0.05
+    )  # a 429 is not waited for
     return Rig(engine)
 
 

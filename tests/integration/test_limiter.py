@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import redis
 
-from rowfleet.analysis import UNANSWERED
+from rowfleet.analysis import UNANSWERED, Postponed, Usage
 from rowfleet.rate_limits.lane import MOST_PAUSE, Granted, PerMinute, Report, lane_name
 from rowfleet.received import MAX_TOKENS
 from tests import brokers
-from worker.analyzers import Postponed, Usage
-from worker.limiter import FIRST_COMPLETION, MOST_COMPLETION, WEIGHT, Lanes, Limiter
+from worker.analyzers.openai.lane import FIRST_COMPLETION, MOST_COMPLETION, WEIGHT
+from worker.analyzers.openai.limiter import Limiter
+from worker.analyzers.openai.shared_lanes import Lanes
 
 MODEL = "gpt-5-mini"
 
@@ -288,7 +289,7 @@ def test_all_are_given_back_when_the_worker_ends(make: Make) -> None:
 def test_without_the_broker_a_process_goes_on_at_its_share_and_says_so_once(
     make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.limiter.AWAY", 0.3)
+    monkeypatch.setattr("worker.analyzers.openai.lane.AWAY", 0.3)
     server = brokers.started()
     url = f"redis://127.0.0.1:{server.port}/0"
 
@@ -302,7 +303,9 @@ def test_without_the_broker_a_process_goes_on_at_its_share_and_says_so_once(
         began = time.monotonic()
         await asyncio.gather(*(one.turn(MODEL, 400, None) for _ in range(100)))
         assert time.monotonic() - began >= 1.7  # a hundred at half of a hundred a second
-        said = [r.getMessage() for r in caplog.records if r.name == "worker.limiter"]
+        said = [
+            r.getMessage() for r in caplog.records if r.name == "worker.analyzers.openai.limiter"
+        ]
         assert len(said) == 1
         assert "can't be reached" in said[0]
         server = brokers.started(port)

@@ -26,7 +26,8 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, settling
 from rowfleet.openai_api.doubts import Doubts
 from tests.ledger_helpers import ECHO, make_batch, statuses
-from worker.bookkeeper import Assignment, Bookkeeper, Refused, ResultRefused
+from worker.assignment import Assignment, Refused, ResultRefused
+from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 
 LIMITS = Limits(max_retries=3, retry_delay=1, soft_time_limit=60)

@@ -9,7 +9,7 @@ PATTERNS = (
     "rowfleet/ledger/transitions/*.py",
     "rowfleet/feeding/*.py",
     "worker/bookkeeper.py",
-    "worker/limiter.py",
+    "worker/analyzers/openai/limiter.py",
     "worker/row.py",
     "worker/transport.py",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.deletion_cost import STEP_COST, STEPS, cost
+from worker.steps.deletion_cost import STEP_COST, STEPS, cost
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from genai_prices import Usage, calc_price
 from genai_prices.data_snapshot import get_snapshot
 
 from rowfleet import prices
+from rowfleet.analysis import Question
 from rowfleet.errors import InputError
 from rowfleet.ledger.queries.budget import FIRST_ROWS, Budget
 from rowfleet.ledger.records import History, SampledRow
@@ -25,8 +26,7 @@ from submitter.sheet import open_sheet
 from tests.ledger_helpers import ECHO
 from tests.sheets import invoices
 from tests.standin import Standin
-from worker.analyzers import Question
-from worker.analyzers.openai import OpenAIAnalyzer
+from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 
 MILLION = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
 

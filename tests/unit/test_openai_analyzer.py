@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from rowfleet.analysis import Misconfigured, Permanent, Postponed, Question, Transient
 from rowfleet.cells import CellError
 from rowfleet.openai_api.requests import as_data
 from rowfleet.recipes.recipe import Recipe
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
-from worker.analyzers import Misconfigured, Permanent, Postponed, Question, Transient
-from worker.analyzers.openai import REFUSALS, OpenAIAnalyzer
+from worker.analyzers.openai.analyzer import REFUSALS, OpenAIAnalyzer
 
 
 @pytest.fixture(scope="module")

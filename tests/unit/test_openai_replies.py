@@ -26,15 +26,21 @@ import httpx2
 import pytest
 import trustme
 
-from rowfleet.analysis import AnalysisError
+from rowfleet.analysis import (
+    AnalysisError,
+    Misconfigured,
+    Permanent,
+    Postponed,
+    Question,
+    Transient,
+)
 from rowfleet.openai_api.redirects import stay
 from rowfleet.recipes.recipe import Recipe
 from submitter.batch_api import BatchAPI
 from tests.brokers import free_port
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin
-from worker.analyzers import Misconfigured, Permanent, Postponed, Question, Transient
-from worker.analyzers.openai import OpenAIAnalyzer
+from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 
 RIGHT = json.dumps({"answer": "x", "score": 1})
 USED = {"prompt_tokens": 5, "completion_tokens": 7}
@@ -319,7 +325,7 @@ def test_an_answer_without_the_json_asked_for_is_asked_for_once_more(
 def test_a_reply_that_would_fill_the_memory_is_not_read(
     standin: Standin, monkeypatch: pytest.MonkeyPatch, by: str, status: int
 ) -> None:
-    monkeypatch.setattr("worker.analyzers.endpoint.MAX_REPLY", 100_000)
+    monkeypatch.setattr("worker.analyzers.openai.endpoint.MAX_REPLY", 100_000)
     text = completion(content=json.dumps({"answer": "x" * 100_000, "score": 1}))
     standin.configure(faults=[{"kind": "verbatim", "text": text, "status": status}])
     # A base URL with a user goes through the SDK's own client.
@@ -517,7 +523,7 @@ def test_nothing_is_billed_at_a_url_that_nothing_can_be_sent_to(base: str) -> No
 def test_a_reply_is_bounded_as_it_is_unpacked(
     monkeypatch: pytest.MonkeyPatch, encoding: str, by: str
 ) -> None:
-    monkeypatch.setattr("worker.analyzers.endpoint.MAX_REPLY", 4 << 20)
+    monkeypatch.setattr("worker.analyzers.openai.endpoint.MAX_REPLY", 4 << 20)
     packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
     user = "ann:x@" if by == "the SDK" else ""

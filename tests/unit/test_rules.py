@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openpyxl import load_workbook
 
+from rowfleet.analysis import Misconfigured, Question
 from rowfleet.cells import CellError
 from rowfleet.recipes.loading import bundled, parse
-from worker.analyzers import Misconfigured, Question
-from worker.analyzers.rules import RulesAnalyzer, figure, latest_day_on_earth, rate, readings
+from worker.analyzers.rules.analyzer import RulesAnalyzer, latest_day_on_earth
+from worker.analyzers.rules.figures import figure, rate, readings
 
 RECIPE = bundled()
 TODAY = date(2025, 6, 30)

@@ -8,28 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rowfleet.analysis import (
-    AnalysisError,
-    Answer,
-    Misconfigured,
-    Permanent,
-    Postponed,
-    Question,
-    Transient,
-    Usage,
-)
-
-__all__ = [
-    "AnalysisError",
-    "Analyzer",
-    "Answer",
-    "Misconfigured",
-    "Permanent",
-    "Postponed",
-    "Question",
-    "Transient",
-    "Usage",
-]
+from rowfleet.analysis import Answer, Question
 
 
 class Analyzer(Protocol):

@@ -1,64 +1,51 @@
-"""Waiting for one's turn at the API: the local end of the lanes that the whole fleet shares.
-
-All calls of a process wait here in order, one queue a model, on the analyzer's event loop. One of
-them asks Redis for all: how many may start within the next two seconds, and when. So a hundred
-slots cost a few round trips a second, and nobody wakes up in vain.
-"""
+"""A process's own end of a lane: rows wait here for their turn."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
+from rowfleet.analysis import Postponed, Usage
 from rowfleet.openai_api.headers import allowance, pause_after_refusal
-from rowfleet.queue.app import LONGEST_WAIT
-from rowfleet.queue.keys import LANES, SOCKET_TIMEOUT
 from rowfleet.rate_limits.lane import (
     HORIZON,
     MOST_PAUSE,
-    SCRIPT,
     Granted,
     PerMinute,
     Report,
-    arguments,
-    lane_name,
-    read,
 )
-from worker.analyzers import Postponed, Usage
-
-log = logging.getLogger(__name__)
 
 #: Calls asked for at once.
 GROUP = 200
+
 #: Seconds between two askings of a process that has to wait, at least; and askings a second of
 #: the whole fleet, about.
 PACE, ASKINGS = 0.25, 200.0
+
 #: Seconds that what was seen of ended calls may wait for an asking that takes it along.
 FLUSH = 1.0
+
 #: Seconds for which a broker that did not answer is not asked again.
 AWAY = 5.0
+
 #: Seconds between looks whether the worker is ending.
 LOOK = 0.25
+
 #: Seconds, least and most, until a row that was given back is run again. Spread.
 BACK_IN = (1.0, 5.0)
 
 #: Tokens a byte of text, and tokens of an answer, until some have been seen.
 FIRST_RATIO, FIRST_COMPLETION = 0.25, 200.0
+
 #: Tokens of an answer, at most, where the question names no maximum: the largest output that any
 #: model offers, DeepSeek V4's (https://api-docs.deepseek.com/quick_start/pricing). OpenAI's models
 #: offer 128,000.
 MOST_COMPLETION = 384_000
+
 #: Weight of one call in the running means of both.
 WEIGHT = 0.05
 
@@ -77,145 +64,10 @@ class Turn:
     is_most: bool
 
 
-class Lanes:
-    """The lanes in Redis. Connects on first use, on the loop that uses it."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        prefix: str,
-        queue: str,
-        api_key: str,
-        base_url: str | None,
-        limits: PerMinute,
-    ) -> None:
-        self._url = url
-        self._prefix = prefix
-        self._index = f"{prefix}{queue}{LANES}"
-        self._whose = (api_key, base_url)
-        self._limits = limits
-        self._process = uuid.uuid4().hex
-        self._script: Any = None
-
-    async def ask(self, model: str, report: Report, costs: Sequence[float]) -> Granted:
-        """Report, and ask for turns. Raises redis.RedisError or OSError if Redis is away."""
-        if self._script is None:
-            client: Redis = Redis.from_url(
-                self._url,
-                socket_timeout=AWAY,
-                socket_connect_timeout=AWAY,
-                health_check_interval=SOCKET_TIMEOUT,
-                retry=Retry(NoBackoff(), 1),
-            )
-            self._script = client.register_script(SCRIPT)
-        lane = lane_name(self._prefix, model, *self._whose)
-        answer = await self._script(
-            keys=[lane, f"{lane}.processes", self._index],
-            args=arguments(self._process, model, self._limits, report, costs),
-        )
-        return read(answer)
-
-
-class Limiter:
-    """Gives turns to all calls of a process. All of it runs on one event loop."""
-
-    def __init__(
-        self,
-        lanes: Lanes | None = None,
-        given: PerMinute = PerMinute(),  # noqa: B008 (it is frozen)
-        is_ending: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Without ``lanes`` the process is taken for the only one."""
-        self._shared = lanes
-        self._given = given
-        self._is_ending = is_ending
-        self._lanes: dict[str, _Lane] = {}
-        self._away_until: float | None = None
-        self._watch: asyncio.Task[None] | None = None
-
-    async def turn(
-        self,
-        model: str,
-        size: int,
-        most: int | None,
-        *,
-        longest: float = LONGEST_WAIT,
-        again: bool = False,
-        is_called_off: Callable[[], bool] = lambda: False,
-    ) -> Turn:
-        """Wait until a call with ``size`` bytes and at most ``most`` tokens of answer may start.
-
-        ``again`` goes before those who wait for their first try. Raises Postponed after
-        ``longest`` seconds, when ``is_called_off``, and when the worker is ending.
-        """
-        lane = self._lanes.get(model)
-        if lane is None:
-            lane = self._lanes[model] = _Lane(model, self._ask, self._given)
-        turn = lane.estimated(size, most)
-        if self._is_ending():
-            raise Postponed("the worker is ending")
-        waiter = _Waiter(turn.prompt + turn.completion, is_called_off)
-        lane.enter(waiter, first=again)
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.get_running_loop().create_task(self._look_for_an_end())
-        try:
-            async with asyncio.timeout(longest):
-                await waiter.future
-        except TimeoutError:
-            raise Postponed(
-                f"no turn within {longest:.0f} s", delay=max(lane.pause_left(), _back_in())
-            ) from None
-        return turn
-
-    def answered(
-        self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
-    ) -> None:
-        """Note what an answered call really used and took, and what the API said of its limits.
-
-        A count in ``usage`` is a claim of the API's. Each byte sent is one token at most, and an
-        answer has no more than was asked for or any model gives; what exceeds that is not learnt.
-        """
-        self._lanes[turn.model].answered(turn, usage, seconds, headers)
-
-    def refused(self, turn: Turn, headers: Mapping[str, str]) -> float:
-        """Pause the whole fleet after a 429, for MOST_PAUSE seconds at most.
-
-        Return the seconds that the row is asked to wait, which may be more.
-        """
-        return self._lanes[turn.model].refused(headers)
-
-    async def _ask(self, model: str, report: Report, costs: Sequence[float]) -> Granted | None:
-        """Ask Redis; None if it is away."""
-        now = asyncio.get_running_loop().time()
-        if self._shared is None or (self._away_until is not None and now < self._away_until):
-            return None
-        try:
-            granted = await self._shared.ask(model, report, costs)
-        except (redis.RedisError, OSError) as error:
-            if self._away_until is None:
-                log.warning(
-                    "the shared rate limit can't be reached: %s; "
-                    "going on at this process's share of it",
-                    error,
-                )
-            self._away_until = asyncio.get_running_loop().time() + AWAY
-            return None
-        if self._away_until is not None:
-            log.warning("the shared rate limit is there again")
-            self._away_until = None
-        return granted
-
-    async def _look_for_an_end(self) -> None:
-        while any(lane.waiters for lane in self._lanes.values()):
-            is_ending = self._is_ending()
-            for lane in self._lanes.values():
-                lane.give_back(everything=is_ending)
-            await asyncio.sleep(LOOK)
-
-
 @dataclass(slots=True, eq=False)
-class _Waiter:
+class Waiter:
+    """A call that waits for its turn."""
+
     cost: float
     is_called_off: Callable[[], bool]
     future: asyncio.Future[None] = field(
@@ -226,7 +78,7 @@ class _Waiter:
 Ask = Callable[[str, Report, Sequence[float]], Any]
 
 
-class _Lane:
+class Lane:
     """The calls of this process to one model."""
 
     def __init__(self, model: str, ask: Ask, given: PerMinute) -> None:
@@ -234,8 +86,8 @@ class _Lane:
         self._ask = ask
         self._given = given
         #: All that wait, granted or not.
-        self.waiters: set[_Waiter] = set()
-        self._line: deque[_Waiter] = deque()
+        self.waiters: set[Waiter] = set()
+        self._line: deque[Waiter] = deque()
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -254,7 +106,7 @@ class _Lane:
         completion = float(most) if most is not None else FIRST_COMPLETION if seen is None else seen
         return Turn(self._model, size, size * self._ratio, completion, most is not None)
 
-    def enter(self, waiter: _Waiter, *, first: bool) -> None:
+    def enter(self, waiter: Waiter, *, first: bool) -> None:
         """Let a call wait in line."""
         self.waiters.add(waiter)
         waiter.future.add_done_callback(lambda _: self.waiters.discard(waiter))
@@ -278,6 +130,7 @@ class _Lane:
     def answered(
         self, turn: Turn, usage: Usage, seconds: float, headers: Mapping[str, str]
     ) -> None:
+        """Note a call's usage and duration in seconds, and its headers."""
         prompt: float
         completion: float
         if is_counted := usage.calls > usage.uncounted:
@@ -306,6 +159,7 @@ class _Lane:
         )
 
     def refused(self, headers: Mapping[str, str]) -> float:
+        """Note a refusal (429). Return the pause of the lane, in seconds."""
         asked = pause_after_refusal(headers)
         pause = min(asked, MOST_PAUSE)
         self._pause(pause, since=asyncio.get_running_loop().time())
@@ -356,14 +210,14 @@ class _Lane:
                 pace = max(PACE, granted.processes / ASKINGS) * spread
                 await _wait(self._urgent, max(pace, granted.more_in))
 
-    def _let_go(self, waiting: Sequence[_Waiter], granted: Granted) -> None:
+    def _let_go(self, waiting: Sequence[Waiter], granted: Granted) -> None:
         loop = asyncio.get_running_loop()
         gone = set(waiting[: len(granted.starts)])
         self._line = deque(w for w in self._line if w not in gone and not w.future.done())
         for waiter, start in zip(waiting, granted.starts, strict=False):
             loop.call_later(start, self._begin, waiter)
 
-    def _begin(self, waiter: _Waiter) -> None:
+    def _begin(self, waiter: Waiter) -> None:
         if waiter.future.done():
             return
         if self.pause_left() > 0:  # it came after the grant
@@ -402,7 +256,8 @@ def _said(headers: Mapping[str, str]) -> Report:
     )
 
 
-def _back_in() -> float:
+def back_in() -> float:
+    """Return the seconds until a row that was given back is run again."""
     return random.uniform(*BACK_IN)  # noqa: S311 (not a secret)
 
 

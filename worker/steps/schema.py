@@ -18,8 +18,8 @@ from celery.worker import state
 from rowfleet.errors import ServiceError
 from rowfleet.ledger.schema import NewerSchemaError, wait_for_schema
 from worker import ledger
-from worker.health import Health
-from worker.heartbeat import VisibilityHeartbeat
+from worker.steps.health import Health
+from worker.steps.heartbeat import VisibilityHeartbeat
 
 log = logging.getLogger(__name__)
 

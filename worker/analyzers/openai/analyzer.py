@@ -18,14 +18,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from rowfleet.analysis import UNANSWERED
-from rowfleet.openai_api import failures, replies
-from rowfleet.openai_api import requests as wire
-from rowfleet.openai_api.error_classes import Fate
-from rowfleet.queue.app import LONGEST_WAIT
-from rowfleet.rate_limits.lane import MOST_PAUSE
-from rowfleet.received import read_json
-from worker.analyzers import (
+from rowfleet.analysis import (
+    UNANSWERED,
     AnalysisError,
     Answer,
     Misconfigured,
@@ -35,8 +29,15 @@ from worker.analyzers import (
     Transient,
     Usage,
 )
-from worker.analyzers.endpoint import Endpoint, Reply, Unreachable
-from worker.limiter import Limiter, Turn
+from rowfleet.openai_api import failures, replies
+from rowfleet.openai_api import requests as wire
+from rowfleet.openai_api.error_classes import Fate
+from rowfleet.queue.app import LONGEST_WAIT
+from rowfleet.rate_limits.lane import MOST_PAUSE
+from rowfleet.received import read_json
+from worker.analyzers.openai.endpoint import Endpoint, Reply, Unreachable
+from worker.analyzers.openai.lane import Turn
+from worker.analyzers.openai.limiter import Limiter
 
 log = logging.getLogger(__name__)
 

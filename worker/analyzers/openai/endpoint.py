@@ -19,10 +19,10 @@ import httpx2
 import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
+from rowfleet.analysis import Misconfigured
 from rowfleet.masking import keep_secret
 from rowfleet.openai_api.redirects import refused, stay_async
 from rowfleet.received import MAX_REPLY
-from worker.analyzers import Misconfigured
 
 #: Seconds to wait for a connection; after that the endpoint counts as unreachable.
 CONNECT_TIMEOUT = 10.0

@@ -22,7 +22,7 @@ from rowfleet.errors import ServiceError
 from rowfleet.queue.app import LONGEST_WAIT
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
-from worker.heartbeat import LONGEST_INTERVAL, VisibilityHeartbeat
+from worker.steps.heartbeat import LONGEST_INTERVAL, VisibilityHeartbeat
 
 log = logging.getLogger(__name__)
 

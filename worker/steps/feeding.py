@@ -19,7 +19,7 @@ from rowfleet.rate_limits.cap import Cap
 from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.settings import Settings
 from worker import ledger
-from worker.schema import Schema
+from worker.steps.schema import Schema
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The analyzer `openai`: it asks a model, one call a row."""

@@ -1,0 +1,1 @@
+"""The analyzer `rules`: it computes, and asks no model."""

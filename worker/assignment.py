@@ -1,0 +1,43 @@
+"""What the bookkeeper gives a slot for a row, and the ways it can refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rowfleet.ledger.records import BatchRecord, Claimed
+from rowfleet.prices import Price
+from rowfleet.recipes.recipe import Recipe
+from rowfleet.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """What a worker needs to know of a row's batch."""
+
+    record: BatchRecord
+    recipe: Recipe
+    #: The model's price, where a user gave one.
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A claimed row with all that its question needs."""
+
+    row: Claimed
+    batch: BatchInfo
+    duplicate_of: Sequence[int]
+    #: What its time limit is measured by; whoever runs the row stops it while that waits.
+    clock: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that is not to be run, and why: it has ended, somebody has it, its batch stands."""
+
+    why: str
+
+
+class ResultRefused(Exception):
+    """The ledger did not take a row's result; the row has failed for that. Its text says so."""
