@@ -29,7 +29,7 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import stopping
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings, load_settings
-from submitter import watch
+from submitter.progress import watching
 from tests.ledger_helpers import make_batch
 from tests.standin import Standin
 from tests.workers import environment
@@ -130,7 +130,7 @@ def _run(
             with engine.begin() as connection:
                 stopping.cancel(connection, batch_id, by="bench")
 
-    end = watch.until_ended(engine, batch_id, show=look, feeder=feeder)
+    end = watching.until_ended(engine, batch_id, show=look, feeder=feeder)
     seconds = time.monotonic() - started
     with engine.connect() as connection:
         dearest = connection.execute(

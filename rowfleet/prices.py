@@ -158,3 +158,7 @@ def format_dollars(dollars: float) -> str:
     """Return an amount as people write it: cents, and below ten dollars what small rows cost."""
     digits = 2 if dollars >= 10 or dollars == 0 else 4 if dollars >= 0.01 else 6
     return f"${dollars:,.{digits}f}"
+
+
+#: A row of a cheap model costs some hundred times the least; the most is what the ledger can hold.
+LEAST_DOLLARS, MOST_DOLLARS = 0.000001, 10_000_000

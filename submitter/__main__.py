@@ -11,7 +11,7 @@ def main() -> NoReturn:
     # Looking for garbage among what is being imported takes a fifth of the time until the first
     # row, and there is none.
     gc.disable()
-    from submitter import cli
+    from submitter.cli import main as cli
 
     gc.freeze()
     gc.enable()

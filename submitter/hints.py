@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from rowfleet.ledger.records import BatchRecord
-from submitter.command import MOST_DOLLARS
+from rowfleet.prices import MOST_DOLLARS
 
 
 def program() -> str:

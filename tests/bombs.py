@@ -190,7 +190,7 @@ BOMBS: dict[str, tuple[str, Pieces]] = {
 
 def main(paths: list[str]) -> None:
     from rowfleet.errors import InputError
-    from submitter.sheet import open_sheet
+    from submitter.sheets.opening import open_sheet
 
     def read(path: str) -> str | None:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rowfleet.settings import load_settings
-from submitter.cli import cli
+from submitter.cli.main import cli
 from tests.chart import helm, jobs, schemas
 from tests.chart.cases import CASES, rendered
 from tests.chart.helm import Manifest

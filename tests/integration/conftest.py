@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings, load_settings
-from submitter import cli
+from submitter.cli import main
 from tests.standin import Standin
 from tests.workers import Start, environment
 
@@ -40,7 +40,7 @@ def call(
         monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         return int(caught.value.code or 0), said.out, said.err
 

@@ -17,9 +17,10 @@ from rowfleet.ledger.models import RemoteBatch, Row
 from rowfleet.ledger.records import Progress
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import in_chunks, stopping
-from submitter import remote
-from submitter.batch_api import BatchAPI
-from submitter.remote import Follower, Limits
+from submitter.batch_api import follower as remote
+from submitter.batch_api import session
+from submitter.batch_api.client import BatchAPI
+from submitter.batch_api.follower import Follower, Limits
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
 
@@ -27,7 +28,7 @@ from tests.standin import Standin
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "LEAST_LEASE", 0.5)
-    monkeypatch.setattr(remote, "SHOW_INTERVAL", 0.1)
+    monkeypatch.setattr(session, "SHOW_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def through(
     api = BatchAPI("sk-test", standin.base_url, model="gpt-5-mini")
     limits = Limits(file_rows, 200_000_000, 0.05, 3, 0)
     follower = Follower(engine, api, "b", limits, say=say or (lambda _sentence: None))
-    return remote.follow(engine, follower, wait=wait, show=lambda _progress: None)
+    return session.follow(engine, follower, wait=wait, show=lambda _progress: None)
 
 
 def answered(standin: Standin) -> list[int]:

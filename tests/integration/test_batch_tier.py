@@ -32,9 +32,11 @@ from rowfleet.ledger.transitions import (
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter import cli, remote
-from submitter.batch_api import BatchAPI
-from submitter.remote import Follower, Limits
+from submitter.batch_api import follower as remote
+from submitter.batch_api import session
+from submitter.batch_api.client import BatchAPI
+from submitter.batch_api.follower import Follower, Limits
+from submitter.cli import main
 from tests.ledger_helpers import ECHO, make_batch, statuses
 from tests.sheets import invoices, results
 from tests.standin import Standin
@@ -63,7 +65,7 @@ def standin(running: Standin) -> Standin:
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a dead follower leaves is taken over soon."""
     monkeypatch.setattr(remote, "LEAST_LEASE", 0.5)
-    monkeypatch.setattr(remote, "SHOW_INTERVAL", 0.1)
+    monkeypatch.setattr(session, "SHOW_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def follower(
 
 def through(engine: Engine, standin: Standin, **limits: Any) -> Progress:
     """Bring the batch `b` to its end."""
-    return remote.follow(
+    return session.follow(
         engine, follower(engine, standin, **limits), wait=True, show=lambda _progress: None
     )
 
@@ -379,7 +381,7 @@ def test_a_remote_batch_cancelled_by_somebody_else_stops_the_batch(
 ) -> None:
     standin.configure(batch_seconds=3600)
     make_batch(ledger, 100, tier="batch")
-    end = remote.follow(
+    end = session.follow(
         ledger, follower(ledger, standin, file_rows=100), wait=False, show=lambda _progress: None
     )
     assert end.running == 100
@@ -402,7 +404,7 @@ def test_one_process_at_a_time_follows_a_batch(ledger: Engine, standin: Standin)
     first, second = follower(ledger, standin), follower(ledger, standin)
     first.lease = 60
     assert first.hold()
-    left = remote.follow(ledger, second, wait=False, show=lambda _progress: None)
+    left = session.follow(ledger, second, wait=False, show=lambda _progress: None)
     assert left.pending == 3
     first.release()
     assert through(ledger, standin).done == 3
@@ -547,7 +549,7 @@ def test_mistakes_get_their_sentences(
     def run(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["rowfleet", *words])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         return int(caught.value.code or 0), " ".join(capsys.readouterr().err.split())
 
     assert run(*SUBMIT, "--wait")[0] == 0

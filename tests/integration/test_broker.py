@@ -19,7 +19,7 @@ from rowfleet.errors import ServiceError
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings, load_settings
-from submitter.local import embedded_broker
+from submitter.local.broker import embedded_broker
 from tests import flower
 from tests.brokers import server_context, tls_in_front
 from tests.ledger_helpers import make_batch

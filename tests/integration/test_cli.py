@@ -27,7 +27,7 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import progress
 from rowfleet.ledger.queries.rows import recorded_rows
 from rowfleet.ledger.schema import migrate
-from submitter import cli
+from submitter.cli import main
 from tests.sheets import invoices, results
 
 Said = tuple[int, str, str]
@@ -361,7 +361,7 @@ def test_a_csv_gives_the_same_rows_as_a_workbook(
 # --- help
 
 
-@pytest.mark.parametrize("name", sorted(cli.cli.commands))
+@pytest.mark.parametrize("name", sorted(main.cli.commands))
 def test_each_example_in_the_help_parses(name: str, call: Call) -> None:
     code, out, _ = call(name, "--help")
     assert code == 0
@@ -370,8 +370,8 @@ def test_each_example_in_the_help_parses(name: str, call: Call) -> None:
     for line in lines:
         program, command, *words = shlex.split(line)
         assert (program, command) == ("rowfleet", name)
-        with click.Context(cli.cli) as parent:
-            cli.cli.commands[name].make_context(name, words, parent=parent)
+        with click.Context(main.cli) as parent:
+            main.cli.commands[name].make_context(name, words, parent=parent)
 
 
 def test_python_m_submitter_is_the_same_program(tmp_path: Path, rowfleet: Run) -> None:

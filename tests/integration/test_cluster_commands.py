@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from rowfleet.recipes import loading
-from submitter import cli, fleet, jobs
+from submitter import celery_workers
+from submitter.cli import main
+from submitter.cluster import following
 from tests import apiserver
 from tests.apiserver import Run, worker_pod
 from tests.unit.test_launch import TEMPLATE
@@ -28,7 +30,7 @@ RECIPE = "name: mood\nprompt: p\noutput: {type: object, properties: {mood: {type
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[apiserver.Cluster]:
     """A cluster with a release, named by KUBECONFIG."""
-    monkeypatch.setattr(jobs, "INTERVAL", 0.02)
+    monkeypatch.setattr(following, "INTERVAL", 0.02)
     with apiserver.running() as cluster:
         monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
         cluster.put("podtemplates", TEMPLATE)
@@ -45,7 +47,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
         monkeypatch.setenv("COLUMNS", "300")
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         assert "hunter2" not in said.out + said.err
@@ -395,7 +397,7 @@ def test_a_cluster_nobody_asked_for_does_not_matter_when_it_fails(
     cluster: apiserver.Cluster, call: Call, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setattr(fleet, "ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr(celery_workers, "ANSWER_TIMEOUT", 0.1)
     cluster.forbidden = {("list", "pods")}
     code, out, err = call("workers")
     assert (code, err) == (0, "")

@@ -18,7 +18,7 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.queries.rows import recorded_rows
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, finishing, settling, stopping
-from submitter import cli
+from submitter.cli import main
 from tests.ledger_helpers import make_batch
 from tests.sheets import invoices, results
 
@@ -34,7 +34,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", ["rowfleet", *map(str, words)])
         monkeypatch.setenv("COLUMNS", "300")
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         return int(caught.value.code or 0), said.out, said.err
 

@@ -27,7 +27,7 @@ from rowfleet.ledger.transitions import (
 from rowfleet.ledger.transitions.settling import settle
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
-from submitter import watch
+from submitter.progress import watching
 from tests.ledger_helpers import make_batch, statuses
 
 
@@ -75,7 +75,7 @@ def test_rows_of_a_dead_worker_end_though_their_batch_does_not_run(
     feeder(engine, queue).feed()
     die(engine, 0, 1)
     end_batch(engine, how)
-    end = watch.until_ended(engine, "b", show=lambda _: None, feeder=_Impatient(engine, queue))
+    end = watching.until_ended(engine, "b", show=lambda _: None, feeder=_Impatient(engine, queue))
     assert (end.status, end.running, end.queued) == (how, 0, 0)
     assert statuses(engine)[:3] == [ENDS[how]] * 3
     assert end.cancelled == statuses(engine).count("cancelled")

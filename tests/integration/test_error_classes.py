@@ -19,7 +19,7 @@ from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import batch_records, progress
 from rowfleet.ledger.transitions import finishing
 from rowfleet.openai_api.doubts import DOUBTFUL_ROWS, Doubts
-from submitter import watch
+from submitter.progress import display
 from tests.ledger_helpers import make_batch, statuses
 from tests.standin import Standin
 from worker.analyzers.openai.analyzer import OpenAIAnalyzer
@@ -106,7 +106,7 @@ def test_answers_that_do_not_say_what_they_used_end_a_batch_with_a_budget(
         costs = list(connection.scalars(select(Row.cost_usd).order_by(Row.number)))
     assert (ended.status, ended.cost_usd) == ("budget_exhausted", None)
     assert str(ended.reason).startswith("the cost of 1 answered calls is not known")
-    assert "cost unknown" in watch.line(ended)
+    assert "cost unknown" in display.line(ended)
     assert costs[0] > 0
     assert costs[1:] == [None, None]
     fleet.run(2)  # which no budget pays for

@@ -24,8 +24,9 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.transitions import recording, stopping
 from rowfleet.recipes.recipe import ModelOptions, Recipe
-from submitter import batch
-from submitter.sheet import open_sheet
+from submitter.sheets.opening import open_sheet
+from submitter.submission import recording as batch
+from submitter.submission.submission import Range, Submission, prepare
 
 ASKED = {
     "name": "sorts",
@@ -38,7 +39,7 @@ ASKED = {
 }
 RECIPE = Recipe.model_validate(ASKED)
 
-ALL = batch.Range()
+ALL = Range()
 
 #: A sheet of three rows, as text and numbers.
 CELLS: list[list[Any]] = [["Name", "Number", "Note"], ["a", 1, "x"], ["b", 2, None], ["c", 3, "z"]]
@@ -66,11 +67,11 @@ def prepared(
     *,
     recipe: Recipe = RECIPE,
     batch_id: str | None = None,
-    rows: batch.Range = ALL,
+    rows: Range = ALL,
     sheet: str | None = None,
-) -> Iterator[batch.Submission]:
+) -> Iterator[Submission]:
     with open_sheet(path, sheet, recipe=recipe) as opened:
-        yield batch.prepare(opened, rows, recipe, queue="q", batch_id=batch_id)
+        yield prepare(opened, rows, recipe, queue="q", batch_id=batch_id)
 
 
 def submit(engine: Engine, path: Path, **options: Any) -> tuple[str, bool]:
@@ -114,7 +115,7 @@ def test_equal_cells_continue_in_other_bytes_another_sheet_and_another_format(
     with_other.create_sheet("Notes").append(["of no batch"])
     with_other.save(tmp_path / "c.xlsx")
     assert submit(engine, tmp_path / "c.xlsx") == (batch_id, True)
-    assert submit(engine, saved_anew, rows=batch.Range(0, 3)) == (batch_id, True)
+    assert submit(engine, saved_anew, rows=Range(0, 3)) == (batch_id, True)
     assert recorded(engine) == (1, 3)
 
 
@@ -257,7 +258,7 @@ def test_a_half_recorded_batch_is_completed_from_its_own_file_only(
 # --- batches of the first version
 
 
-def first_identity(sheet: Any, rows: batch.Range, recipe: Recipe) -> tuple[str, str]:
+def first_identity(sheet: Any, rows: Range, recipe: Recipe) -> tuple[str, str]:
     """Return id and content hash as 0.1.0 made them. Frozen: what this gives must never change."""
     snapshot = {
         "name": recipe.name,

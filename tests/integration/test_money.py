@@ -27,7 +27,8 @@ from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
-from submitter import cli, watch
+from submitter.cli import main
+from submitter.progress import display
 from tests.ledger_helpers import make_batch, statuses
 from tests.sheets import invoices, results
 from tests.standin import Standin
@@ -208,9 +209,9 @@ def test_workers_count_calls_that_may_be_billed_and_progress_says_so(
     assert progress(ledger).possibly_billed_calls == 3
     assert fleet.database_url
     monkeypatch.setenv("DATABASE_URL", fleet.database_url.get_secret_value())
-    said = CliRunner().invoke(cli.cli, ["progress", "b", "--json"], standalone_mode=False)
+    said = CliRunner().invoke(main.cli, ["progress", "b", "--json"], standalone_mode=False)
     assert json.loads(said.output)["possibly_billed_calls"] == 3
-    assert "3 calls without an answer, possibly billed" in watch.line(progress(ledger))
+    assert "3 calls without an answer, possibly billed" in display.line(progress(ledger))
 
 
 # --- samples
@@ -420,7 +421,7 @@ def test_a_batch_whose_cost_is_not_known_goes_on_without_a_budget_alone(
     with ledger.begin() as connection:
         assert finishing.exhaust(connection, "b", by="k")
     without_counts = replace(progress(ledger), prompt_tokens=0, completion_tokens=0)
-    assert "cost unknown" in watch.line(without_counts)
+    assert "cost unknown" in display.line(without_counts)
     without = "rowfleet resume b\n"
     code, _, err = call("resume", "b", "--max-cost", "100")
     assert (code, err.endswith(f"no budget can be kept; without one: {without}")) == (2, True)

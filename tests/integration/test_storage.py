@@ -29,7 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.queries import batch_records
-from submitter import storage, storage_cloud, storage_web
+from submitter.storage import cloud, location, transfer
+from submitter.storage import web as storage_web
 from tests.sheets import invoices, results
 from tests.storage_servers import s3, web
 from tests.storage_servers.line import breaking
@@ -38,7 +39,7 @@ from tests.storage_servers.s3 import BUCKET, S3Server
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 #: More than two parts of an upload, and no multiple of one.
-BIG = 2 * storage_cloud.PART_BYTES + 12_345
+BIG = 2 * cloud.PART_BYTES + 12_345
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,7 @@ def no_cloud_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("AZURE_IDENTITY_ENDPOINT", f"http://127.0.0.1:{closed_port()}/")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for module in (storage, storage_web):
+    for module in (transfer, storage_web):
         monkeypatch.setattr(module, "WAITS", (0, 0, 0, 0))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -98,19 +99,19 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
 
 
 def fetch(uri: str) -> bytes:
-    with storage.fetched(storage.parse(uri)) as path:
+    with transfer.downloaded(location.parse(uri)) as path:
         return path.read_bytes()
 
 
 def send(uri: str, content: bytes) -> None:
-    with storage.sent(storage.parse(uri)) as path:
+    with transfer.uploaded(location.parse(uri)) as path:
         path.write_bytes(content)
 
 
 def check(uri: str) -> None:
-    target = storage.parse(uri)
-    assert isinstance(target, storage.Uri)
-    storage.check_target(target)
+    target = location.parse(uri)
+    assert isinstance(target, location.Uri)
+    transfer.check_target(target)
 
 
 def left_behind() -> list[str]:
@@ -233,22 +234,22 @@ def test_export_is_checked_before_anything_is_read(rowfleet: Run, aws: S3Server)
 )
 def test_uri_that_names_nothing_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
-        storage.parse(text)
+        location.parse(text)
     assert sentence in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_path_stays_a_path() -> None:
     for text in ("a.xlsx", "/a/b.xlsx", "a:b/c.xlsx", "s3:/a.xlsx"):
-        assert storage.parse(text) == Path(text)
+        assert location.parse(text) == Path(text)
 
 
 def test_uri_says_the_object_not_its_secrets() -> None:
-    uri = storage.parse("https://bob:secret@host:8443/My%20Sheet.xlsx?sig=secret#secret")
+    uri = location.parse("https://bob:secret@host:8443/My%20Sheet.xlsx?sig=secret#secret")
     assert str(uri) == "https://host:8443/My Sheet.xlsx"
     assert "secret" not in repr(uri)
-    assert uri == storage.parse("https://host:8443/My%20Sheet.xlsx?sig=other")
-    assert uri != storage.parse("https://host/My%20Sheet.xlsx")
+    assert uri == location.parse("https://host:8443/My%20Sheet.xlsx?sig=other")
+    assert uri != location.parse("https://host/My%20Sheet.xlsx")
 
 
 # --- S3
@@ -445,7 +446,7 @@ def test_line_that_breaks_each_time_is_a_service_error(
     uri = aws.put("never.xlsx", os.urandom(3 << 20))
     with breaking(aws.port, after=20_000, breaks=1_000_000) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{line.port}")
-        monkeypatch.setattr(storage_cloud, "_RETRY", {"max_retries": 1})
+        monkeypatch.setattr(cloud, "_RETRY", {"max_retries": 1})
         with pytest.raises(ServiceError, match=r"broke off, or the object .*5 times"):
             fetch(uri)
     assert left_behind() == []
@@ -457,7 +458,7 @@ def test_upload_that_breaks_off_leaves_the_object_as_it_was(
     uri = aws.put("kept.xlsx", b"as it was")
     with breaking(aws.port, after=1, breaks=1_000_000) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{line.port}")
-        monkeypatch.setattr(storage_cloud, "_RETRY", {"max_retries": 1})
+        monkeypatch.setattr(cloud, "_RETRY", {"max_retries": 1})
         with pytest.raises(ServiceError, match="the storage does not answer"):
             send(uri, os.urandom(BIG))
     assert aws.get("kept.xlsx") == b"as it was"
@@ -520,7 +521,7 @@ def test_directory_for_temporary_files_that_is_none(
 def test_finished_sheet_that_has_no_room_is_told_by_its_uri(aws: S3Server) -> None:
     with (
         pytest.raises(InputError, match=r"^s3://sheets/x.xlsx, first as /.*: can't be written"),
-        storage.sent(storage.parse("s3://sheets/x.xlsx")) as path,
+        transfer.uploaded(location.parse("s3://sheets/x.xlsx")) as path,
     ):
         raise InputError(f"{path}: can't be written: No space left on device")
     assert "x.xlsx" not in aws.names()
@@ -603,8 +604,8 @@ def test_a_redirect_to_what_is_no_url_is_refused(https: web.Files, target: str) 
     ],
 )
 def test_a_server_elsewhere_does_not_lead_into_this_machine(target: str) -> None:
-    uri = storage.parse("https://files.example.com/a.xlsx")
-    assert isinstance(uri, storage.Uri)
+    uri = location.parse("https://files.example.com/a.xlsx")
+    assert isinstance(uri, location.Uri)
     asked = storage_web._request(uri)
     with pytest.raises(InputError, match="redirects to an address"):
         storage_web._Redirects(uri).redirect_request(asked, None, 302, "Found", {}, target)
@@ -616,7 +617,7 @@ def test_a_download_that_is_too_large_is_refused(
     content = b"x" * (1 << 20)
     https.files["/a.xlsx"] = content
     send("s3://sheets/large.xlsx", content)
-    monkeypatch.setattr(storage, "MAX_SHEET_BYTES", (1 << 20) - 1)
+    monkeypatch.setattr(location, "MAX_SHEET_BYTES", (1 << 20) - 1)
     for uri in (f"https://127.0.0.1:{https.port}/a.xlsx", "s3://sheets/large.xlsx"):
         with pytest.raises(InputError, match=r"xlsx: is larger than 0 MiB"):
             fetch(uri)
@@ -636,7 +637,7 @@ def test_a_download_without_end_or_length_is_refused(monkeypatch: pytest.MonkeyP
         def log_message(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(storage, "MAX_SHEET_BYTES", 4 << 20)
+    monkeypatch.setattr(location, "MAX_SHEET_BYTES", 4 << 20)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -19,9 +19,13 @@ from rowfleet.ledger.transitions import claiming, recording, settling, stopping
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.loading import bundled
 from rowfleet.settings import Settings
-from submitter import batch, cli, presence, takeover, watch
-from submitter.local import Run
-from submitter.sheet import open_sheet
+from submitter.cli import main
+from submitter.local.worker import Run
+from submitter.progress import presence, watching
+from submitter.sheets.opening import open_sheet
+from submitter.submission import recording as batch
+from submitter.submission import takeover
+from submitter.submission.submission import Range, prepare
 from tests.ledger_helpers import make_batch
 from tests.sheets import invoices, results
 
@@ -44,7 +48,7 @@ def begin(engine: Engine, sheet: Path, queue_for: takeover.QueueFor | None) -> s
     """Submit without recording rows. Return the queue the batch is on."""
     asked = bundled().model_copy(update={"analyzer": "rules", "model": "rules"})
     with open_sheet(sheet, None, recipe=asked) as opened:
-        submission = batch.prepare(opened, batch.Range(), asked, queue="fleet", batch_id=None)
+        submission = prepare(opened, Range(), asked, queue="fleet", batch_id=None)
         begun, _ = batch.begin(engine, submission, queue_for)
     assert queue_of(engine, begun.batch_id) == begun.queue
     return begun.queue
@@ -99,7 +103,7 @@ def test_who_waits_for_a_batch_on_another_queue_closes_it_and_says_so(
         claiming.claim(connection, rows, holder="h", worker="w", lease=45)
         outcomes = [records.Outcome(row, 1, "done", output={}) for row in rows]
         settling.settle(connection, outcomes, holder="h")
-    ended = watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder)
+    ended = watching.until_ended(engine, "b", show=lambda _: None, feeder=feeder)
     assert ended.status == "finished"
     assert caplog.text.count("another run has taken batch b over, on the queue 'another'") == 1
 
@@ -161,7 +165,7 @@ def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
 
     event.listen(engine, "before_cursor_execute", breaks)
     out = tmp_path / "out.xlsx"
-    code = cli._conclude(engine, watch.read_progress(engine, "b"), out, as_json=False)
+    code = main._conclude(engine, watching.read_progress(engine, "b"), out, as_json=False)
     assert code == 1  # the batch's
     assert len(broken) == 2
     assert caplog.text.count("the export waits for it") == 1
@@ -174,4 +178,4 @@ def test_a_cancelled_batch_gives_no_reason_of_its_budget(engine: Engine) -> None
     with engine.begin() as connection:
         connection.execute(update(Batch).values(status="budget_exhausted", reason="spent"))
         stopping.cancel(connection, "b", by="t")
-    assert watch.read_progress(engine, "b").reason is None
+    assert watching.read_progress(engine, "b").reason is None

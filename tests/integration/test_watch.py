@@ -21,8 +21,11 @@ from rowfleet.ledger.records import Progress
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.loading import bundled
 from rowfleet.settings import Settings, load_settings
-from submitter import batch, terminal, watch
-from submitter.sheet import open_sheet
+from submitter.cli import console
+from submitter.progress import display, watching
+from submitter.sheets.opening import open_sheet
+from submitter.submission import recording
+from submitter.submission.submission import Range, prepare
 from tests import brokers
 from tests.ledger_helpers import make_batch
 from tests.sheets import invoices
@@ -54,7 +57,7 @@ def follow(engine: Engine, feeder: Feeder | None, **options: object) -> Progress
     ends: list[Progress] = []
     thread = threading.Thread(
         target=lambda: ends.append(
-            watch.until_ended(engine, "b", show=lambda _: None, feeder=feeder, **options)
+            watching.until_ended(engine, "b", show=lambda _: None, feeder=feeder, **options)
         ),
         daemon=True,
     )
@@ -98,10 +101,10 @@ def test_each_outage_is_said_once_and_the_ledgers_is_not_taken_for_the_brokers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_batch(engine, 1, queue="q")
-    monkeypatch.setattr(watch, "INTERVAL", 0.01)
+    monkeypatch.setattr(watching, "INTERVAL", 0.01)
     rotate_password(broker)
     looks = 0
-    look = watch.read_progress
+    look = watching.read_progress
 
     def counted(engine: Engine, batch_id: str) -> Progress:
         nonlocal looks
@@ -111,7 +114,7 @@ def test_each_outage_is_said_once_and_the_ledgers_is_not_taken_for_the_brokers(
                 connection.execute(text("UPDATE rows SET status = 'done'"))
         return look(engine, batch_id)
 
-    monkeypatch.setattr(watch, "read_progress", counted)
+    monkeypatch.setattr(watching, "read_progress", counted)
     with caplog.at_level(logging.WARNING):
         end = follow(engine, Feeder(engine, Queue(own), window=10, redelivery=75))
     assert end is not None
@@ -148,17 +151,17 @@ def test_a_broker_that_fails_while_rows_are_recorded_is_named_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch, "FIRST_CHUNK", 1)
-    monkeypatch.setattr(batch, "RECORD_CHUNK", 1)
-    monkeypatch.setattr(batch, "FEED_AGAIN", 0.0)
+    monkeypatch.setattr(recording, "FIRST_CHUNK", 1)
+    monkeypatch.setattr(recording, "RECORD_CHUNK", 1)
+    monkeypatch.setattr(recording, "FEED_AGAIN", 0.0)
     feeder = Feeder(engine, Queue(own), window=10, redelivery=75)
     rotate_password(broker)
     recipe = bundled().model_copy(update={"analyzer": "rules", "model": "m"})
     with open_sheet(invoices(tmp_path / "s.xlsx", 5), recipe=recipe) as sheet:
-        submission = batch.prepare(sheet, batch.Range(), recipe, queue="q", batch_id="b")
+        submission = prepare(sheet, Range(), recipe, queue="q", batch_id="b")
         with caplog.at_level(logging.WARNING):
-            batch.record(engine, feeder, submission)
-    assert watch.read_progress(engine, "b").total == 5
+            recording.record(engine, feeder, submission)
+    assert watching.read_progress(engine, "b").total == 5
     assert caplog.text.count("can't be reached") == 1
 
 
@@ -182,12 +185,12 @@ def retried(engine: Engine) -> Engine:
 
 
 def test_the_commonest_reason_for_retries_is_shown(retried: Engine) -> None:
-    progress = watch.read_progress(retried, "b")
+    progress = watching.read_progress(retried, "b")
     assert progress.retried_for == "the connection failed: [Errno -2] Name of api.exmaple.com"
     # A log keeps its lines, and the API's words may quote a cell.
-    assert watch.line(progress).endswith(" · rows are tried again: the connection failed")
+    assert display.line(progress).endswith(" · rows are tried again: the connection failed")
     shown = StringIO()
-    terminal.Terminal(file=shown, width=300).print(watch.panel(progress))
+    console.Terminal(file=shown, width=300).print(display.panel(progress))
     assert progress.retried_for in shown.getvalue()
 
 
@@ -195,13 +198,15 @@ def test_a_reason_for_retries_is_short_and_obeyed_by_no_terminal(retried: Engine
     with retried.begin() as connection:
         connection.execute(update(Row).where(Row.number == 0).values(due_at=None, status="done"))
     shown = StringIO()
-    terminal.Terminal(file=shown, width=300).print(watch.panel(watch.read_progress(retried, "b")))
+    console.Terminal(file=shown, width=300).print(
+        display.panel(watching.read_progress(retried, "b"))
+    )
     assert "the connection failed: \N{REPLACEMENT CHARACTER}[2Jxxx" in shown.getvalue()
-    assert "x" * watch.LONGEST_REASON not in shown.getvalue()
+    assert "x" * display.LONGEST_REASON not in shown.getvalue()
 
 
 def test_no_reason_is_shown_where_no_row_is_tried_again(engine: Engine) -> None:
     make_batch(engine, 2, queue="q")
     with engine.begin() as connection:
         connection.execute(update(Row).values(due_at=in_seconds(9)))  # told to wait, as by a 429
-    assert "tried again" not in watch.line(watch.read_progress(engine, "b"))
+    assert "tried again" not in display.line(watching.read_progress(engine, "b"))

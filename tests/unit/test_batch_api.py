@@ -15,8 +15,8 @@ import pytest
 
 from rowfleet import received
 from rowfleet.analysis import Misconfigured
-from submitter import batch_api
-from submitter.batch_api import BatchAPI, Unanswered
+from submitter.batch_api import client
+from submitter.batch_api.client import BatchAPI, Unanswered
 
 #: Bytes of a reply, at most, in these tests.
 MOST = 1 << 20
@@ -62,14 +62,14 @@ everything = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_a_reply_that_would_fill_the_memory_is_not_read(
     monkeypatch: pytest.MonkeyPatch, call: Callable[[BatchAPI], Any], status: int
 ) -> None:
-    monkeypatch.setattr(batch_api, "MAX_REPLY", MOST)
+    monkeypatch.setattr(client, "MAX_REPLY", MOST)
     large = json.dumps({"data": [], "id": "x" * 2 * MOST}).encode()
     with api(status, large) as asked, pytest.raises(Unanswered, match="larger than 1 MiB"):
         call(asked)
 
 
 def test_a_file_is_as_long_as_it_is_and_an_error_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_api, "MAX_REPLY", MOST)
+    monkeypatch.setattr(client, "MAX_REPLY", MOST)
     content = b"x" * 3 * MOST
     kept = io.BytesIO()
     with api(200, content) as asked:
@@ -80,7 +80,7 @@ def test_a_file_is_as_long_as_it_is_and_an_error_is_not(monkeypatch: pytest.Monk
 
 
 def test_a_file_that_would_fill_the_disk_stops_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_api, "MAX_FILE", MOST)
+    monkeypatch.setattr(client, "MAX_FILE", MOST)
     kept = io.BytesIO()
     with api(200, b"x" * MOST) as asked:
         asked.download("f-1", kept)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import InputError
-from submitter.sheet import open_sheet
-from submitter.sheet_workbook import MAX_STYLES
+from submitter.sheets.opening import open_sheet
+from submitter.sheets.workbook import MAX_STYLES
 from tests import bombs
 
 #: Bytes that reading may take beside what reading a good file has taken.

@@ -20,7 +20,7 @@ from rowfleet.openai_api.error_classes import BATCH_ERRORS, CLASSES, ENDINGS, Fa
 from rowfleet.openai_api.failures import from_batch_error
 from rowfleet.recipes.loading import parse
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
-from submitter.cli import cli
+from submitter.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
-from submitter.export import MAX_TEXT, FinishedRow, check_target, write_sheet
-from submitter.sheet import open_sheet
+from submitter.excel import MAX_TEXT
+from submitter.results.writer import FinishedRow, check_target, write_sheet
+from submitter.sheets.opening import open_sheet
 
 
 def row(
@@ -258,7 +259,7 @@ def test_an_error_in_the_rows_leaves_the_old_file_and_nothing_else(out: Path) ->
 def test_more_rows_than_a_worksheet_holds_are_refused(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("submitter.export.MAX_ROWS", 100)
+    monkeypatch.setattr("submitter.excel.MAX_ROWS", 100)
     write(out, [row(["a", 1])] * 99)
     with pytest.raises(InputError, match=r"done\.xlsx: a worksheet can't hold more than 99 rows"):
         write(out, [row(["a", 1])] * 100)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rowfleet.errors import InputError
-from submitter import launch
+from submitter.cluster import manifest, sheet_location
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,11 +60,11 @@ def job(
     template: dict[str, Any] = TEMPLATE,
     **options: Any,
 ) -> dict[str, Any]:
-    source = launch.locate("--excel", excel)
-    target = launch.locate("--export", export) if export else None
+    source = sheet_location.locate("--excel", excel)
+    target = sheet_location.locate("--export", export) if export else None
     recipe = options.get("recipe")
-    made = {"args": launch.arguments(source, target, recipe=recipe), **options}
-    return launch.job(
+    made = {"args": manifest.arguments(source, target, recipe=recipe), **options}
+    return manifest.job(
         template,
         name="rowfleet-a",
         namespace="ns",
@@ -93,15 +93,15 @@ def test_failures_mean_the_same_as_in_the_manifest_applied_by_hand() -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_takes_the_job_and_its_recipe(version: str) -> None:
-    recipe = launch.Recipe(launch.OWN_RECIPE, "name: x\n")
+    recipe = manifest.JobRecipe(manifest.OWN_RECIPE, "name: x\n")
     made = job("pvc://in/a.xlsx", "pvc://out/b.xlsx", recipe=recipe, service_account="me")
     kubernetes_validate.validate(made, version, strict=True)
-    kubernetes_validate.validate(launch.recipe_map(made, "name: x\n"), version, strict=True)
+    kubernetes_validate.validate(manifest.recipe_map(made, "name: x\n"), version, strict=True)
 
 
 def test_the_job_is_told_what_the_batch_may_cost_and_what_to_try_first() -> None:
-    source = launch.locate("--excel", "s3://in/a.xlsx")
-    told = launch.arguments(source, None, max_cost=2.5, sample_size=100, dedupe=True)
+    source = sheet_location.locate("--excel", "s3://in/a.xlsx")
+    told = manifest.arguments(source, None, max_cost=2.5, sample_size=100, dedupe=True)
     assert told[2:] == ["--wait", "--max-cost=2.5", "--sample=100", "--dedupe"]
 
 
@@ -124,12 +124,12 @@ def test_the_template_stays_as_it_is_and_its_pod_is_kept() -> None:
 
 
 def test_arguments_are_those_of_submit() -> None:
-    from submitter.cli import submit
+    from submitter.cli.main import submit
 
-    given = launch.arguments(
-        launch.locate("--excel", "pvc://sheets/2026/a b.xlsx"),
-        launch.locate("--export", "s3://bucket/b.xlsx"),
-        recipe=launch.Recipe(launch.CHART_RECIPES / "mine.yaml"),
+    given = manifest.arguments(
+        sheet_location.locate("--excel", "pvc://sheets/2026/a b.xlsx"),
+        sheet_location.locate("--export", "s3://bucket/b.xlsx"),
+        recipe=manifest.JobRecipe(manifest.CHART_RECIPES / "mine.yaml"),
         sheet="-first",
         start_row=100,
         num_rows=10,
@@ -205,7 +205,7 @@ def test_azures_workload_identity_gets_its_label() -> None:
 )
 def test_a_place_the_pod_can_not_reach_or_must_not_be_told_is_refused(text: str, says: str) -> None:
     with pytest.raises(InputError, match=r"^--excel ") as caught:
-        launch.locate("--excel", text)
+        sheet_location.locate("--excel", text)
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -220,31 +220,31 @@ def test_a_place_the_pod_can_not_reach_or_must_not_be_told_is_refused(text: str,
     ],
 )
 def test_a_job_is_named_after_its_sheet(stem: str, name: str) -> None:
-    assert launch.job_name(stem, "0123456789ab") == name
-    assert launch.check_name(name) == name
+    assert manifest.job_name(stem, "0123456789ab") == name
+    assert manifest.check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a.b", "a" * 64])
 def test_a_name_that_no_job_can_have_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="--name"):
-        launch.check_name(name)
+        manifest.check_name(name)
 
 
 def test_equal_commands_are_one_job_and_others_another() -> None:
-    one = launch.command_hash(["submit"], "text", "rowfleet", None, [])
-    assert one == launch.command_hash(["submit"], "text", "rowfleet", None, [])
-    assert one != launch.command_hash(["submit"], "other", "rowfleet", None, [])
+    one = manifest.command_hash(["submit"], "text", "rowfleet", None, [])
+    assert one == manifest.command_hash(["submit"], "text", "rowfleet", None, [])
+    assert one != manifest.command_hash(["submit"], "other", "rowfleet", None, [])
 
 
 def test_the_recipe_goes_with_its_job() -> None:
-    made = job(recipe=launch.Recipe(launch.OWN_RECIPE, "name: x\n"))
-    (owner,) = launch.recipe_map({**made, "metadata": {**made["metadata"], "uid": "u"}}, "x")[
+    made = job(recipe=manifest.JobRecipe(manifest.OWN_RECIPE, "name: x\n"))
+    (owner,) = manifest.recipe_map({**made, "metadata": {**made["metadata"], "uid": "u"}}, "x")[
         "metadata"
     ]["ownerReferences"]
     assert owner == {"apiVersion": "batch/v1", "kind": "Job", "name": "rowfleet-a", "uid": "u"}
     assert {"name": "launch-recipe", "configMap": {"name": "rowfleet-a"}} in pod(made)["volumes"]
     assert pod(made)["containers"][0]["args"][-1] == "--recipe=/etc/rowfleet/launch/recipe.yaml"
-    assert launch.chart_recipes(TEMPLATE) == "rowfleet-recipes"
+    assert manifest.chart_recipes(TEMPLATE) == "rowfleet-recipes"
 
 
 def test_a_template_of_something_else_is_named() -> None:

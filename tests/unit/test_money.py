@@ -21,8 +21,8 @@ from rowfleet.ledger.records import History, SampledRow
 from rowfleet.prices import Price
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
-from submitter import estimate, sample, tokens
-from submitter.sheet import open_sheet
+from submitter.costs import estimate, sample, tokens
+from submitter.sheets.opening import open_sheet
 from tests.ledger_helpers import ECHO
 from tests.sheets import invoices
 from tests.standin import Standin

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from rowfleet.cells import Cell, CellError, decode, encode_all
 from rowfleet.errors import InputError
-from submitter.export import FinishedRow, write_sheet
-from submitter.sheet import open_sheet
+from submitter.results.writer import FinishedRow, write_sheet
+from submitter.sheets.opening import open_sheet
 from tests import bombs
 
 HEAD = '<row r="1"><c r="A1" t="str"><v>H</v></c><c r="B1" t="str"><v>I</v></c></row>'
@@ -225,7 +225,7 @@ def test_an_error_that_is_not_foreseen_is_one_sentence(
     def broken(*_: object) -> None:
         raise LookupError("a cell's text")
 
-    monkeypatch.setattr("submitter.sheet_cells.value", broken)
+    monkeypatch.setattr("submitter.sheets.values.value", broken)
     assert refusal(with_rows(path, "")) == (
         "odd.xlsx: the part 'xl/worksheets/sheet1.xml' can't be read (LookupError); "
         "open and save it in Excel"

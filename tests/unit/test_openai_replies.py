@@ -36,7 +36,7 @@ from rowfleet.analysis import (
 )
 from rowfleet.openai_api.redirects import stay
 from rowfleet.recipes.recipe import Recipe
-from submitter.batch_api import BatchAPI
+from submitter.batch_api.client import BatchAPI
 from tests.brokers import free_port
 from tests.ledger_helpers import ECHO
 from tests.standin import Standin

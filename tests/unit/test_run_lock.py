@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import ServiceError
-from submitter import run_lock
-from submitter.run_lock import RunLock
+from submitter.local import run_lock
+from submitter.local.run_lock import RunLock
 
 SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
@@ -38,7 +38,7 @@ def test_a_run_lives_while_a_child_holds_its_lock(tmp_path: Path) -> None:
     made = f"""
 import subprocess, sys
 from pathlib import Path
-from submitter.run_lock import RunLock
+from submitter.local.run_lock import RunLock
 lock = RunLock(Path({str(runs)!r}))
 child = subprocess.Popen({SLEEP!r}, pass_fds=[lock.descriptor])
 print(lock.name, flush=True)

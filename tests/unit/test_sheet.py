@@ -20,8 +20,8 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
-from submitter.sheet import open_sheet
-from submitter.sheet_checks import MAX_CELL_CHARS
+from submitter.excel import MAX_CELL_CHARS
+from submitter.sheets.opening import open_sheet
 
 HEADER = ["Vendor", "Invoice Number", "Amount"]
 ROWS: list[list[Any]] = [["Acme", "0017", 12.5], ["Globex", "18", 7]]
@@ -528,7 +528,7 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_unread(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(path)
-    monkeypatch.setattr("submitter.sheet_checks.MAX_UNPACKED_BYTES", 1 << 10)
+    monkeypatch.setattr("submitter.sheets.package.MAX_UNPACKED_BYTES", 1 << 10)
     assert "more than 0 MiB" in refusal(path)
 
 

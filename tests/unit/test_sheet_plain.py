@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rowfleet.errors import InputError
-from submitter import sheet_plain, sheet_xml
-from submitter.sheet import open_sheet
-from submitter.sheet_strings import SharedStrings
+from submitter.sheets import plain_rows, safe_xml
+from submitter.sheets.opening import open_sheet
+from submitter.sheets.shared_strings import SharedStrings
 
 NS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006"
@@ -206,9 +206,9 @@ def test_plain_rows_are_read_as_the_parser_reads_them(
         number += 1 + ("next" in after)
     path = write(tmp_path / "s.xlsx", xml)
     with monkeypatch.context() as patch:
-        patch.setattr(sheet_plain, "CHUNK", chunk)
+        patch.setattr(plain_rows, "CHUNK", chunk)
         ours = seen(path)
-        patch.setattr(sheet_plain, "rows", lambda *_: None)
+        patch.setattr(plain_rows, "rows", lambda *_: None)
         assert ours == seen(path)
 
 
@@ -220,8 +220,8 @@ def test_an_ordinary_sheet_is_all_in_plain_form() -> None:
     )
     head = f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\r\n<worksheet xmlns="{NS}">'
     xml = f"{head}<sheetData>{rows}</sheetData></worksheet>".encode()
-    pattern = sheet_plain.rows(13, [])
-    pieces = list(sheet_plain.split(io.BytesIO(xml), sheet_plain.SHEET_DATA, pattern, b"</row>"))
+    pattern = plain_rows.rows(13, [])
+    pieces = list(plain_rows.split(io.BytesIO(xml), plain_rows.SHEET_DATA, pattern, b"</row>"))
     assert b"".join(run for _, run in pieces) == rows.encode()
     assert b"".join(other + run for other, run in pieces) == xml
 
@@ -258,8 +258,8 @@ def rows_with(cell: str, attributes: str = "") -> list[str]:
 def test_a_run_ends_before_the_row_that_is_not_plain(cell: str, attributes: str) -> None:
     rows = rows_with(cell, attributes)
     xml = f'<worksheet xmlns="{NS}"><sheetData>{"".join(rows)}</sheetData></worksheet>'.encode()
-    pattern = sheet_plain.rows(len(SHARED), [2, 3])
-    pieces = list(sheet_plain.split(io.BytesIO(xml), sheet_plain.SHEET_DATA, pattern, b"</row>"))
+    pattern = plain_rows.rows(len(SHARED), [2, 3])
+    pieces = list(plain_rows.split(io.BytesIO(xml), plain_rows.SHEET_DATA, pattern, b"</row>"))
     assert b"".join(other + run for other, run in pieces) == xml
     whole = {"".join(rows[start:end]) for start in range(6) for end in range(start, 7)}
     assert {run.decode() for _, run in pieces} <= whole
@@ -274,8 +274,8 @@ def test_a_nearly_plain_cell_is_read_as_openpyxl_reads_it(
     ours = seen(path)
     for size in (1, 3, 40):
         with monkeypatch.context() as patch:
-            patch.setattr(sheet_plain, "CHUNK", size)
-            patch.setattr(sheet_xml, "SLICE", size)
+            patch.setattr(plain_rows, "CHUNK", size)
+            patch.setattr(safe_xml, "SLICE", size)
             assert seen(path) == ours
     if "<f>" in cell or "<f " in cell:
         assert "B4" in ours
@@ -291,8 +291,8 @@ def test_a_nearly_plain_cell_is_read_as_openpyxl_reads_it(
 
 def test_nothing_but_an_atomic_group_is_repeated_possessively() -> None:
     """What a body of another kind does when it fails half way differs from Python to Python."""
-    patterns = [each for each in vars(sheet_plain).values() if isinstance(each, re.Pattern)]
-    patterns += [rows for blank in ([], [2, 3]) if (rows := sheet_plain.rows(1234, blank))]
+    patterns = [each for each in vars(plain_rows).values() if isinstance(each, re.Pattern)]
+    patterns += [rows for blank in ([], [2, 3]) if (rows := plain_rows.rows(1234, blank))]
     bodies = [
         body for each in patterns for body in _repeated_possessively(_parser.parse(each.pattern))
     ]
@@ -324,7 +324,7 @@ def _repeated_possessively(tree: Any) -> Iterator[Any]:
 def test_a_plain_row_names_no_shared_string_that_is_not_there(
     strings: int, index: int, zeros: str
 ) -> None:
-    pattern = sheet_plain.rows(strings, [])
+    pattern = plain_rows.rows(strings, [])
     assert pattern is not None
     row = f'<row r="7"><c r="A7" t="s"><v>{zeros}{index}</v></c></row>'.encode()
     assert bool(pattern.fullmatch(row)) == (index < strings and not zeros)

@@ -18,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rowfleet.ledger.records import Progress
-from submitter import terminal, watch
-from submitter.terminal import Terminal
+from submitter.cli import console as terminal
+from submitter.cli.console import Terminal
+from submitter.progress import display
 
 #: Clears a screen; C1's way to; sets a title; DEL; turns what follows around; ends a line.
 HOSTILE = "\x1b[2J\x9b2J\x1b]0;owned\x07\x7f\u202egnp\u2066"
@@ -41,9 +42,9 @@ def test_whatever_is_printed_has_no_control_characters(*, is_terminal: bool) -> 
     table.add_row("x", "y")
     shown = io.StringIO()
     console = Terminal(file=shown, force_terminal=is_terminal, width=60)
-    for thing in (HOSTILE, f"[bold]{HOSTILE}[/]", Text(HOSTILE), table, watch.panel(progress)):
+    for thing in (HOSTILE, f"[bold]{HOSTILE}[/]", Text(HOSTILE), table, display.panel(progress)):
         console.print(thing)
-    with watch.display(console) as show:
+    with display.display(console) as show:
         show(progress)
     assert _is_clean(shown.getvalue()), repr(shown.getvalue())
     assert "\N{REPLACEMENT CHARACTER}[2J" in shown.getvalue()

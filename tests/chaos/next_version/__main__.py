@@ -1,5 +1,5 @@
 """The next version's command line."""
 
-from submitter.cli import main
+from submitter.cli.main import main
 
 main()

@@ -1,0 +1,1 @@
+"""Rows that OpenAI's Batch API answers."""

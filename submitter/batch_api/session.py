@@ -1,0 +1,96 @@
+"""A session at the Batch API: a batch is followed while the command shows its progress."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import ServiceError
+from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Progress
+from submitter.batch_api.follower import Follower
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at the ledger, to show how far the batch is.
+SHOW_INTERVAL = 1.0
+
+
+def follow(
+    engine: Engine,
+    follower: Follower,
+    *,
+    wait: bool,
+    show: Callable[[Progress], None],
+) -> Progress:
+    """Follow the batch and show how far it is; return that at the end, or as soon as may be.
+
+    If another process follows it, wait for that one, or with ``wait`` False leave it to it.
+    """
+    if not _held(follower, engine):
+        log.warning(
+            "another process follows batch %s, or did until just now; waiting", follower.batch_id
+        )
+        give_up = time.monotonic() + follower.lease + 2 * SHOW_INTERVAL
+        while not _held(follower, engine):
+            if not wait and time.monotonic() > give_up:
+                return _progress(engine, follower.batch_id)
+            time.sleep(SHOW_INTERVAL)
+    done: Future[None] = Future()
+    thread = threading.Thread(target=_into, args=(done, follower, wait), daemon=True)
+    thread.start()
+    try:
+        _accompany(engine, follower, done, show)
+    finally:
+        follower.stop()
+        thread.join(timeout=2)
+        # Else a request may be on its way: nobody should look for what it makes before it arrives.
+        if not thread.is_alive():
+            follower.release()
+    done.result()
+    progress = _progress(engine, follower.batch_id)
+    show(progress)
+    return progress
+
+
+def _into(done: Future[None], follower: Follower, wait: bool) -> None:
+    try:
+        follower.run(wait=wait)
+    except BaseException as error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
+def _accompany(
+    engine: Engine, follower: Follower, done: Future[None], show: Callable[[Progress], None]
+) -> None:
+    """Renew the claim and show progress until the follower is done; what is away comes back."""
+    while not wait_for([done], timeout=min(SHOW_INTERVAL, follower.lease / 4)).done:
+        try:
+            if not follower.hold():
+                raise ServiceError(f"another process has taken over batch {follower.batch_id}")
+            show(_progress(engine, follower.batch_id))
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+
+
+def _held(follower: Follower, engine: Engine) -> bool:
+    try:
+        return follower.hold()
+    except DBAPIError as error:
+        raise unreachable(engine, error) from None
+
+
+def _progress(engine: Engine, batch_id: str) -> Progress:
+    with reading(engine) as connection:
+        return progress_of(connection, batch_id)

@@ -1,0 +1,1 @@
+"""The `rowfleet` command line."""

@@ -1,0 +1,90 @@
+"""What all commands of the command line have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from rowfleet.prices import LEAST_DOLLARS, MOST_DOLLARS
+
+#: What asks for help. A command keeps what it is first asked with, so it must know by itself.
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class _Dollars(click.ParamType[float]):
+    name = "dollars"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            amount = float(value)
+        except ValueError:
+            amount = math.nan
+        if not LEAST_DOLLARS <= amount <= MOST_DOLLARS:  # which NaN is not, either
+            self.fail(
+                f"{value!r} is not an amount in dollars, from {LEAST_DOLLARS:g} to "
+                f"{MOST_DOLLARS:,}",
+                param,
+                ctx,
+            )
+        return amount
+
+
+#: An amount of money that may be spent.
+DOLLARS = _Dollars()
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds; anything else is refused in plain words."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = ""
+            if self.min is not None:
+                bounds = f" from {self.min:,}" + ("" if self.max is None else f" to {self.max:,}")
+            self.fail(f"{str(value)[:40]!r} is not a whole number{bounds}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within bounds, which messages call so."""
+
+    name = "number"
+
+
+class _WithExample:
+    """Help that ends with an example, which works when pasted."""
+
+    example = ""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the options."""
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.splitlines():
+                    formatter.write(f"  {line}\n")
+
+
+class Command(_WithExample, click.Command):
+    """A command whose help ends with an example that works when pasted."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **{"context_settings": HELP_OPTIONS, **kwargs})
+        self.example = example
+
+
+class Group(_WithExample, click.Group):
+    """Commands under one name; help of theirs and of the group ends with an example."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **{"context_settings": HELP_OPTIONS, **kwargs})
+        self.example = example

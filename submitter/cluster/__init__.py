@@ -1,0 +1,1 @@
+"""Kubernetes: Jobs that submit, and the pods of workers."""

@@ -1,0 +1,1 @@
+"""What a batch costs: before it runs, by a sample, and after."""

@@ -1,0 +1,255 @@
+"""The whole job on one machine: an embedded broker, a SQLite ledger and a real Celery worker.
+
+What the environment names (`REDIS_URL`, `DATABASE_URL`) is used instead of the embedded ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import ServiceError
+from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
+from rowfleet.ledger.queries import fleet, rows
+from rowfleet.ledger.transitions import claiming, feeding
+from rowfleet.service_urls import database_url
+from rowfleet.settings import VARIABLES, Settings
+from submitter.local import run_lock
+from submitter.local.run_lock import RunLock, writing
+from submitter.local.state import state_directory
+
+log = logging.getLogger(__name__)
+
+#: A worker that dies is started again, but not one that does so this often within a minute.
+MOST_RESTARTS = 5
+
+#: What the node names of all runs' workers begin with.
+NODE_PREFIX = "local-"
+
+#: What the names of the locks begin with that only a run's submitter holds.
+SUBMITTING = "submitting-"
+
+
+class Run:
+    """This run on its ledger: its name there, and the rows that killed runs left `running`.
+
+    Its workers hold its lock with it, so a worker that outlives its submitter keeps its rows.
+    """
+
+    def __init__(self, engine: Engine, queue: str = "") -> None:
+        """Take a name that no other run has; its workers work on ``queue``, if that is known."""
+        self._engine = engine
+        self._directory = _locks_of(engine)
+        self._lock = RunLock(self._directory, note=queue)
+        # The workers don't hold this one: without its submitter a run takes up no more rows.
+        self._submitting = RunLock(self._directory, SUBMITTING, note=queue)
+        self.descriptor = self._lock.descriptor
+
+    def works_on(self, queue: str) -> None:
+        """Say on which queue this run works, for other processes to read."""
+        self._lock.annotate(queue)
+        self._submitting.annotate(queue)
+
+    def worker_name(self, number: int) -> str:
+        """Return the Celery node name of this run's worker of that number."""
+        return f"{_prefix(self._lock.name)}{number}@{os.uname().nodename}"
+
+    def free_rows_of_dead_runs(self) -> None:
+        """Put rows back whose whole run is gone, without waiting for their leases to run out.
+
+        While the ledger is away nothing is done; the next look finds the same runs.
+        """
+        with suppress(DBAPIError):
+            for name in run_lock.dead(self._directory):
+                with reading(self._engine) as connection:
+                    workers = fleet.workers_with_rows(connection, _prefix(name))
+                for worker in workers:
+                    self.free_rows(worker)
+
+    def free_rows(self, worker: str) -> None:
+        """Put the rows back that ``worker``, a process that has ended, was running."""
+        with self._engine.begin() as connection:
+            claiming.give_up(connection, worker=worker, by=worker)
+
+    def put_queue_back(self, queue: str) -> None:
+        """Put the rows back whose messages end with this run's broker, so that none counts as lost.
+
+        While the ledger is away nothing is done; the next run finds that the messages are gone.
+        """
+        with suppress(DBAPIError), self._engine.begin() as connection:
+            live = [batch.id for batch in fleet.live_batches(connection, queue)]
+            # Up to a minute from now: whatever the clocks, all that are queued.
+            for batch_id, numbers in rows.queued_before(connection, live, -60).items():
+                feeding.put_back(connection, batch_id, numbers, by=self._lock.name)
+
+    def end(self) -> None:
+        """Give the name up."""
+        self._submitting.release()
+        self._lock.release()
+
+
+def _prefix(run: str) -> str:
+    return f"{NODE_PREFIX}{run}-"
+
+
+def _locks_of(engine: Engine) -> Path:
+    """Return the directory of the locks of all runs on a ledger: the same for every run."""
+    url = engine.url
+    if engine.dialect.name == "sqlite":
+        return Path(f"{Path(str(url.database)).resolve()}-runs")
+    shown = url.render_as_string(hide_password=True)
+    return state_directory() / "runs" / hashlib.sha256(shown.encode()).hexdigest()[:12]
+
+
+def queue_of(batch_id: str) -> str:
+    """Return the queue of a batch that `rowfleet local` runs with a broker of its own."""
+    return f"local-{batch_id}"
+
+
+def is_running(engine: Engine, queue: str) -> bool:
+    """Tell whether a `rowfleet local` on this machine, or its worker, works on ``queue`` now."""
+    return run_lock.is_any_alive(_locks_of(engine), queue)
+
+
+def is_submitting(engine: Engine, queue: str) -> bool:
+    """Tell whether the submitter of a `rowfleet local` on this machine feeds ``queue`` now."""
+    return run_lock.is_any_alive(_locks_of(engine), queue, SUBMITTING)
+
+
+class LocalWorker:
+    """A Celery worker in a process of its own, started again if it dies."""
+
+    def __init__(self, settings: Settings, logs: Path, run: Run) -> None:
+        """Nothing starts before `start`; the worker's log goes to a file in ``logs``."""
+        self._settings = settings
+        self._logs = logs
+        self._run = run
+        self.log_file = logs / f"worker-{os.getpid()}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts: list[float] = []
+        self._name = ""
+
+    def start(self) -> None:
+        """Start the worker; it ends by itself if this process dies."""
+        with writing(self._logs):
+            self._logs.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with suppress(OSError):  # an older version made it for all to read, and its files too
+            self._logs.chmod(PRIVATE_FOLDER)
+        self._starts.append(time.monotonic())
+        self._name = self._run.worker_name(len(self._starts))
+        with writing(self.log_file):
+            descriptor = os.open(
+                self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE
+            )
+        with os.fdopen(descriptor, "ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "worker",
+                    "worker",
+                    "-n",
+                    self._name,
+                    "--pool",  # named here, too: Celery patches for gevent only by this option
+                    self._settings.pool,
+                    "--loglevel",
+                    "INFO",
+                ],
+                env=_environment(self._settings),
+                cwd=self._logs,  # Celery looks for `worker` in its directory first
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is this process's to handle
+                pass_fds=[self._run.descriptor],  # the run lives while its worker does
+            )
+
+    def watch(self) -> None:
+        """Start the worker again if it died, and free its rows at once.
+
+        Raises ServiceError if it can't be kept alive.
+        """
+        assert self._process is not None
+        code = self._process.poll()
+        if code is None:
+            return
+        self._free_rows()
+        recent = [at for at in self._starts if time.monotonic() - at < 60]
+        if len(recent) > MOST_RESTARTS:
+            raise ServiceError(
+                f"the worker keeps dying; its log {self.log_file} ends: {self._tail()}"
+            )
+        log.warning("the worker died (%s); starting another", _how(code))
+        self.start()
+
+    def stop(self) -> None:
+        """Let the worker finish the rows it runs, then end it. An interrupt ends it at once."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            process.terminate()
+            process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            self._free_rows()
+            if process.stdin:
+                process.stdin.close()
+
+    def _free_rows(self) -> None:
+        with suppress(DBAPIError):  # the ledger is away: then their leases run out
+            self._run.free_rows(self._name)
+
+    def _tail(self) -> str:
+        lines = self.log_file.read_text("utf-8", "replace").split("\n")
+        return " | ".join(part.strip() for part in lines if part.strip())[-400:]
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with the settings as they are now.
+
+    Secrets go by the environment, never by the command line, which `ps` shows.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    for name, field in VARIABLES.items():
+        value = getattr(settings, field)
+        if value is not None:
+            reveal = getattr(value, "get_secret_value", None)
+            environment[name] = reveal() if reveal else _in_words(value)
+    if settings.database_url is not None:
+        environment["DATABASE_URL"] = _from_anywhere(settings.database_url.get_secret_value())
+    environment["ROWFLEET_EXIT_WITH_STDIN"] = "1"
+    return environment
+
+
+def _from_anywhere(url: str) -> str:
+    """Return the ledger's URL for a process in another directory, where a path is relative."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    path = str(Path(str(parsed.database)).absolute())
+    return parsed.set(database=path).render_as_string(hide_password=False)
+
+
+def _in_words(value: object) -> str:
+    """Return a setting as its variable holds it."""
+    if isinstance(value, dict):
+        return json.dumps({name: price.model_dump() for name, price in value.items()})
+    return str(value)

@@ -1,0 +1,1 @@
+"""Watching a batch, and showing it."""

@@ -1,0 +1,128 @@
+"""Watching a batch: a live bar for people, plain lines for logs, and the exit code at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import RowfleetError, ServiceError
+from rowfleet.feeding.feeder import Feeder
+from rowfleet.ledger.engine import reading, unreachable
+from rowfleet.ledger.queries import rows
+from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.records import Progress
+from submitter.submission import takeover
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at the batch.
+INTERVAL = 1.0
+#: Characters of an id that stand beside a bar of 40 and the counts in 80 columns; a longer one has
+#: a line of its own, so that it is never cut.
+LONGEST_BESIDE = 24
+
+#: A batch in one of these states goes nowhere by itself.
+ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
+
+
+def exit_code(progress: Progress) -> int:
+    """Return what the process exits with: 0 all rows done, 1 some are not, 2 it was stopped.
+
+    A batch that has run its sample has done what it was asked to.
+    """
+    if progress.status == "stopped":
+        return 2
+    if progress.status == "sampled":
+        return 0
+    return 0 if progress.done == progress.total else 1
+
+
+def read_progress(engine: Engine, batch_id: str) -> Progress:
+    """Return how far the batch is, and why rows are tried again.
+
+    Raises ServiceError if the ledger can't be reached.
+    """
+    try:
+        with reading(engine) as connection:
+            progress = progress_of(connection, batch_id)
+            if progress.pending and progress.status not in ENDED:
+                progress = replace(progress, retried_for=rows.why_retried(connection, batch_id))
+            return progress
+    except DBAPIError as error:
+        raise unreachable(engine, error) from None
+
+
+def until_ended(
+    engine: Engine,
+    batch_id: str,
+    *,
+    show: Callable[[Progress], None],
+    feeder: Feeder | None = None,
+    each_time: Callable[[], None] | None = None,
+) -> Progress:
+    """Follow the batch to its end, feeding its queue meanwhile if ``feeder`` is given.
+
+    The end is read from the ledger alone: a broker that is away delays rows and hides no end. A
+    service that is away is waited for; each is named once until it is back.
+    """
+    away: set[str] = set()
+    waiting = None if feeder is None else takeover.Waiting(engine, feeder, batch_id)
+    while True:
+        problems: dict[str, RowfleetError] = {}
+        if feeder is not None:
+            problems |= _feed(engine, feeder, batch_id)
+        try:
+            if waiting is not None:
+                waiting.look()
+        except DBAPIError as error:
+            problems["ledger"] = unreachable(engine, error)
+        try:
+            progress = read_progress(engine, batch_id)
+        except ServiceError as error:
+            problems["ledger"] = error
+        else:
+            show(progress)
+            if _is_over(progress, mends=feeder is not None):
+                return progress
+        if each_time is not None:
+            try:
+                each_time()
+            except DBAPIError as error:
+                problems["ledger"] = unreachable(engine, error)
+        for service, problem in problems.items():
+            if service not in away:
+                log.warning("%s; waiting, no row is lost", problem)
+        away = set(problems)
+        time.sleep(INTERVAL)
+
+
+def _feed(engine: Engine, feeder: Feeder, batch_id: str) -> dict[str, RowfleetError]:
+    """Let the feeder do a step. Return which services are away, each with a sentence."""
+    problems: dict[str, RowfleetError] = {}
+    try:
+        try:
+            feeder.step()
+        except ServiceError as error:
+            problems["broker"] = error
+            # Workers may settle the last rows while the broker is away.
+            feeder.close(batch_id)
+            feeder.sweep(batch_id)
+    except DBAPIError as error:
+        problems["ledger"] = unreachable(engine, error)
+    return problems
+
+
+def _is_over(progress: Progress, *, mends: bool) -> bool:
+    """Tell whether no row of the batch moves any more.
+
+    Rows of a cancelled batch that wait are still to end. Only a process that ``mends`` waits for
+    those, since it ends them itself: else it might wait for a fleet that is not there.
+    """
+    if progress.status not in ENDED or progress.running:
+        return False
+    return progress.status != "cancelled" or not mends or progress.ended == progress.total

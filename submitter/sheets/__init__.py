@@ -1,0 +1,1 @@
+"""Reading spreadsheets: files are hostile until checked, and rows are a stream."""

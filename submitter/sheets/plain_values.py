@@ -1,0 +1,103 @@
+"""The values in rows of the plain form, the same as `sheet_cells` gives for rows of any form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+from functools import lru_cache, partial
+
+from openpyxl.utils import get_column_letter
+
+from rowfleet.cells import Cell
+from submitter.sheets import plain_rows, values
+from submitter.sheets.shared_strings import SharedStrings
+
+_ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')
+
+#: Dates and texts at hand, for a sheet's repeat; of the texts those up to so many characters.
+DATES_AT_HAND, TEXTS_AT_HAND, SHORT_TEXT = 5_000, 10_000, 200
+#: Combinations of a cell's attributes at hand: of its kind and style, a few dozen usually.
+ATTRIBUTES_AT_HAND = 5_000
+
+Convert = Callable[[bytes], Cell]
+
+
+class PlainRows:
+    """Converts runs of plain rows."""
+
+    def __init__(
+        self,
+        indexes: tuple[int, ...],
+        strings: SharedStrings,
+        *,
+        epoch: datetime,
+        dates: Collection[int],
+        durations: Collection[int],
+    ) -> None:
+        """``indexes`` are the columns to take; ``dates``, ``durations`` the styles that show so."""
+        self._width = len(indexes)
+        self._places = {
+            get_column_letter(column + 1).encode(): place for place, column in enumerate(indexes)
+        }
+        self._by_attributes: dict[bytes, Convert] = {}
+        self._strings = strings
+        self._texts: dict[bytes, str] = {}
+        self._date = lru_cache(DATES_AT_HAND)(self._as_date)
+        self._epoch = epoch
+        self._dates = dates
+        self._durations = durations
+
+    def rows(self, run: bytes, wanted: bytearray) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield (sheet row from 0, picked cells) of the rows in ``run`` that ``wanted`` marks."""
+        places, by_attributes, end = self._places, self._by_attributes, len(wanted)
+        for row in run.split(plain_rows.ROW_START)[1:]:
+            number = int(row[: row.index(b'"')]) - 1
+            if number >= end:
+                return
+            if not wanted[number]:
+                continue
+            cells: list[Cell] = [None] * self._width
+            for column, attributes, raw in plain_rows.CELL.findall(row):
+                place = places.get(column)
+                if place is not None:
+                    convert = by_attributes.get(attributes)
+                    if convert is None:
+                        if len(by_attributes) >= ATTRIBUTES_AT_HAND:
+                            by_attributes.clear()
+                        convert = by_attributes[attributes] = self._converter(attributes)
+                    cells[place] = convert(raw)
+            yield number, cells
+
+    def _converter(self, attributes: bytes) -> Convert:
+        given = {name: value.decode() for name, value in _ATTRIBUTE.findall(attributes)}
+        kind, style = given.get(b"t", "n"), int(given.get(b"s", 0))
+        if kind == "s":
+            return self._shared
+        if kind == "b":
+            return lambda raw: raw == b"1"
+        if kind == "e":
+            return lambda raw: values.error(raw.decode())
+        if kind != "n":
+            return lambda raw: values.unescape(plain_rows.text(raw))
+        if style not in self._dates:
+            return _number
+        return partial(self._date, duration=style in self._durations)
+
+    def _shared(self, raw: bytes) -> str:
+        text = self._texts.get(raw)
+        if text is None:
+            text = self._strings[int(raw)]
+            if len(text) <= SHORT_TEXT:
+                if len(self._texts) >= TEXTS_AT_HAND:
+                    self._texts.clear()
+                self._texts[raw] = text
+        return text
+
+    def _as_date(self, raw: bytes, duration: bool) -> Cell:
+        return values.as_date(_number(raw), self._epoch, duration=duration)
+
+
+def _number(raw: bytes) -> int | float:
+    # As `sheet_cells.number`; the plain form has no more digits than a double can hold.
+    return float(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

@@ -1,0 +1,383 @@
+"""One pass over a worksheet's XML, which finds all that could go wrong later."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass, field
+from operator import lt
+
+from rowfleet.errors import InputError
+from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS, letter
+from submitter.sheets import plain_rows, safe_xml, values
+from submitter.sheets.package import MEND, opened
+from submitter.sheets.shared_strings import SharedStrings
+
+#: XML elements below the rows: merged ranges, conditional formats and the like.
+MAX_OTHER_ELEMENTS = 1_500_000
+
+#: Merged ranges that are remembered; they are only looked at to explain a header without a name.
+MAX_MERGED = 10_000
+
+#: A column's width in characters: Excel's limit.
+MAX_WIDTH = 255
+
+#: XML elements and bytes (4 MiB) in one row, or above the rows: 16,384 cells with some 6 elements.
+MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
+
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+
+CELL, FORMULA, ROW, COLUMN, MERGE, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
+    MAIN + tag for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
+)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a walk through one worksheet found. Rows and columns are indexes from 0."""
+
+    #: One byte a sheet row, 1 where the row holds a value.
+    filled: bytearray = field(default_factory=bytearray)
+    #: Column → style id of its first value below the header.
+    styles: dict[int, int] = field(default_factory=dict)
+    #: Column → sheet row of its first value below the header.
+    first: dict[int, int] = field(default_factory=dict)
+    #: Column → sheet row of its first formula below the header that has no stored value.
+    uncached: dict[int, int] = field(default_factory=dict)
+    #: Merged ranges (`B3:C3`) and column widths in characters, where the sheet says them.
+    merged: list[str] = field(default_factory=list)
+    widths: dict[int, float] = field(default_factory=dict)
+
+
+def scan(
+    package: zipfile.ZipFile,
+    member: str,
+    strings: SharedStrings,
+    *,
+    name: str,
+    where: str,
+    below: int = -1,
+    rows: int = MAX_ROWS,
+) -> Scan:
+    """Walk a worksheet part and return what it holds; styles and the like for rows ``below`` only.
+
+    The walk may end early, once more than ``rows`` rows hold a value. Raises InputError, beginning
+    with ``where``, for a cell, row or reference that is malformed, and beginning with the file's
+    ``name`` if the part is not whole or not plain well-formed XML.
+    """
+    walk = _Walk(strings, where, below)
+    parser = safe_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
+    walk.ends = parser.ends
+    plain = plain_rows.rows(len(strings), strings.blank)
+    with opened(package, member, name) as stream:
+        for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
+            parser.feed(other, walk.fed)
+            if run:
+                walk.run(run)
+            if walk.filled > rows:
+                break
+        else:
+            parser.close()
+        walk.end_cell()
+    return walk.found
+
+
+#: Elements within each other, from the worksheet to the text of a run of inline text.
+_LEVELS = 7
+
+#: What texts hold, and what all else differs in from row to row, is left out of a row's shape.
+_CONTENT = re.compile(rb"(<[tfv](?: [^<>]*+)?>)[^<]++")
+
+_DIGITS = b"0123456789.-"
+
+#: Bytes of the shapes remembered; a sheet has a few of some hundred bytes.
+MAX_SHAPE_BYTES = 4 << 20
+
+_ROW_NUMBER = re.compile(plain_rows.ROW_START + rb"([0-9]+)")
+
+_ATTRIBUTE = re.compile(r' (r|s|t)="([^"]*)"')
+
+
+def _shapes(run: bytes) -> list[bytes]:
+    return run.translate(None, _DIGITS).split(plain_rows.ROW_START)[1:]
+
+
+class _Walk:
+    """Handlers for expat, and for the runs of plain rows beside it.
+
+    A cell is judged when the next one starts: end handlers cost a third.
+    """
+
+    __slots__ = (
+        "below",
+        "bytes",
+        "column",
+        "elements",
+        "ended",
+        "ends",
+        "filled",
+        "formula",
+        "found",
+        "in_text",
+        "kind",
+        "open",
+        "past",
+        "path",
+        "row",
+        "row_text",
+        "shape_bytes",
+        "shapes",
+        "started",
+        "strings",
+        "style",
+        "table",
+        "text",
+        "text_depth",
+        "valued",
+        "where",
+        "widened",
+    )
+
+    def __init__(self, strings: SharedStrings, where: str, below: int) -> None:
+        self.strings = strings
+        self.where = where
+        self.below = below
+        self.found = Scan()
+        self.row = -1
+        self.row_text = "0"
+        self.column = -1
+        self.elements = 0
+        #: Elements that have started and ended in what expat got.
+        self.started = self.ended = 0
+        #: Tags that have ended in the slice that expat has now; the parser clears it.
+        self.ends: list[str] = []
+        #: The last tag that started on each level, so the open ones above the current one.
+        self.path = [""] * _LEVELS
+        #: Elements around the text of the element that started last.
+        self.text_depth = 0
+        #: Bytes that expat got since the last row started.
+        self.bytes = 0
+        self.filled = 0
+        #: Columns that a width was said for.
+        self.widened = 0
+        #: Whether the rows are over.
+        self.past = False
+        #: `valued`: whether the cell has a `v`.
+        #: Whether the rows have begun.
+        self.table = False
+        self.open = self.in_text = self.formula = self.valued = False
+        self.kind: str | None = None
+        self.style = 0
+        self.text = ""
+        #: Shape of a plain row below the header → whether such a row holds a value.
+        self.shapes: dict[bytes, bool] = {}
+        self.shape_bytes = 0
+
+    def fed(self, size: int, ended: list[str]) -> int:
+        """Take note of a slice that expat got, and return how many elements are open."""
+        self.ended += len(ended)
+        self.bytes += size
+        self.past = self.past or SHEET_DATA in ended
+        if self.past and self.elements > MAX_OTHER_ELEMENTS:
+            raise InputError(
+                f"{self.where}: has more than {MAX_OTHER_ELEMENTS:,} XML elements below its rows"
+            )
+        if self.bytes > MAX_ROW_BYTES and not self.past:
+            raise self._malformed(f"has more than {MAX_ROW_BYTES >> 20} MiB of XML")
+        return self.started - self.ended
+
+    def run(self, run: bytes) -> None:
+        """Judge a run of plain rows: the first of each shape cell by cell, the others with it.
+
+        Rows of one shape have the same columns, and values in the same of them. So once one was
+        found well, there is nothing new to say about the next but its number.
+        """
+        self.end_cell()
+        numbers = list(map(int, _ROW_NUMBER.findall(run)))
+        ascending = numbers[0] > self.row + 1 and all(map(lt, numbers, numbers[1:]))
+        if not ascending or numbers[-1] > MAX_ROWS:
+            for row in run.split(plain_rows.ROW_START)[1:]:
+                self._plain_row(row)
+            return
+        shapes = _shapes(run)
+        known = list(map(self.shapes.get, shapes))
+        if None in known:
+            shapes = _shapes(_CONTENT.sub(rb"\1", run))
+            known = list(map(self.shapes.get, shapes))
+        filled = self.found.filled
+        filled.extend(bytes(numbers[-1] - len(filled)))
+        first, after = numbers[0] - 1, numbers[-1]
+        if all(known) and first > self.below and after - first == len(numbers):
+            filled[first:after] = b"\1" * len(numbers)
+            self.filled += len(numbers)
+        else:
+            rows = run.split(plain_rows.ROW_START)[1:]
+            for number, shape, row in zip(numbers, shapes, rows, strict=True):
+                self._shaped_row(number - 1, shape, row)
+        self.row = after - 1
+
+    def _shaped_row(self, number: int, shape: bytes, row: bytes) -> None:
+        holds = self.shapes.get(shape)
+        if holds is None or number <= self.below:
+            self._plain_row(row)
+            if number > self.below and self.shape_bytes < MAX_SHAPE_BYTES:
+                self.shape_bytes += len(shape) + 100
+                self.shapes[shape] = bool(self.found.filled[number])
+        elif holds:
+            self.found.filled[number] = 1
+            self.filled += 1
+
+    def _plain_row(self, row: bytes) -> None:
+        """Do for one plain row what the handlers do, event by event."""
+        number, _, cells = row.decode().partition('"')
+        self._start_row({"r": number})
+        for letters, attributes, formula, raw in plain_rows.ANY_CELL.findall(cells.encode()):
+            self.elements += 1
+            given = f' r="{letters.decode()}{number}"{attributes.decode()}'
+            self._start_cell(dict(_ATTRIBUTE.findall(given)))
+            self.formula = bool(formula)
+            self.text = plain_rows.text(raw)
+            self.end_cell()
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        depth = self.started - self.ended - len(self.ends)  # how many elements are around this one
+        self.started += 1
+        self.elements += 1
+        if self.elements > MAX_ROW_ELEMENTS and not self.past:
+            raise self._malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
+        if self.in_text:
+            if depth >= self.text_depth:
+                raise self._malformed("has XML elements within a value")
+            self.in_text = False
+        path = self.path
+        if depth < _LEVELS:
+            path[depth] = tag
+        if tag == VALUE and depth == 4 and path[3] == CELL:
+            self._start_value()
+        elif tag == CELL:
+            if self.open:
+                self.end_cell()
+            if depth != 3 or path[2] != ROW:
+                raise self._malformed("has a cell outside the rows")
+            self._start_cell(attributes)
+        elif tag == FORMULA:
+            self.formula = True
+        elif tag == TEXT:
+            self.in_text = _is_inline_text(path, depth)
+            self.text_depth = depth + 1
+        elif tag == ROW:
+            self.end_cell()
+            self._check_place(path, depth)
+            self._start_row(attributes)
+        else:
+            self._start_other(tag, attributes, depth)
+
+    def _start_value(self) -> None:
+        if self.valued:
+            raise self._malformed("has two values in one cell")
+        self.valued = self.in_text = True
+        self.text_depth = 5
+
+    def _check_place(self, path: list[str], depth: int) -> None:
+        """Refuse a row that stands anywhere else, which the reading would pass over."""
+        if depth != 2 or path[1] != SHEET_DATA:
+            raise InputError(f"{self.where}: has rows outside its table; {MEND}")
+
+    def _start_other(self, tag: str, attributes: dict[str, str], depth: int) -> None:
+        if tag == SHEET_DATA:
+            if depth != 1 or self.table:
+                raise InputError(f"{self.where}: has more than one table of rows; {MEND}")
+            self.table = True
+        elif tag == COLUMN:
+            self._widths(attributes)
+        elif tag == MERGE and len(self.found.merged) < MAX_MERGED:
+            self.found.merged.append(attributes.get("ref", "")[:40])
+
+    def characters(self, text: str) -> None:
+        if self.in_text and self.started - self.ended - len(self.ends) >= self.text_depth:
+            self.text += text
+            if len(self.text) > MAX_CELL_CHARS:
+                raise self._malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        self.row_text = attributes.get("r") or str(self.row + 2)
+        try:
+            row = values.whole_number(self.row_text) - 1
+        except ValueError:
+            row = -1
+        if not self.row < row < MAX_ROWS:
+            raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
+        self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
+        self.row = row
+        self.column = -1
+        self.elements = self.bytes = 0
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        reference = attributes.get("r")
+        column = values.column_index(reference, self.row_text, self.column)
+        if not self.column < column < MAX_COLUMNS:
+            shown = (reference or "")[:20]
+            raise self._malformed(f"has the cell reference {shown!r} out of order")
+        self.column = column
+        self.kind = attributes.get("t")
+        style = attributes.get("s")
+        try:
+            self.style = values.whole_number(style) if style is not None else 0
+        except ValueError:
+            shown = (style or "")[:20]
+            raise self._malformed(f"has a cell with the style {shown!r}") from None
+        self.text = ""
+        self.formula = self.valued = False
+        self.open = True
+
+    def end_cell(self) -> None:
+        """Judge the cell that was read last."""
+        if not self.open:
+            return
+        self.open = False
+        found = self.found
+        if not self.text or not self._holds_value():
+            if self.formula and self.kind != "str" and self.row > self.below:
+                found.uncached.setdefault(self.column, self.row)
+            return
+        if not found.filled[self.row]:
+            found.filled[self.row] = 1
+            self.filled += 1
+        if self.row > self.below and self.column not in found.first:
+            found.first[self.column] = self.row
+            found.styles[self.column] = self.style
+
+    def _holds_value(self) -> bool:
+        """Return whether the text is a value, not blank; raise if it could not be read."""
+        try:
+            value = values.value(self.kind, self.text, self.strings)
+        except (ValueError, IndexError, OverflowError):
+            raise self._malformed(
+                f"has no readable value in {letter(self.column)}{self.row + 1} "
+                f"({self.text.strip()[:20]!r})"
+            ) from None
+        return not isinstance(value, str) or bool(value and not value.isspace())
+
+    def _widths(self, attributes: dict[str, str]) -> None:
+        try:
+            first, last = int(attributes["min"]) - 1, int(attributes["max"])
+            width = float(attributes["width"])
+        except (KeyError, ValueError):
+            return
+        if not 0 <= width <= MAX_WIDTH:  # nor is it for `nan`
+            return
+        # Ranges of columns do not overlap; where they do, Excel repairs the file.
+        if self.widened < MAX_COLUMNS:
+            columns = range(max(first, 0), min(last, MAX_COLUMNS))
+            self.widened += max(1, len(columns))
+            self.found.widths.update(dict.fromkeys(columns, width))
+
+    def _malformed(self, what: str) -> InputError:
+        if self.row < 0:
+            return InputError(f"{self.where}, above its rows: {what}; {MEND}")
+        return InputError(f"{self.where}, row {self.row + 1}: {what}; {MEND}")
+
+
+def _is_inline_text(path: list[str], depth: int) -> bool:
+    """Return whether a `t` at ``depth`` is a cell's text, and not its phonetic spelling."""
+    return path[3] == CELL and path[4] == INLINE and (depth == 5 or (depth == 6 and path[5] == RUN))

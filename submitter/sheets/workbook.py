@@ -1,0 +1,247 @@
+"""A workbook's sheets, its epoch and its number formats, and nothing else of it.
+
+openpyxl builds an object for each style, name and relation, some 2 KB each; this keeps a number for
+a style. So a part's size makes no difference, and the bounds are those of Excel.
+https://support.microsoft.com/office/1672b34d-7043-467e-8e27-269d656771c3
+"""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
+from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH
+from openpyxl.xml.constants import (
+    SHARED_STRINGS,
+    XLSM,
+    XLSX,
+    XLTM,
+    XLTX,
+)
+
+from rowfleet.errors import InputError
+from submitter.sheets import safe_xml
+from submitter.sheets.package import CHUNK, opened
+
+#: Formats of cells that a workbook may have; Excel keeps up to 65,490.
+MAX_STYLES = 65_490
+#: Number formats of a workbook's own; Excel keeps some 250, other programs one for each style.
+MAX_NUMBER_FORMATS = 10_000
+#: Characters of a number format: Excel's limit.
+MAX_FORMAT_CHARS = 255
+#: Sheets, relations of the workbook, and parts that the contents list: as many as zip members.
+MAX_ENTRIES = 10_000
+#: Characters of a sheet's name or of a part's path; Excel's names have up to 31.
+MAX_TEXT_CHARS = 1_024
+#: XML elements of a part. A workbook of 65,490 styles has some 400,000.
+MAX_ELEMENTS = 1_500_000
+
+CONTENTS = "[Content_Types].xml"
+STYLES = "xl/styles.xml"
+_RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One worksheet: its name, whether it is `visible`, and its part in the zip."""
+
+    title: str
+    state: str
+    path: str
+
+
+@dataclass(slots=True)
+class Workbook:
+    """What reading rows needs to know of a workbook. Styles are numbered from 0."""
+
+    worksheets: list[Found] = field(default_factory=list)
+    charts: list[str] = field(default_factory=list)
+    strings: str | None = None  #: The part that holds the shared strings.
+    epoch: datetime = WINDOWS_EPOCH
+    dates: set[int] = field(default_factory=set)  #: Styles that show a number as a date,
+    durations: set[int] = field(default_factory=set)  #: or as a duration.
+    _formats: array[int] = field(default_factory=lambda: array("l"))
+    _custom: dict[int, str] = field(default_factory=dict)
+
+    def number_format(self, style: int) -> str:
+        """Return how a style shows numbers; `General` for one the workbook does not have."""
+        number = self._formats[style] if style < len(self._formats) else 0
+        return self._custom.get(number) or BUILTIN_FORMATS.get(number, "General")
+
+
+class _Walk:
+    """Calls ``take`` with (element, what is around it, attributes), by names without namespace."""
+
+    def __init__(self, where: str, take: Callable[[str, str, dict[str, str]], None]) -> None:
+        self._where = where
+        self._take = take
+        self._path = [""]
+        self._elements = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise InputError(f"{self._where} has more than {MAX_ELEMENTS:,} XML elements")
+        name = tag.rpartition("}")[2]
+        self._take(name, self._path[-1], attributes)
+        self._path.append(name)
+
+    def end(self, _: str) -> None:
+        self._path.pop()
+
+    def depth(self, *_: object) -> int:
+        return len(self._path)
+
+
+def _walk(
+    package: zipfile.ZipFile,
+    member: str,
+    name: str,
+    take: Callable[[str, str, dict[str, str]], None],
+) -> None:
+    where = f"{name}: the part {member!r}"
+    walk = _Walk(where, take)
+    parser = safe_xml.Parser(where, walk.start, end=walk.end)
+    with opened(package, member, name) as stream:
+        while chunk := stream.read(CHUNK):
+            parser.feed(chunk, walk.depth)
+        parser.close()
+
+
+def read(package: zipfile.ZipFile, name: str) -> Workbook:
+    """Return the workbook in ``package``; errors begin with the file's ``name``.
+
+    Raises InputError for a part that is damaged, not well-formed, or beyond the bounds.
+    """
+    book = Workbook()
+    members = set(package.namelist())
+    path = _contents(package, name, book)
+    if path not in members:
+        raise InputError(f"{name}: not a readable Excel workbook: there is no part {path!r}")
+    folder, file = posixpath.split(path)
+    relations_path = f"{folder}/_rels/{file}.rels".lstrip("/")
+    relations: dict[str, tuple[str, str]] = {}
+    if relations_path in members:
+        _relations(package, relations_path, name, folder, relations)
+    _sheets(package, path, name, relations, members, book)
+    if STYLES in members:
+        _styles(package, name, book)
+    if book.strings not in members:
+        book.strings = None
+    return book
+
+
+def _bounded(entries: int, most: int, name: str, member: str, what: str) -> None:
+    if entries > most:
+        raise InputError(f"{name}: the part {member!r} has more than {most:,} {what}")
+
+
+def _contents(package: zipfile.ZipFile, name: str, book: Workbook) -> str:
+    """Return the path of the workbook's part."""
+    found: dict[str, str] = {}
+    kinds = (XLTM, XLTX, XLSM, XLSX)
+    listed = 0
+
+    def take(element: str, _: str, attributes: dict[str, str]) -> None:
+        nonlocal listed
+        listed += 1
+        _bounded(listed, 2 * MAX_ENTRIES, name, CONTENTS, "entries")
+        kind = attributes.get("ContentType", "")
+        if element == "Override" and kind in (*kinds, SHARED_STRINGS):
+            found.setdefault(kind, attributes.get("PartName", "")[1 : MAX_TEXT_CHARS + 1])
+        elif element == "Default" and kind in kinds:
+            found.setdefault("default", "xl/workbook.xml")
+
+    _walk(package, CONTENTS, name, take)
+    book.strings = found.get(SHARED_STRINGS)
+    path = next((found[kind] for kind in (*kinds, "default") if kind in found), None)
+    if path is None:
+        raise InputError(f"{name}: not a readable Excel workbook: it names no workbook part")
+    return path
+
+
+def _relations(
+    package: zipfile.ZipFile,
+    member: str,
+    name: str,
+    folder: str,
+    relations: dict[str, tuple[str, str]],
+) -> None:
+    def take(element: str, _: str, attributes: dict[str, str]) -> None:
+        target = attributes.get("Target", "")
+        if element != "Relationship" or attributes.get("TargetMode") == "External":
+            return
+        if len(target) > MAX_TEXT_CHARS:
+            raise InputError(f"{name}: the part {member!r} has a target that is too long")
+        absolute = target.startswith("/")
+        path = target[1:] if absolute else posixpath.normpath(posixpath.join(folder, target))
+        relations[attributes.get("Id", "")[:MAX_TEXT_CHARS]] = (
+            path,
+            attributes.get("Type", "")[:MAX_TEXT_CHARS],
+        )
+        _bounded(len(relations), MAX_ENTRIES, name, member, "relations")
+
+    _walk(package, member, name, take)
+
+
+def _sheets(
+    package: zipfile.ZipFile,
+    member: str,
+    name: str,
+    relations: dict[str, tuple[str, str]],
+    members: set[str],
+    book: Workbook,
+) -> None:
+    def take(element: str, parent: str, attributes: dict[str, str]) -> None:
+        if element == "workbookPr" and attributes.get("date1904") in ("1", "true", "on"):
+            book.epoch = MAC_EPOCH
+        if element != "sheet" or parent != "sheets":
+            return
+        path, kind = relations.get(attributes.get(_RELATION, ""), ("", ""))
+        if path not in members:
+            return
+        title = attributes.get("name", "")
+        if len(title) > MAX_TEXT_CHARS:
+            raise InputError(f"{name}: the part {member!r} has a sheet whose name is too long")
+        if "chartsheet" in kind:
+            book.charts.append(title)
+        else:
+            book.worksheets.append(Found(title, attributes.get("state", "visible"), path))
+        _bounded(len(book.charts) + len(book.worksheets), MAX_ENTRIES, name, member, "sheets")
+
+    _walk(package, member, name, take)
+
+
+def _styles(package: zipfile.ZipFile, name: str, book: Workbook) -> None:
+    formats, custom = book._formats, book._custom
+
+    def number(attributes: dict[str, str]) -> int:
+        given = attributes.get("numFmtId", "0")
+        if not (given.isascii() and given.isdigit() and len(given) < 10):
+            raise InputError(f"{name}: the part {STYLES!r} has the number format {given[:20]!r}")
+        return int(given)
+
+    def take(element: str, parent: str, attributes: dict[str, str]) -> None:
+        if element == "xf" and parent == "cellXfs":
+            formats.append(number(attributes))
+            _bounded(len(formats), MAX_STYLES, name, STYLES, "cell formats, which Excel can't hold")
+        elif element == "numFmt" and parent == "numFmts":
+            custom[number(attributes)] = attributes.get("formatCode", "")[:MAX_FORMAT_CHARS]
+            _bounded(len(custom), MAX_NUMBER_FORMATS, name, STYLES, "number formats")
+
+    _walk(package, STYLES, name, take)
+    shows: dict[int, tuple[bool, bool]] = {}
+    for style, each in enumerate(formats):
+        if each not in shows:
+            code = custom.get(each) or BUILTIN_FORMATS.get(each)
+            shows[each] = bool(is_date_format(code)), bool(is_timedelta_format(code))
+        date, duration = shows[each]
+        if date:
+            book.dates.add(style)
+        if duration:
+            book.durations.add(style)

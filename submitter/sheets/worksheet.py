@@ -1,0 +1,142 @@
+"""A worksheet of a workbook: its header, its rows and its checks."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from openpyxl.xml.constants import SHEET_MAIN_NS
+
+from rowfleet.cells import Cell
+from rowfleet.errors import InputError
+from rowfleet.recipes.recipe import Recipe
+from submitter.excel import MAX_ROWS, letter
+from submitter.sheets import plain_rows, values
+from submitter.sheets.header import HEADER_SEARCH_ROWS, Header, choose_header
+from submitter.sheets.package import opened
+from submitter.sheets.plain_values import PlainRows
+from submitter.sheets.scan import Scan
+from submitter.sheets.scan import scan as scan_
+from submitter.sheets.shared_strings import SharedStrings
+from submitter.sheets.sheet import Sheet, pick
+from submitter.sheets.sheet import below as _below
+from submitter.sheets.workbook import Found, Workbook
+
+#: Excel's own width of a column, in characters.
+DEFAULT_WIDTH = 8.43
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One worksheet's XML, and the two ways through it: the checking walk and the reading one."""
+
+    package: zipfile.ZipFile
+    book: Workbook
+    found: Found
+    strings: SharedStrings
+    name: str
+    where: str
+
+    def scan(self, below: int, rows: int) -> Scan:
+        """Walk the part; see `scan.scan`."""
+        return scan_(
+            self.package,
+            self.found.path,
+            self.strings,
+            name=self.name,
+            where=self.where,
+            below=below,
+            rows=rows,
+        )
+
+    def rows(
+        self, filled: bytearray, indexes: tuple[int, ...] | None = None
+    ) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield (sheet row from 0, cells) of the rows that ``filled`` marks.
+
+        ``indexes`` picks the columns; without it all cells come, up to a row's last.
+
+        Rows in the plain form are converted by `sheet_values`, all others by `sheet_cells`.
+        """
+        book, strings = self.book, self.strings
+        last = filled.rfind(1)
+        odd = values.OddRows(strings, epoch=book.epoch, dates=book.dates, durations=book.durations)
+        plain = None
+        if indexes is not None:
+            plain = plain_rows.rows(len(strings), strings.blank)
+            converter = PlainRows(
+                indexes,
+                strings,
+                epoch=book.epoch,
+                dates=book.dates,
+                durations=book.durations,
+            )
+        elements = plain_rows.Elements(values.ROW, SHEET_DATA_TAG)
+        with opened(self.package, self.found.path, self.name) as stream:
+            for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
+                for element in elements.of(other):
+                    row, cells = odd.row(element)
+                    if filled[row]:
+                        yield row, pick(cells, indexes) if indexes else cells
+                    if row >= last:
+                        return  # what follows the rows is not ours, and may be odd
+                if elements.over:
+                    return
+                if run:
+                    yield from converter.rows(run, filled)
+                    last_row = plain_rows.last_row(run)
+                    if last_row > last:
+                        return
+                    odd.last = last_row
+
+
+def check_worksheet(part: Part, recipe: Recipe | None, name: str, sha256: str) -> Sheet:
+    """Return the worksheet as a sheet. Raises InputError for all that can't be read later."""
+    head_scan = part.scan(below=-1, rows=HEADER_SEARCH_ROWS)
+    head = list(islice(part.rows(head_scan.filled), HEADER_SEARCH_ROWS))
+    header = choose_header(head, recipe, part.where)
+    found = part.scan(below=header.row, rows=MAX_ROWS)
+    header.check_columns(found.first, found.merged)
+    _check_formulas(found, header, part.where)
+    first = header.row + 1
+
+    def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
+        wanted = found.filled[: first + stop]
+        wanted[: first + start] = bytes(first + start)
+        for row, cells in part.rows(wanted, header.indexes):
+            yield row - first, cells
+
+    return Sheet(
+        name=name,
+        title=part.found.title,
+        header=header.names,
+        formats=tuple(
+            part.book.number_format(found.styles.get(index, 0)) for index in header.indexes
+        ),
+        widths=_widths(found.widths, header.indexes),
+        columns=header.columns,
+        sha256=sha256,
+        filled=_below(found.filled, first),
+        read=read,
+    )
+
+
+def _widths(known: dict[int, float], indexes: tuple[int, ...]) -> tuple[float, ...] | None:
+    return tuple(known.get(index, DEFAULT_WIDTH) for index in indexes) if known else None
+
+
+def _check_formulas(found: Scan, header: Header, where: str) -> None:
+    """Refuse a column that is sent and has a formula whose value nobody has computed."""
+    sent = {header.indexes[column] for column in header.columns.values()}
+    cells = sorted((row, column) for column, row in found.uncached.items() if column in sent)
+    if cells:
+        row, column = cells[0]
+        raise InputError(
+            f"{where}: the formula in {letter(column)}{row + 1} has no stored value; open the file "
+            f"in Excel or LibreOffice and save it, so that values are stored"
+        )
+
+
+SHEET_DATA_TAG = f"{{{SHEET_MAIN_NS}}}sheetData"

@@ -1,0 +1,1 @@
+"""Spreadsheets on this disk, in object stores and behind URLs."""

@@ -1,0 +1,40 @@
+"""A batch's identity: what is asked, whatever its file is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from rowfleet.cells import Cell, plain
+from rowfleet.recipes.names import fold
+from rowfleet.recipes.recipe import Recipe
+
+
+def sent(columns: Mapping[str, int], cells: Sequence[Cell]) -> str:
+    """Return a hash of what the model is sent of a row, its number left out."""
+    values = [plain(cells[index]) for index in columns.values()]
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
+
+
+#: Vendors and the like repeat.
+_folded = lru_cache(2_000)(fold)
+
+
+class Identity:
+    """Hashes a row's identity columns, so that duplicates can be looked up."""
+
+    def __init__(self, recipe: Recipe, columns: Mapping[str, int]) -> None:
+        names = recipe.identity
+        known = all(name in columns for name in names)
+        self._indexes = [columns[name] for name in names] if known else []
+
+    def of(self, cells: Sequence[Cell]) -> str | None:
+        """Return the hash, None if a part is blank: then nothing is known to be the same."""
+        parts = [_folded(str(plain(cells[index]) or "")) for index in self._indexes]
+        if not parts or not all(parts):
+            return None
+        return hashlib.blake2b(
+            "\0".join(parts).encode("utf-8", "replace"), digest_size=16
+        ).hexdigest()

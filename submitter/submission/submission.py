@@ -1,0 +1,110 @@
+"""A submission: a validated sheet, its recipe and its terms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from rowfleet.errors import InputError
+from rowfleet.prices import Price
+from rowfleet.recipes.recipe import Recipe
+from submitter.results import writer
+from submitter.sheets.sheet import Sheet
+
+#: What a batch id may look like; it is part of task ids, object names and commands.
+BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The data rows to take: from ``start_row`` (from 0), ``num_rows`` of them or all the rest."""
+
+    start_row: int = 0
+    num_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a batch runs; they decide no answer, so other terms are the same batch."""
+
+    #: What the model costs, if it is not what the table of list prices says.
+    price: Price | None = None
+    #: Dollars that the batch may cost. None: those recorded, or any.
+    max_cost: float | None = None
+    #: How many random rows to run before the rest waits. None: all rows.
+    sample: int | None = None
+    #: Whether rows that are sent the same are answered once.
+    dedupe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A sheet, the rows of it, and what is asked: all that makes a batch what it is."""
+
+    sheet: Sheet
+    rows: Range
+    recipe: Recipe  # with analyzer and model decided
+    queue: str
+    batch_id: str
+    #: Whether its rows go before those of other batches.
+    urgent: bool = False
+    terms: Terms = Terms()
+    #: Who runs the rows: one of the ledger's TIERS; None: who did before, else the workers.
+    tier: str | None = None
+    #: Whether a user chose ``batch_id``. Otherwise a batch with the same rows and question is this
+    #: one, whatever its id.
+    is_named: bool = False
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of file, range and recipe, which makes the id of a batch that was not named."""
+        return _content_hash(self.sheet, self.rows, self.recipe)
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return self.sheet.count(self.rows.start_row, self.rows.num_rows)
+
+
+def prepare(
+    sheet: Sheet,
+    rows: Range,
+    recipe: Recipe,
+    *,
+    queue: str,
+    batch_id: str | None,
+    urgent: bool = False,
+    terms: Terms = Terms(),
+    tier: str | None = None,
+) -> Submission:
+    """Return the submission, with an id from its content unless ``batch_id`` gives one.
+
+    Raises InputError for a ``batch_id`` that can't be one, and where the finished sheet could not
+    be written.
+    """
+    results = len(recipe.headers()) + 2  # AI_Analyzer and, with --dedupe, AI_Same_As_Row
+    writer.check_size(sheet.name, sheet.count(rows.start_row, rows.num_rows), sheet.header, results)
+    is_named = batch_id is not None
+    if batch_id is not None:
+        check_id(batch_id)
+    else:
+        stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
+        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
+    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms, tier, is_named=is_named)
+
+
+def check_id(batch_id: str) -> None:
+    """Raise InputError if ``batch_id`` can't be one."""
+    if not BATCH_ID.fullmatch(batch_id):
+        raise InputError(
+            f"--batch-id {batch_id!r}: use up to 64 letters, digits, dots, dashes and underscores, "
+            "the first a letter or digit"
+        )
+
+
+def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
+    content = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows, recipe.canonical()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
