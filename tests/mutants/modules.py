@@ -9,7 +9,8 @@ PATTERNS = (
     "rowfleet/ledger/transitions/*.py",
     "rowfleet/feeding/*.py",
     "worker/bookkeeper.py",
-    "worker/analyzers/openai/limiter.py",
+    "worker/assignment.py",
+    "worker/analyzers/openai/l*.py",
     "worker/row.py",
     "worker/transport.py",
 )

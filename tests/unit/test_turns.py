@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from rowfleet.analysis import Usage
 from rowfleet.rate_limits.lane import HORIZON, Granted, PerMinute, Report
-from worker.analyzers import Usage
-from worker.limiter import FIRST_COMPLETION, FIRST_RATIO, WEIGHT, Limiter, _Lane
+from worker.analyzers.openai.lane import FIRST_COMPLETION, FIRST_RATIO, WEIGHT, Lane
+from worker.analyzers.openai.limiter import Limiter
 
 MODEL = "gpt-5-mini"
 
@@ -43,7 +44,7 @@ def alone(given: PerMinute, **last: Any) -> Any:
     loop = asyncio.get_running_loop()
     moment = loop.time()
     loop.time = lambda: moment  # type: ignore[method-assign]
-    lane = _Lane(MODEL, limiter(None)._ask, given)
+    lane = Lane(MODEL, limiter(None)._ask, given)
     if last:
         lane._last = Granted([], None, pause=0, completion=None, **last)
     return lane
