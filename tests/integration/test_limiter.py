@@ -289,7 +289,8 @@ def test_all_are_given_back_when_the_worker_ends(make: Make) -> None:
 def test_without_the_broker_a_process_goes_on_at_its_share_and_says_so_once(
     make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.analyzers.openai.lane.AWAY", 0.3)
+    for module in ("limiter", "shared_lanes"):
+        monkeypatch.setattr(f"worker.analyzers.openai.{module}.AWAY", 0.3)
     server = brokers.started()
     url = f"redis://127.0.0.1:{server.port}/0"
 

@@ -29,9 +29,6 @@ PACE, ASKINGS = 0.25, 200.0
 #: Seconds that what was seen of ended calls may wait for an asking that takes it along.
 FLUSH = 1.0
 
-#: Seconds for which a broker that did not answer is not asked again.
-AWAY = 5.0
-
 #: Seconds between looks whether the worker is ending.
 LOOK = 0.25
 

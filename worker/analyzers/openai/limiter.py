@@ -20,8 +20,8 @@ from rowfleet.rate_limits.lane import (
     PerMinute,
     Report,
 )
-from worker.analyzers.openai.lane import AWAY, LOOK, Lane, Turn, Waiter, back_in
-from worker.analyzers.openai.shared_lanes import Lanes
+from worker.analyzers.openai.lane import LOOK, Lane, Turn, Waiter, back_in
+from worker.analyzers.openai.shared_lanes import AWAY, Lanes
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from redis.backoff import NoBackoff
 
 from rowfleet.queue.keys import LANES, SOCKET_TIMEOUT
 from rowfleet.rate_limits.lane import SCRIPT, Granted, PerMinute, Report, arguments, lane_name, read
-from worker.analyzers.openai.lane import AWAY
 
 
 class Lanes:
@@ -53,3 +52,7 @@ class Lanes:
             args=arguments(self._process, model, self._limits, report, costs),
         )
         return read(answer)
+
+
+#: Seconds for which a broker that did not answer is not asked again.
+AWAY = 5.0
