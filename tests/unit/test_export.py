@@ -259,7 +259,7 @@ def test_an_error_in_the_rows_leaves_the_old_file_and_nothing_else(out: Path) ->
 def test_more_rows_than_a_worksheet_holds_are_refused(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("submitter.results.writer.MAX_ROWS", 100)
+    monkeypatch.setattr("submitter.results.workbook.MAX_ROWS", 100)
     write(out, [row(["a", 1])] * 99)
     with pytest.raises(InputError, match=r"done\.xlsx: a worksheet can't hold more than 99 rows"):
         write(out, [row(["a", 1])] * 100)
