@@ -801,6 +801,16 @@ def test_recording_rows(engine: Engine) -> None:
         "b": (None, None),
     }
     assert changed_by(engine, lambda c: recording.record_rows(c, "b", [], {})) == (0, {})
+    for numbers, new in (
+        ([30], [30]),
+        ([29, 30, 31], [29, 31]),
+        ([31, 32], [32]),
+        ([28, 29], [28]),
+    ):
+        rows_of = [(n, ["y"], None) for n in numbers]
+        made, changes = changed_by(engine, lambda c, r=rows_of: recording.record_rows(c, "b", r))
+        assert made == len(new)
+        assert set(changes) == {"b", *(("b", n) for n in new)}
 
 
 def test_what_a_person_says_just_before_an_end_counts(

@@ -136,12 +136,18 @@ class Covered:
             last = body[0].lineno - 1 if body else statement.end_lineno or line
             found = self._running(module, min(statement.lineno, line), max(last, line))
         elif functions:
-            found = self._running(
-                module, functions[-1].body[0].lineno, functions[-1].end_lineno or line
-            )
+            found = self._body(module, functions[-1])
         else:
             found = self._using(module, {name for node in within for name in _names(node)})
+        for outer in reversed(functions):  # a process that is killed says nothing of its lines
+            found = found or self._body(module, outer)
         return self._in_order(found or self._running(module, 1, 1 << 30))
+
+    def _body(self, module: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+        """Return the tests that run any line of the function."""
+        return self._running(
+            module, function.body[0].lineno, function.end_lineno or function.lineno
+        )
 
     def _in_order(self, tests: Iterable[str]) -> list[str]:
         """Return the quickest case of each test function, then the second of each, and so on."""
