@@ -80,9 +80,12 @@ def main() -> int:
     if not asked.measured:
         print("measuring which tests cover which lines", flush=True)
         try:
-            covered.measure(_copy(0), BUILD, asked.jobs)
+            failing = covered.measure(_copy(0), BUILD, asked.jobs)
         except covered.SuiteFailedError as failed:
             sys.exit(str(failed))
+        if failing:
+            print("these tests fail although no line is changed, so they are left out:")
+            print(*failing, sep="\n", flush=True)
     mutants = [m for m in sample(ROOT, asked.sample, asked.seed) if (asked.only or "") in m.name]
     verdicts = _run_all(mutants, Covered(BUILD, ROOT), asked.seconds, asked.jobs)
     return _report(verdicts, asked.seed)

@@ -24,14 +24,14 @@ SUITE = ("tests/unit", "tests/integration")
 
 
 class SuiteFailedError(Exception):
-    """A test fails although no line is changed; the message is for the user."""
+    """The suite does not run at all; the message is for the user."""
 
 
-def measure(copy: Path, build: Path, jobs: int) -> None:
+def measure(copy: Path, build: Path, jobs: int) -> list[str]:
     """Run the suite once with coverage.py in an unchanged copy of the sources.
 
-    A test that fails is run again, alone: load makes a test fail now and then. Raises
-    SuiteFailedError if it fails again, since it would then seem to kill each mutant.
+    A test that fails is run again, alone: load makes a test fail now and then. Return the tests
+    that fail again. They are in no line's list, since they would seem to kill each of its mutants.
     """
     for old in build.glob(".coverage*"):
         old.unlink()
@@ -46,29 +46,39 @@ def measure(copy: Path, build: Path, jobs: int) -> None:
         "COVERAGE_PROCESS_START": str(build / "coveragerc"),
         "PYTHONPATH": os.pathsep.join((str(HERE / "traced"), str(copy))),
     }
+    failing: list[str] = []
     if _suite_fails(
         copy,
         log,
         traced,
         *("-n", str(jobs), "--dist", "worksteal", "-p", "tests.mutants.tracing"),
         *("-vv", "--durations", "0", "--durations-min", "0"),
-    ):
-        again = build / "suite-again.log"
-        if _suite_fails(copy, again, {"PYTHONPATH": str(copy)}, "--last-failed"):
-            failed = re.findall(r"^(?:FAILED|ERROR) .+", again.read_text(errors="replace"), re.M)
-            raise SuiteFailedError(
-                f"{len(failed)} tests fail although no line is changed, so their failing says"
-                f" nothing about a mutant; see {again}\n" + "\n".join(failed)
-            )
+    ) and _suite_fails(copy, build / "suite-again.log", {"PYTHONPATH": str(copy)}, "--last-failed"):
+        failing = _last_failed(copy)
+    _write_map(copy, build, set(failing))
+    return failing
+
+
+def _last_failed(copy: Path) -> list[str]:
+    try:
+        found = json.loads((copy / ".pytest_cache/v/cache/lastfailed").read_text())
+    except FileNotFoundError:
+        raise SuiteFailedError(
+            f"the suite does not run in {copy}; see suite.log beside it"
+        ) from None
+    return sorted(found)
+
+
+def _write_map(copy: Path, build: Path, failing: set[str]) -> None:
     data = coverage.Coverage(data_file=str(build / ".coverage"), config_file=False)
     data.combine([str(build)])
     found: dict[str, dict[int, list[str]]] = {}
     for module in modules(copy):
         lines: dict[int, list[str]] = defaultdict(list)
         for line, tests in data.get_data().contexts_by_lineno(str(copy / module)).items():
-            lines[line] = sorted(filter(None, tests))
+            lines[line] = sorted({*filter(None, tests)} - failing)
         found[module] = lines
-    seconds = _durations(log.read_text(errors="replace"))
+    seconds = _durations((build / "suite.log").read_text(errors="replace"))
     (build / "covered.json").write_text(json.dumps({"lines": found, "seconds": seconds}))
 
 
@@ -76,7 +86,7 @@ def _suite_fails(copy: Path, log: Path, env: dict[str, str], *options: str) -> b
     with log.open("wb") as output:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *options, *SUITE],
-            env={**os.environ, **env},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **env},
             cwd=copy,
             stdout=output,
             stderr=output,

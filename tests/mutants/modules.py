@@ -8,9 +8,11 @@ from pathlib import Path
 PATTERNS = (
     "rowfleet/ledger/transitions/*.py",
     "rowfleet/feeding/*.py",
-    "worker/bookkeeper.py",
+    "worker/analyzers/openai/lane.py",
+    "worker/analyzers/openai/limiter.py",
+    "worker/analyzers/openai/shared_lanes.py",
     "worker/assignment.py",
-    "worker/analyzers/openai/l*.py",
+    "worker/bookkeeper.py",
     "worker/row.py",
     "worker/transport.py",
 )
