@@ -28,7 +28,7 @@ $(READY): requirements-dev.lock pyproject.toml
 $(TOOLS): requirements-tools.lock | $(READY)
 	rm -rf $(@D)
 	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --ignore-requires-python --target $(@D) -r requirements-tools.lock
-	$(BIN)/python -m tests.tools
+	$(BIN)/python -m tests.support.tools
 	@touch $@
 
 $(CHECKOV): requirements-checkov.lock | $(READY)
@@ -73,7 +73,7 @@ e2e: $(READY) $(TOOLS)  ## Run a release on the cluster that E2E_CONTEXT names; 
 	$(BIN)/python -m pytest tests/e2e --timeout 900 -s $(ARGS)
 
 tools: $(TOOLS) $(CHECKOV)  ## Fetch helm, kubectl, checkov and the linters
-	@$(BIN)/python -m tests.tools
+	@$(BIN)/python -m tests.support.tools
 
 docs: $(DOCS)  ## Build the documentation into build/docs; a broken link fails it
 	$(VENV)/docs/bin/sphinx-build -q -E -W --keep-going -c docs . build/docs

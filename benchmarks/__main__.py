@@ -5,8 +5,8 @@
     make bench ARGS="--rounds 3 submit" with fewer repetitions
     make bench ARGS=--docs              write the table of measured figures into the documentation
 
-A benchmark is a module of this package whose `measure(rounds)` yields figures; it measures its
-baseline in the same run, turn and turn about.
+A benchmark is a module of `benchmarks.cases` whose `measure(rounds)` yields figures; it measures
+its baseline in the same run, turn and turn about.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.figures import Figure, saved
+from benchmarks.harness.figures import Figure, saved
 
 #: The modules, in the order they run: the short ones first.
 BENCHMARKS = (
@@ -68,7 +68,7 @@ def main() -> int:
             continue
         started = time.monotonic()
         try:
-            for figure in importlib.import_module(f"benchmarks.{name}").measure(asked.rounds):
+            for figure in importlib.import_module(f"benchmarks.cases.{name}").measure(asked.rounds):
                 figure.save()
                 measured.append(figure)
         except Exception:  # one that can't run must not take the others with it

@@ -23,7 +23,7 @@ from rowfleet import service_urls
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
 from rowfleet.settings import VARIABLES, Settings, load_settings
-from tests import brokers
+from tests.support import brokers
 
 _numbers = itertools.count()
 

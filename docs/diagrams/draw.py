@@ -1,7 +1,8 @@
 """Draw each D2 text of this folder as an SVG beside it: `make diagrams`.
 
 D2 gives the same bytes for the same text, so a drawing changes only with its text or with D2. Each
-SVG ends with the SHA-256 of its text and of itself, which tests/unit/test_diagrams.py checks.
+SVG ends with the SHA-256 of its text and of itself; tests/unit/repository/test_front_page.py checks
+both.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from sqlalchemy.exc import DBAPIError
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
-from tests.sheets import invoices
 from tests.standin import Standin
+from tests.support.sheets import invoices
 from worker import EXIT_TERMINATED
 
 Key = tuple[str, int]

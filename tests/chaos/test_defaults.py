@@ -27,8 +27,8 @@ from tests.chaos.conftest import SEED
 from tests.chaos.fleet import LOOK, Fleet
 from tests.chaos.plain import PlainFleet
 from tests.chaos.verdict import conclude
-from tests.sheets import invoices
 from tests.standin import Standin
+from tests.support.sheets import invoices
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ import redis
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.verdict import conclude
-from tests.garbage import GARBAGE
+from tests.support.garbage import GARBAGE
 
 
 def completion(**message: Any) -> str:

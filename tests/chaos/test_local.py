@@ -22,8 +22,8 @@ from rowfleet.ledger.models import Row
 from tests.chaos import report
 from tests.chaos.conftest import SEED
 from tests.chaos.fleet import Record
-from tests.sheets import invoices, results
 from tests.standin import Standin
+from tests.support.sheets import invoices, results
 
 #: Times that everything is killed, each with a sheet of its own.
 KILLS = 10

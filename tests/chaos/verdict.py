@@ -13,7 +13,7 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.recipes.loading import bundled
 from tests.chaos.fleet import Fleet, Key, Sheet
-from tests.sheets import HEADER, results
+from tests.support.sheets import HEADER, results
 
 #: Seconds in which the last messages must be acknowledged, and submitters end. A message that was
 #: delivered again after its row had ended is acknowledged when its turn comes.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.cases import CASES, Case, rendered
-from tests.chart.helm import Manifest
+from tests.support.chart.cases import CASES, Case, rendered
+from tests.support.chart.helm import Manifest
 
 
 @pytest.fixture(params=list(CASES))

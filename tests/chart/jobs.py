@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.chart import helm
-from tests.chart.helm import Manifest
+from tests.support.chart import helm
+from tests.support.chart.helm import Manifest
 
 FOLDER = helm.ROOT / "k8s"
 

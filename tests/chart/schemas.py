@@ -17,9 +17,9 @@ from jsonschema import Draft202012Validator
 from kubernetes_validate import utils as kubernetes
 from referencing import Registry, Resource
 
-from tests import tools
-from tests.chart import helm
-from tests.chart.helm import Manifest
+from tests.support import tools
+from tests.support.chart import helm
+from tests.support.chart.helm import Manifest
 
 Schema = dict[str, Any]
 

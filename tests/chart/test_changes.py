@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.chart import helm
-from tests.chart.helm import Manifest, Values
-from tests.chart.manifests import of_kind, pods
+from tests.support.chart import helm
+from tests.support.chart.helm import Manifest, Values
+from tests.support.chart.manifests import of_kind, pods
 
 BASE: Values = {
     "openai": {"apiKey": "sk-one"},

@@ -9,10 +9,12 @@ import pytest
 
 from rowfleet.settings import load_settings
 from submitter.cli.main import cli
-from tests.chart import helm, jobs, schemas
-from tests.chart.cases import CASES, rendered
-from tests.chart.helm import Manifest
-from tests.chart.manifests import (
+from tests.chart import jobs, schemas
+from tests.chart.test_pod_security import shortcomings, violations
+from tests.support.chart import helm
+from tests.support.chart.cases import CASES, rendered
+from tests.support.chart.helm import Manifest
+from tests.support.chart.manifests import (
     Pod,
     Reference,
     component,
@@ -22,7 +24,6 @@ from tests.chart.manifests import (
     references,
     selected,
 )
-from tests.chart.test_pod_security import shortcomings, violations
 
 #: What the files tell the user to make, or that another of them makes.
 MADE: dict[Reference, dict[str, str]] = {

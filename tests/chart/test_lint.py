@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.chart import helm
-from tests.chart.cases import Case
+from tests.support.chart import helm
+from tests.support.chart.cases import Case
 
 
 def test_helm_lint_finds_nothing(case: Case):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.chart.cases import CASES, Case, rendered
-from tests.chart.helm import Manifest
-from tests.chart.manifests import Labels, component, of_kind, pods, selected
+from tests.support.chart.cases import CASES, Case, rendered
+from tests.support.chart.helm import Manifest
+from tests.support.chart.manifests import Labels, component, of_kind, pods, selected
 
 #: A pod of another application in the release's namespace.
 STRANGER: Labels = {"app.kubernetes.io/name": "another"}

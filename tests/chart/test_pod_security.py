@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.chart.cases import Case
-from tests.chart.helm import ADMISSION_POLICIES, Manifest
-from tests.chart.manifests import Pod, pods
+from tests.support.chart.cases import Case
+from tests.support.chart.helm import ADMISSION_POLICIES, Manifest
+from tests.support.chart.manifests import Pod, pods
 
 #: Volumes that "restricted" allows.
 VOLUMES = {

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from tests import tools
 from tests.chart import jobs
-from tests.chart.cases import CASES, rendered
-from tests.chart.helm import Manifest
+from tests.support import tools
+from tests.support.chart.cases import CASES, rendered
+from tests.support.chart.helm import Manifest
 
 EXCEPTIONS = yaml.safe_load(Path(__file__).with_name("policy-exceptions.yaml").read_text("utf-8"))
 

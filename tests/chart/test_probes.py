@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.cases import rendered
-from tests.chart.helm import Manifest
+from tests.support.chart.cases import rendered
+from tests.support.chart.helm import Manifest
 
 Passes = Callable[[str], bool]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart import helm
+from tests.support.chart import helm
 
 VALUES = helm.CHART / "values.yaml"
 README = helm.CHART / "README.md"

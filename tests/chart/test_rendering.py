@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from rowfleet.settings import load_settings
-from tests.chart import helm, schemas
-from tests.chart.cases import CASES, SENTINEL, Case, rendered
-from tests.chart.helm import ADMISSION_POLICIES, KEDA, HelmError, Manifest
-from tests.chart.manifests import (
+from tests.chart import schemas
+from tests.support.chart import helm
+from tests.support.chart.cases import CASES, SENTINEL, Case, rendered
+from tests.support.chart.helm import ADMISSION_POLICIES, KEDA, HelmError, Manifest
+from tests.support.chart.manifests import (
     component,
     data,
     environment,

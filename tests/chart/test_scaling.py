@@ -14,9 +14,9 @@ from redis import ConnectionPool
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.keys import CAP
 from rowfleet.settings import Settings, load_settings
-from tests.chart.cases import CASES, Case, rendered
-from tests.chart.helm import Manifest
-from tests.chart.manifests import component, environment, of_kind, pods
+from tests.support.chart.cases import CASES, Case, rendered
+from tests.support.chart.helm import Manifest
+from tests.support.chart.manifests import component, environment, of_kind, pods
 
 SCALED = [n for n, c in CASES.items() if c.values.get("autoscaling", {}).get("enabled", True)]
 

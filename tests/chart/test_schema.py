@@ -11,10 +11,10 @@ import yaml
 from jsonschema import Draft7Validator
 
 from rowfleet.settings import Settings
-from tests.chart import helm
-from tests.chart.cases import SENTINEL
-from tests.chart.helm import HelmError, Values
 from tests.chart.test_changes import merged
+from tests.support.chart import helm
+from tests.support.chart.cases import SENTINEL
+from tests.support.chart.helm import HelmError, Values
 
 KEY: Values = {"openai": {"existingSecret": "openai"}}
 #: Mappings whose keys are the user's, by the last part of their path.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import tools
+from tests.support import tools
 
 
 def test_two_processes_that_unpack_at_once_both_find_the_whole_program(tmp_path: Path):

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart import helm
-from tests.chart.cases import CASES
-from tests.chart.helm import HelmError, Values
-from tests.chart.manifests import of_kind
 from tests.chart.test_changes import merged
 from tests.chart.test_schema import KEY, defaults, schema
+from tests.support.chart import helm
+from tests.support.chart.cases import CASES
+from tests.support.chart.helm import HelmError, Values
+from tests.support.chart.manifests import of_kind
 
 UPGRADING = (helm.ROOT / "UPGRADING.md").read_text("utf-8")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.tools import helm, kubectl
+from tests.support.tools import helm, kubectl
 
 Manifest = dict[str, Any]
 

@@ -33,7 +33,7 @@ from tests.e2e.cluster import ENVIRONMENT, Cluster, Manifest, is_ready, until
 from tests.e2e.conftest import CHART, RELEASE, WORKERS, manifests
 from tests.e2e.standin import Standin
 from tests.e2e.trial import AS_ADMIN
-from tests.tools import kubectl
+from tests.support.tools import kubectl
 
 #: What KEDA asks for in each look, first of all; it asks for the same when the HPA wants to know.
 LOOK = re.compile(r'^([0-9.]+) \[.*\] "(?i:llen)" "rowfleet"')

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.conftest import manifests
-from tests.sheets import invoices, results
+from tests.support.sheets import invoices, results
 
 SHEETS_POD = "rowfleet-sheets"
 

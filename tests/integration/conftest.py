@@ -18,7 +18,7 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.settings import Settings, load_settings
 from submitter.cli import main
 from tests.standin import Standin
-from tests.workers import Start, environment
+from tests.support.workers import Start, environment
 
 Said = tuple[int, str, str]
 Call = Callable[..., Said]

@@ -1,5 +1,0 @@
-"""The worker without events of tasks: `celery -A benchmarks.silent_worker worker`."""
-
-from worker.celery import app
-
-app.conf.worker_send_task_events = False

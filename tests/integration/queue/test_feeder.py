@@ -1,0 +1,426 @@
+"""Feeding and repair, against a real broker and both databases."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+import redis
+from sqlalchemy import Engine, update
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.errors import ServiceError
+from rowfleet.feeding.feeder import Feeder
+from rowfleet.ledger import records
+from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.models import Row
+from rowfleet.ledger.transitions import claiming, settling, stopping
+from rowfleet.queue.app import celery_app
+from rowfleet.queue.client import Queue
+from rowfleet.queue.message import TASK_NAME
+from rowfleet.settings import Settings
+from tests.support.ledger import make_batch, statuses
+from tests.support.refusals import only_reads
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Queue:
+    return Queue(settings)
+
+
+def feeder(engine: Engine, queue: Queue, window: int = 1000) -> Feeder:
+    return Feeder(engine, queue, window=window, redelivery=75)
+
+
+def age(engine: Engine, seconds: float = 3600) -> None:
+    """Let all queued rows have been queued for a while."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(Row).where(Row.status == "queued").values(queued_at=in_seconds(-seconds))
+        )
+
+
+def client(settings: Settings) -> redis.Redis:
+    assert settings.redis_url
+    return redis.Redis.from_url(settings.redis_url.get_secret_value())
+
+
+def test_the_window_bounds_the_queue_and_is_topped_up(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 50, queue=queue.name)
+    assert feeder(engine, queue, window=20).feed() == 20
+    assert queue.depth() == (20, 0)
+    assert feeder(engine, queue, window=20).feed() == 0
+    client(settings).ltrim(queue.name, 5, -1)
+    assert feeder(engine, queue, window=20).feed() == 5
+
+
+def test_batches_share_the_window(engine: Engine, queue: Queue) -> None:
+    make_batch(engine, 100, batch_id="large", queue=queue.name)
+    make_batch(engine, 5, batch_id="small", queue=queue.name)
+    make_batch(engine, 5, batch_id="elsewhere", queue="another")
+    assert feeder(engine, queue, window=40).feed() == 40
+    assert statuses(engine, "small").count("queued") == 5
+    assert statuses(engine, "large").count("queued") == 35
+    assert statuses(engine, "elsewhere").count("queued") == 0
+
+
+def delivered(settings: Settings, count: int) -> list[tuple[str, int]]:
+    """Take ``count`` messages as a worker would, and return their rows in order."""
+    rows: list[tuple[str, int]] = []
+    app = celery_app(settings)
+    with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection) as consumer:
+        consumer.qos(prefetch_count=count)
+        consumer.callbacks = [lambda body, _message: rows.append((body[0][0], body[0][1]))]
+        while len(rows) < count:
+            connection.drain_events(timeout=10)
+    return rows
+
+
+def test_a_new_batch_does_not_wait_behind_a_full_window_of_another(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 100, batch_id="large", queue=queue.name)
+    keeper = feeder(engine, queue, window=40)
+    keeper.feed()
+    make_batch(engine, 5, batch_id="small", queue=queue.name)
+    make_batch(engine, 100, batch_id="other", queue=queue.name)
+    keeper.feed()
+    assert queue.depth() == (40, 0)
+    assert statuses(engine, "large").count("queued") == 40 - 5 - 13
+    rows = delivered(settings, 24)
+    batches = [batch_id for batch_id, _ in rows]
+    assert batches[::3] == ["other"] * 8
+    assert batches[:6].count("small") == 2
+    assert batches.count("small") == 5
+    for batch_id in set(batches):  # each in its own order
+        numbers = [number for of, number in rows if of == batch_id]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_a_batch_that_is_alone_is_fed_behind_what_waits(engine: Engine, queue: Queue) -> None:
+    make_batch(engine, 30, queue=queue.name)
+    keeper = feeder(engine, queue, window=20)
+    assert keeper.feed() == 20
+    assert keeper.feed() == 0
+
+
+def test_urgent_rows_are_delivered_first_and_go_back_to_where_they_were(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 10, batch_id="calm", queue=queue.name)
+    keeper = feeder(engine, queue, window=10)
+    keeper.feed()
+    make_batch(engine, 3, batch_id="urgent", queue=queue.name, urgent=True)
+    assert keeper.feed() == 3
+    assert queue.depth() == (13, 0)
+    assert delivered(settings, 4) == [*(("urgent", n) for n in range(3)), ("calm", 0)]
+    assert queue.waiting(is_urgent=True) == 3  # the consumer has ended, and gave them back
+    assert delivered(settings, 1)[0][0] == "urgent"
+
+
+def key(settings: Settings, name: str) -> str:
+    return f"{settings.key_prefix}{settings.queue}.{name}"
+
+
+def autoscaler_is_told(settings: Settings) -> bool:
+    """What the chart's formula makes of the keys when no message waits."""
+    return bool(
+        client(settings).llen(key(settings, "waiting"))
+        and not client(settings).llen(key(settings, "asleep"))
+    )
+
+
+def test_a_retry_that_nobody_is_there_for_wakes_a_worker_when_it_is_due(
+    engine: Engine, queue: Queue, settings: Settings, eventually: Callable[..., None]
+) -> None:
+    make_batch(engine, 2, queue=queue.name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
+        later = [records.Outcome(("b", n), 1, "pending", delay=60 + n) for n in range(2)]
+        settling.settle(connection, later, holder="h")
+    feeder(engine, queue).leave_word()
+    assert client(settings).llen(key(settings, "waiting")) == 1
+    seconds = client(settings).pttl(key(settings, "asleep")) / 1000
+    assert 60 < seconds < 70
+    assert not autoscaler_is_told(settings)
+    client(settings).pexpire(key(settings, "asleep"), 1)
+    eventually(lambda: autoscaler_is_told(settings))
+    with engine.begin() as connection:
+        stopping.cancel(connection, "b", by="test")
+    feeder(engine, queue).leave_word()
+    assert not autoscaler_is_told(settings)
+    assert not client(settings).exists(key(settings, "waiting"))
+
+
+def test_a_row_whose_worker_and_message_are_gone_wakes_a_worker(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 1, queue=queue.name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+    feeder(engine, queue).leave_word()
+    assert 45 + 75 < client(settings).pttl(key(settings, "asleep")) / 1000 < 45 + 75 + 10
+
+
+def test_messages_are_what_celery_itself_would_send(queue: Queue, settings: Settings) -> None:
+    queue.push("b", [7])
+    app = celery_app(settings)
+    with app.connection_for_write() as connection:
+        app.send_task(TASK_NAME, ("b", 7), task_id="b.7", ignore_result=True, connection=connection)
+    texts = client(settings).lrange(f"{settings.key_prefix}{queue.name}", 0, -1)
+    celerys, ours = (json.loads(text) for text in texts)
+    for message in celerys, ours:
+        assert message["properties"].pop("delivery_tag")
+        assert message["properties"]["delivery_info"].pop("exchange") in ("", queue.name)
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+    assert ours["headers"].pop("origin") == "rowfleet"  # whose process it was says nothing here
+    assert celerys["headers"].pop("origin")
+    assert ours["properties"].pop("reply_to") == ""  # nobody waits for a result
+    assert celerys["properties"].pop("reply_to")
+    assert ours == celerys
+
+
+def test_rows_are_delivered_in_their_order(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 3, queue=queue.name)
+    feeder(engine, queue).feed()
+    app = celery_app(settings)
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        got = [channel.basic_get(queue.name).decode()[0][1] for _ in range(3)]
+    assert got == [0, 1, 2]
+
+
+def test_rows_lost_with_the_broker_come_back(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 30, queue=queue.name)
+    keeper = feeder(engine, queue)
+    keeper.feed()
+    age(engine)
+    client(settings).flushall()
+    assert keeper.repair() == 30
+    assert keeper.feed() == 30
+    assert sorted(queue.present()) == [("b", n) for n in range(30)]
+
+
+def test_rows_that_are_merely_slow_are_left_alone(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 10, queue=queue.name)
+    keeper = feeder(engine, queue)
+    keeper.feed()
+    age(engine)
+    app = celery_app(settings)
+    with app.connection_for_read() as connection:
+        connection.default_channel.basic_get(queue.name)  # delivered, not acknowledged
+        assert queue.depth() == (9, 1)
+        assert keeper.repair() == 0
+
+
+def test_repair_by_several_at_once_puts_each_row_back_once(
+    engine: Engine, queue: Queue, settings: Settings
+) -> None:
+    make_batch(engine, 40, queue=queue.name)
+    feeder(engine, queue).feed()
+    age(engine)
+    client(settings).flushall()
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(lambda _: feeder(engine, queue).repair(), range(4))) == 40
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(lambda _: feeder(engine, queue).feed(), range(4))) == 40
+    assert queue.depth() == (40, 0)
+
+
+def test_a_vanished_workers_rows_come_back_when_nobody_took_them_over(
+    engine: Engine, queue: Queue
+) -> None:
+    make_batch(engine, 2, queue=queue.name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=45)
+        connection.execute(update(Row).where(Row.number == 0).values(lease_until=in_seconds(-3600)))
+    assert feeder(engine, queue).repair() == 1
+    assert statuses(engine) == ["pending", "running"]
+
+
+def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_once(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
+    make_batch(engine, 2, queue=queue.name)
+    keeper = feeder(engine, queue)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0), ("b", 1)], holder="h", worker="w", lease=-3600)
+    keeper.step()
+    assert statuses(engine) == ["running", "running"]
+    with engine.begin() as connection:  # one of them is back
+        claiming.renew(connection, [("b", 0)], holder="h", lease=45)
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["running", "queued"])
+
+
+def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """The feeder could read all the time."""
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 1.5)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
+    make_batch(engine, 1, queue=queue.name)
+    keeper = feeder(engine, queue)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+    with only_reads(engine):
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            with suppress(DBAPIError):
+                keeper.step()
+            time.sleep(0.1)
+    keeper.step()
+    assert statuses(engine) == ["running"]
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"])
+
+
+def test_a_turn_that_does_not_end_is_ended(
+    engine: Engine,
+    queue: Queue,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., None],
+) -> None:
+    """As of a dead feeder in a Redis that was restored without its keys' ends."""
+    monkeypatch.setattr("rowfleet.feeding.feeder.TURN_SECONDS", 0.5)
+    make_batch(engine, 1, queue=queue.name)
+    for milliseconds in (None, 3_600_000):
+        client(settings).set(key(settings, "feeder"), "dead", px=milliseconds)
+        keeper = feeder(engine, queue)
+        keeper.step()
+        left = client(settings).pttl(key(settings, "feeder"))
+        assert left <= 500
+        assert left != -1, "it never ends"
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"])
+
+
+def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """Its looks are further apart than what it takes for an absence of the ledger."""
+    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 1.5)
+    make_batch(engine, 1, queue=queue.name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-3600)
+    keeper = Feeder(engine, queue, window=1000, redelivery=1.0)
+
+    def stepped() -> list[str]:
+        keeper.step()
+        return statuses(engine)
+
+    eventually(lambda: stepped() == ["queued"], 15)
+
+
+def test_the_turn_to_feed_is_one_process_at_a_time(engine: Engine, queue: Queue) -> None:
+    make_batch(engine, 5, queue=queue.name)
+    first, second = feeder(engine, queue), feeder(engine, queue)
+    first.step()
+    make_batch(engine, 5, batch_id="c", queue=queue.name)
+    second.step()
+    assert statuses(engine, "c").count("queued") == 0
+    first.step()
+    assert statuses(engine, "c").count("queued") == 5
+
+
+def test_a_finished_batch_is_closed(engine: Engine, queue: Queue) -> None:
+    make_batch(engine, 1, queue=queue.name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=45)
+        done = records.Outcome(("b", 0), 1, "done", output={})
+        settling.settle(connection, [done], holder="h")
+    feeder(engine, queue).step()
+    with engine.connect() as connection:
+        from rowfleet.ledger.queries import progress
+
+        assert progress.progress_of(connection, "b").status == "finished"
+
+
+def test_a_broker_that_is_away_is_named_without_its_password(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"redis_url": type(settings.redis_url)("redis://:hunter2@127.0.0.1:1/0")}
+    )
+    with pytest.raises(ServiceError) as caught:
+        Queue(away).check()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_feeding_while_another_feeds_sends_each_row_once(
+    engine: Engine, queue: Queue, eventually: Callable[..., None]
+) -> None:
+    make_batch(engine, 200, queue=queue.name)
+    keepers = [threading.Thread(target=feeder(engine, queue).feed) for _ in range(4)]
+    for keeper in keepers:
+        keeper.start()
+    for keeper in keepers:
+        keeper.join()
+    assert queue.depth() == (200, 0)
+    assert len(queue.present()) == 200
+
+
+def test_a_window_larger_than_a_transaction_is_filled_in_steps(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rowfleet.feeding.feeder.FEED_CHUNK", 10)
+    make_batch(engine, 60, queue=queue.name)
+    assert feeder(engine, queue, window=25).feed() == 25
+    assert queue.depth() == (25, 0)
+    assert statuses(engine).count("queued") == 25
+
+
+def test_messages_are_read_only_where_some_are_missing_or_now_and_then(
+    engine: Engine, queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
+    looks: list[int] = []
+    present = queue.present
+
+    def look() -> set[tuple[str, int]]:
+        looks.append(1)
+        return present()
+
+    monkeypatch.setattr(queue, "present", look)
+    make_batch(engine, 6, queue=queue.name)
+    keeper = feeder(engine, queue)
+    keeper.feed()
+    age(engine)
+    for _ in range(3):
+        keeper.step()
+    assert len(looks) == 1
+    assert keeper.repair(thorough=False) == 0
+    assert len(looks) == 1
+    client(settings).ltrim(queue.name, 2, -1)
+    assert keeper.repair(thorough=False) == 2
+    assert len(looks) == 3  # and once more, in case they were on their way
+    assert statuses(engine) == ["queued"] * 4 + ["pending"] * 2
