@@ -21,7 +21,7 @@ from rowfleet import masking
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Analyzer
-from rowfleet.service_urls import check_redis_url, database_url
+from rowfleet.service_urls import check_database_url, check_redis_url
 
 Pool = Literal["threads", "prefork", "gevent", "solo"]
 
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     @classmethod
     def _is_a_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            database_url(value.get_secret_value())
+            check_database_url(value.get_secret_value())
         return value
 
     @field_validator("openai_base_url")

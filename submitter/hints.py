@@ -12,11 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.prices import MOST_DOLLARS
+from rowfleet.service_urls import sqlite_file
 
 
 def program() -> str:
@@ -89,12 +87,11 @@ def _where() -> list[str]:
     url = os.environ.get("DATABASE_URL", "")
     if url:
         try:
-            parsed = make_url(url)
-        except (ArgumentError, ValueError):
+            file = sqlite_file(url)
+        except ValueError:
             return []
-        if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        if file is None:
             return []
-        file = os.path.abspath(parsed.database)
-        return [f"DATABASE_URL={shlex.quote(f'sqlite:///{file}')}"]
+        return [f"DATABASE_URL={shlex.quote(f'sqlite:///{os.path.abspath(file)}')}"]
     home = os.environ.get("XDG_STATE_HOME", "")
     return [f"XDG_STATE_HOME={shlex.quote(os.path.abspath(home))}"] if home else []

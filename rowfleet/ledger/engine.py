@@ -8,19 +8,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, false, text, update
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from rowfleet.ledger.models import Row
 from rowfleet.masking import MASK, outside
-from rowfleet.service_urls import database_url
-
-if TYPE_CHECKING:
-    pass
+from rowfleet.service_urls import DATABASE_DRIVERS, check_database_url, sqlite_file
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +39,28 @@ _READ_ONLY, _UNDEFINED, _NOT_ALLOWED = "25006", ("42P01", "42703"), "42501"
 #: Classes of PostgreSQL's codes whose messages name roles and tables, and no values: who may log
 #: in, what may be done, what there is. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _OF_NAMES = ("28", "42")
+
+
+def database_url(url: str) -> URL:
+    """Return the SQLAlchemy URL for ``url`` with the driver the ledger uses.
+
+    Raises ValueError, without the URL's password in it, if it is none or of an unknown database.
+    """
+    check_database_url(url)
+    parsed = make_url(url)
+    password = parsed.query.get("password")
+    if isinstance(password, str):  # to where it is hidden when the URL is shown
+        parsed = parsed.set(password=password).difference_update_query(["password"])
+    return parsed.set(drivername=DATABASE_DRIVERS.get(parsed.drivername, parsed.drivername))
+
+
+def from_anywhere(url: str) -> str:
+    """Return the ledger's ``url`` for a process in another directory, where a path is relative."""
+    file = sqlite_file(url)
+    if file is None:
+        return url
+    path = str(Path(file).absolute())
+    return make_url(url).set(database=path).render_as_string(hide_password=False)
 
 
 def open_ledger(url: str, *, connections: int = 1) -> Engine:

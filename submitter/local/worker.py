@@ -19,10 +19,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, reading
+from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, from_anywhere, reading
 from rowfleet.ledger.queries import fleet, rows
 from rowfleet.ledger.transitions import claiming, feeding
-from rowfleet.service_urls import database_url
 from rowfleet.settings import VARIABLES, Settings
 from submitter.local import run_lock
 from submitter.local.run_lock import RunLock, writing
@@ -234,18 +233,9 @@ def _environment(settings: Settings) -> dict[str, str]:
             reveal = getattr(value, "get_secret_value", None)
             environment[name] = reveal() if reveal else _in_words(value)
     if settings.database_url is not None:
-        environment["DATABASE_URL"] = _from_anywhere(settings.database_url.get_secret_value())
+        environment["DATABASE_URL"] = from_anywhere(settings.database_url.get_secret_value())
     environment["ROWFLEET_EXIT_WITH_STDIN"] = "1"
     return environment
-
-
-def _from_anywhere(url: str) -> str:
-    """Return the ledger's URL for a process in another directory, where a path is relative."""
-    parsed = database_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return url
-    path = str(Path(str(parsed.database)).absolute())
-    return parsed.set(database=path).render_as_string(hide_password=False)
 
 
 def _in_words(value: object) -> str:
