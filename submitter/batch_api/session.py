@@ -16,6 +16,7 @@ from rowfleet.errors import ServiceError
 from rowfleet.ledger.engine import is_unavailable, reading, unreachable
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
+from submitter.batch_api.followed import Followed
 from submitter.batch_api.follower import Follower
 
 log = logging.getLogger(__name__)
@@ -35,28 +36,30 @@ def follow(
 
     If another process follows it, wait for that one, or with ``wait`` False leave it to it.
     """
-    if not _held(follower, engine):
+    batch = follower.batch
+    if not _held(batch, engine):
         log.warning(
-            "another process follows batch %s, or did until just now; waiting", follower.batch_id
+            "another process follows batch %s, or did until just now; waiting",
+            batch.batch_id,
         )
-        give_up = time.monotonic() + follower.lease + 2 * SHOW_INTERVAL
-        while not _held(follower, engine):
+        give_up = time.monotonic() + batch.lease + 2 * SHOW_INTERVAL
+        while not _held(batch, engine):
             if not wait and time.monotonic() > give_up:
-                return _progress(engine, follower.batch_id)
+                return _progress(engine, batch.batch_id)
             time.sleep(SHOW_INTERVAL)
     done: Future[None] = Future()
     thread = threading.Thread(target=_into, args=(done, follower, wait), daemon=True)
     thread.start()
     try:
-        _accompany(engine, follower, done, show)
+        _accompany(engine, batch, done, show)
     finally:
-        follower.stop()
+        batch.stop()
         thread.join(timeout=2)
         # Else a request may be on its way: nobody should look for what it makes before it arrives.
         if not thread.is_alive():
-            follower.release()
+            batch.release()
     done.result()
-    progress = _progress(engine, follower.batch_id)
+    progress = _progress(engine, batch.batch_id)
     show(progress)
     return progress
 
@@ -71,22 +74,22 @@ def _into(done: Future[None], follower: Follower, wait: bool) -> None:
 
 
 def _accompany(
-    engine: Engine, follower: Follower, done: Future[None], show: Callable[[Progress], None]
+    engine: Engine, batch: Followed, done: Future[None], show: Callable[[Progress], None]
 ) -> None:
     """Renew the claim and show progress until the follower is done; what is away comes back."""
-    while not wait_for([done], timeout=min(SHOW_INTERVAL, follower.lease / 4)).done:
+    while not wait_for([done], timeout=min(SHOW_INTERVAL, batch.lease / 4)).done:
         try:
-            if not follower.hold():
-                raise ServiceError(f"another process has taken over batch {follower.batch_id}")
-            show(_progress(engine, follower.batch_id))
+            if not batch.hold():
+                raise ServiceError(f"another process has taken over batch {batch.batch_id}")
+            show(_progress(engine, batch.batch_id))
         except DBAPIError as error:
             if not is_unavailable(error):
                 raise
 
 
-def _held(follower: Follower, engine: Engine) -> bool:
+def _held(batch: Followed, engine: Engine) -> bool:
     try:
-        return follower.hold()
+        return batch.hold()
     except DBAPIError as error:
         raise unreachable(engine, error) from None
 

@@ -97,7 +97,8 @@ def _follower(
     engine: Engine, settings: Settings, batch_id: str, *, say: Callable[[str], None]
 ) -> Follower:
     from submitter.batch_api.client import BatchAPI
-    from submitter.batch_api.follower import Follower, Limits
+    from submitter.batch_api.followed import Limits
+    from submitter.batch_api.follower import Follower
 
     # They say a line a request.
     for chatty in ("httpx2", "httpcore2", "openai"):

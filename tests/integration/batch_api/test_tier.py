@@ -32,10 +32,10 @@ from rowfleet.ledger.transitions import (
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter.batch_api import follower as remote
-from submitter.batch_api import session
+from submitter.batch_api import answers, followed, session
 from submitter.batch_api.client import BatchAPI
-from submitter.batch_api.follower import Follower, Limits
+from submitter.batch_api.followed import Limits
+from submitter.batch_api.follower import Follower
 from submitter.cli import main
 from tests.standin import Standin
 from tests.standin.config import Config
@@ -64,7 +64,7 @@ def standin(running: Standin) -> Standin:
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a dead follower leaves is taken over soon."""
-    monkeypatch.setattr(remote, "LEAST_LEASE", 0.5)
+    monkeypatch.setattr(followed, "LEAST_LEASE", 0.5)
     monkeypatch.setattr(session, "SHOW_INTERVAL", 0.1)
 
 
@@ -256,11 +256,11 @@ def test_a_submitter_killed_anywhere_pays_for_nothing_twice(
             getattr(BatchAPI, step)(self, *args, **options)
         raise Killed
 
-    monkeypatch.setattr(remote, "SETTLE_GROUP", 4)
+    monkeypatch.setattr(answers, "SETTLE_GROUP", 4)
     make_batch(ledger, 15, tier="batch")
     doomed = follower(ledger, standin, api=type("Doomed", (BatchAPI,), {step: dying}))
     for _ in range(2):
-        assert doomed.hold()
+        assert doomed.batch.hold()
         with pytest.raises(Killed):
             doomed.run(wait=True)
     end = through(ledger, standin)
@@ -281,12 +281,12 @@ def test_a_submitter_killed_while_it_settles_goes_on(
             raise Killed
         return real(*args, **options)
 
-    monkeypatch.setattr(remote, "SETTLE_GROUP", 4)
+    monkeypatch.setattr(answers, "SETTLE_GROUP", 4)
     make_batch(engine, 10, tier="batch")
     with monkeypatch.context() as patch:
         patch.setattr(settling, "settle", settle)
         doomed = follower(engine, standin)
-        assert doomed.hold()
+        assert doomed.batch.hold()
         with pytest.raises(Killed):
             doomed.run(wait=True)
     assert statuses(engine).count("done") == 4
@@ -402,11 +402,11 @@ def test_a_remote_batch_cancelled_by_somebody_else_stops_the_batch(
 def test_one_process_at_a_time_follows_a_batch(ledger: Engine, standin: Standin) -> None:
     make_batch(ledger, 3, tier="batch")
     first, second = follower(ledger, standin), follower(ledger, standin)
-    first.lease = 60
-    assert first.hold()
+    first.batch.lease = 60
+    assert first.batch.hold()
     left = session.follow(ledger, second, wait=False, show=lambda _progress: None)
     assert left.pending == 3
-    first.release()
+    first.batch.release()
     assert through(ledger, standin).done == 3
 
 

@@ -17,17 +17,17 @@ from rowfleet.ledger.models import RemoteBatch, Row
 from rowfleet.ledger.records import Progress
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import in_chunks, stopping
-from submitter.batch_api import follower as remote
-from submitter.batch_api import session
+from submitter.batch_api import followed, session
 from submitter.batch_api.client import BatchAPI
-from submitter.batch_api.follower import Follower, Limits
+from submitter.batch_api.followed import Limits
+from submitter.batch_api.follower import Follower
 from tests.standin import Standin
 from tests.support.ledger import make_batch, statuses
 
 
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "LEAST_LEASE", 0.5)
+    monkeypatch.setattr(followed, "LEAST_LEASE", 0.5)
     monkeypatch.setattr(session, "SHOW_INTERVAL", 0.1)
 
 
@@ -159,7 +159,7 @@ def test_a_submitter_killed_when_a_part_gets_room_pays_for_nothing_twice(
     standin.configure(batch_seconds=0)
     api = Doomed("sk-test", standin.base_url, model="gpt-5-mini")
     doomed = Follower(ledger, api, "b", Limits(10, 200_000_000, 0.05, 3, 0))
-    assert doomed.hold()
+    assert doomed.batch.hold()
     with pytest.raises(Killed):
         doomed.run(wait=True)
     standin.configure(batch_seconds=0)

@@ -1,0 +1,252 @@
+"""Answers on their way down: remote batches are looked at, fetched, and their rows settled."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+
+from rowfleet import prices, retry
+from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
+from rowfleet.ledger.records import ENDED, Claimed, Outcome, Part, Spent
+from rowfleet.ledger.transitions import batch_api_parts, settling
+from rowfleet.openai_api import batch_files
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.openai_api.error_classes import Fate
+from rowfleet.openai_api.failures import from_batch_error
+from rowfleet.received import MAX_REPLY
+from rowfleet.received import lines as lines_of
+from submitter.batch_api.client import BatchAPI, NotFound, Remote
+from submitter.batch_api.files import tidy
+from submitter.batch_api.followed import Followed
+from submitter.batch_api.room import Room, is_refused
+
+log = logging.getLogger(__name__)
+
+#: Answers settled in one transaction.
+SETTLE_GROUP = 500
+
+
+class Answers:
+    """Fetches the answers to one batch's rows, and settles the rows."""
+
+    def __init__(
+        self, batch: Followed, api: BatchAPI, room: Room, say: Callable[[str], None]
+    ) -> None:
+        """``say`` is told in a sentence when a remote batch has ended."""
+        self._batch = batch
+        self._engine = batch.engine
+        self._api = api
+        self._room = room
+        self._say = say
+
+    # --- a remote batch
+
+    def look(self, part: Part) -> bool:
+        """See how a remote batch is, and settle its rows if it has ended."""
+        assert part.remote_id is not None
+        cancelled = self._batch.record().status == "cancelled"
+        try:
+            seen = self._api.retrieve(part.remote_id)
+        except NotFound:
+            if not cancelled:
+                raise
+            seen = Remote(part.remote_id, "cancelled", None, None, 0, 0, ())
+        if seen.status != part.remote_status:
+            with self._engine.begin() as connection:
+                batch_api_parts.seen(connection, part.token, seen.status)
+        if is_refused(seen) and not cancelled:
+            self._wait_for_room(part, seen)
+            return False
+        if part.remote_status == "validating" and seen.status != "validating":
+            self._room.accepted()
+        if seen.status in ENDED:
+            self._collect(part, seen)
+            return True
+        if cancelled and seen.status != "cancelling":
+            self._api.cancel(part.remote_id)
+        return seen.status != part.remote_status
+
+    def _wait_for_room(self, part: Part, seen: Remote) -> None:
+        """Keep a refused part's file until there is room, or split what is too large by itself."""
+        others = [p for p in self._batch.parts() if p.is_at_api and p.token != part.token]
+        if others or self._api.had_company(seen):
+            self._room.refused(is_empty=not others)
+            with self._engine.begin() as connection:
+                batch_api_parts.no_room(connection, part.token)
+            return
+        message = seen.problems[0][1]
+        with self._engine.begin() as connection:
+            batch_api_parts.no_room(connection, part.token)
+            batch_api_parts.release(connection, self._batch.batch_id, part.token)
+        smaller = self._room.too_large(part.row_count)
+        if not smaller:
+            self._batch.stop_batch(f"the API takes not even one row at a time: {message}")
+            return
+        log.warning("%s; sending its rows %d at a time", message, smaller)
+
+    def _collect(self, part: Part, seen: Remote) -> None:
+        reasons: list[str] = []
+        for file_id in (seen.output_file_id, seen.error_file_id):
+            if file_id:
+                reasons += self._settle_file(part, file_id, seen)
+        cancelled = self._batch.record().status == "cancelled"
+        match seen.status:
+            case "failed":
+                reasons += self._settle_failed(part, seen)
+            case "cancelled":
+                self._give_all_back(part)
+                if not cancelled:
+                    reasons.append(f"its remote batch {seen.id} was cancelled at the API")
+            case "expired":
+                self._settle_rest(part, "not answered within 24 hours by the Batch API")
+            case _:
+                self._settle_rest(part, "the Batch API's files have no answer for this row")
+        with self._engine.begin() as connection:
+            batch_api_parts.settled(connection, part.token)
+        self._room.freed()
+        self._say(
+            f"part {part.part}: {seen.status}, "
+            f"{seen.completed:,} of {part.row_count:,} rows are answered"
+        )
+        tidy(self._batch, self._api, part, seen)
+        if reasons:
+            self._batch.stop_batch(reasons[0])
+
+    # --- its rows
+
+    def _settle_file(self, part: Part, file_id: str, seen: Remote) -> list[str]:
+        """Settle the rows in a file of answers or errors. Return why the batch must stop, if so."""
+        reasons: list[str] = []
+        doubts = None if seen.completed else Doubts()
+        with tempfile.TemporaryFile(prefix="rowfleet-") as file:
+            try:
+                self._api.download(file_id, file)
+            except NotFound:
+                if self._batch.record().status != "cancelled":
+                    raise
+                return reasons
+            file.seek(0)
+            for lines in _grouped(lines_of(file), SETTLE_GROUP):
+                self._batch.go_on()
+                said = [batch_files.read_batch_line(line) for line in lines]
+                results = {one.row_number: one for one in said if one and not one.was_not_made}
+                with self._engine.begin() as connection:
+                    rows = batch_api_parts.held(
+                        connection, self._batch.batch_id, list(results), claim=part.token
+                    )
+                    outcomes = [
+                        self._outcome(row, before, results[number], reasons, doubts)
+                        for number, (row, before) in rows.items()
+                    ]
+                    settling.settle(connection, outcomes, holder=part.token)
+        return reasons
+
+    def _settle_failed(self, part: Part, seen: Remote) -> list[str]:
+        """Settle what is left of a part that the API refused as a whole. Return why the batch must
+        stop, if so."""
+        code, message = next(iter(seen.problems), ("", "it does not say why"))
+        match from_batch_error(code):
+            case Fate.WAIT:
+                self._give_all_back(part)
+                return []
+            case Fate.RETRY:
+                self._settle_rest(part, f"the Batch API failed ({code})")
+                return []
+        self._give_all_back(part)
+        return [f"the API refused the file of part {part.part}: {message} ({code or seen.id})"]
+
+    def _settle_rest(self, part: Part, reason: str) -> None:
+        """Let rows that got no answer be tried again, as after any transient error."""
+        batch_id = self._batch.batch_id
+        while True:
+            self._batch.go_on()
+            with self._engine.begin() as connection:
+                numbers = batch_api_parts.held_numbers(
+                    connection, batch_id, SETTLE_GROUP, claim=part.token
+                )
+                rows = batch_api_parts.held(connection, batch_id, numbers, claim=part.token)
+                outcomes = [self._failure(row, Transient(reason)) for row, _ in rows.values()]
+                settling.settle(connection, outcomes, holder=part.token)
+            if not numbers:
+                return
+
+    def _give_all_back(self, part: Part) -> None:
+        with self._engine.begin() as connection:
+            batch_api_parts.give_back(connection, self._batch.batch_id, claim=part.token)
+
+    # --- one row
+
+    def _outcome(
+        self,
+        row: Claimed,
+        before: str | None,
+        result: batch_files.BatchResult,
+        reasons: list[str],
+        doubts: Doubts | None,
+    ) -> Outcome:
+        try:
+            answer = result.answer(self._batch.recipe, self._batch.model)
+        except AnalysisError as failure:
+            error = doubts.judged(self._batch.batch_id, failure) if doubts else failure
+            if isinstance(error, Misconfigured):
+                reasons.append(str(error))
+            return self._failure(row, _second_of_its_kind(error, before))
+        return retry.after_answer(row, answer, self._spent(answer.usage), None)
+
+    def _failure(self, row: Claimed, error: AnalysisError) -> Outcome:
+        return retry.after_failure(
+            row,
+            error,
+            self._spent(error.usage),
+            None,
+            max_retries=self._batch.limits.max_retries,
+            retry_delay=self._batch.limits.retry_delay,
+        )
+
+    def _spent(self, usage: Usage) -> Spent:
+        if not usage.calls:
+            return Spent()
+        cost = None
+        if not usage.uncounted:
+            cost = prices.dollars(
+                self._batch.model,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                completion_tokens=usage.completion_tokens,
+                processing="batch",
+                price=self._batch.price,
+            )
+        return Spent(
+            calls=usage.calls,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost_usd=cost,
+        )
+
+
+def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisError:
+    """Return ``error``, final if it is the second answer in a row that is not valid."""
+    said = str(error)
+    if said.startswith(batch_files.INVALID) and (before or "").startswith(batch_files.INVALID):
+        return Permanent(
+            said.replace(batch_files.INVALID, f"{batch_files.INVALID}, twice", 1), error.usage
+        )
+    return error
+
+
+def _grouped(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """Yield ``size`` lines at a time, or fewer if they are long."""
+    group: list[bytes] = []
+    held = 0
+    for line in lines:
+        group.append(line)
+        held += len(line)
+        if len(group) == size or held > MAX_REPLY:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
