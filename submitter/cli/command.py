@@ -2,61 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import gc
+from pkgutil import resolve_name
 from typing import Any
 
 import click
 
-from rowfleet.prices import LEAST_DOLLARS, MOST_DOLLARS
-
 #: What asks for help. A command keeps what it is first asked with, so it must know by itself.
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
-
-
-class _Dollars(click.ParamType[float]):
-    name = "dollars"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            amount = float(value)
-        except ValueError:
-            amount = math.nan
-        if not LEAST_DOLLARS <= amount <= MOST_DOLLARS:  # which NaN is not, either
-            self.fail(
-                f"{value!r} is not an amount in dollars, from {LEAST_DOLLARS:g} to "
-                f"{MOST_DOLLARS:,}",
-                param,
-                ctx,
-            )
-        return amount
-
-
-#: An amount of money that may be spent.
-DOLLARS = _Dollars()
-
-
-class WholeNumber(click.IntRange):
-    """A whole number within bounds; anything else is refused in plain words."""
-
-    name = "whole number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            bounds = ""
-            if self.min is not None:
-                bounds = f" from {self.min:,}" + ("" if self.max is None else f" to {self.max:,}")
-            self.fail(f"{str(value)[:40]!r} is not a whole number{bounds}", param, ctx)
-
-
-class Number(click.FloatRange):
-    """A number within bounds, which messages call so."""
-
-    name = "number"
 
 
 class _WithExample:
@@ -88,3 +41,53 @@ class Group(_WithExample, click.Group):
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": HELP_OPTIONS, **kwargs})
         self.example = example
+
+
+class _Deferred(click.Command):
+    """Stands for a command until it is called, so that a list of commands imports none of them."""
+
+    def __init__(self, name: str, place: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._place = place
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        # Looking for garbage among what is being imported takes a fifth of the time until the
+        # first row, and there is none.
+        gc.disable()
+        try:
+            command = resolve_name(self._place)
+            gc.freeze()
+        finally:
+            gc.enable()
+        assert isinstance(command, click.Command)
+        return command
+
+
+class DeferringGroup(Group):
+    """Commands whose modules are imported when they are called."""
+
+    def defer(self, name: str, place: str, summary: str) -> None:
+        """Add the command at ``place``, a `module:name`.
+
+        ``summary`` is the first sentence of its help.
+        """
+        self.add_command(_Deferred(name, place, summary))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, imported."""
+        command = super().get_command(ctx, cmd_name)
+        if isinstance(command, _Deferred):
+            command = self.commands[cmd_name] = command.load()
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, as click does, from their summaries alone."""
+        room = formatter.width - 6 - max(map(len, self.commands))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, self.commands[name].get_short_help_str(room))
+                    for name in self.list_commands(ctx)
+                ]
+            )

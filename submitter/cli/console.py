@@ -6,10 +6,11 @@ turns other text around.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,11 +20,18 @@ from rich.text import Text
 
 from rowfleet.masking import CONTROLS, one_line, printable, unbroken
 
+if TYPE_CHECKING:
+    from rowfleet.ledger.records import Progress
+
 #: Rich breaks lines, and puts tabs in order, itself.
 _ITS_OWN = "\n\t"
 
 #: Characters that JSON may hold as they are and a terminal obeys, and halves of surrogate pairs.
 _UNESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
+
+
+#: More columns than any table of ours takes.
+WIDEST = 10_000
 
 
 class Terminal(Console):
@@ -58,6 +66,16 @@ def say(sentence: str, *, to: Console | None = None) -> None:
     where the terminal ends, either.
     """
     (to or out).print(unbroken(sentence), markup=False, highlight=False, soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """Print a sentence on one line, on standard error."""
+    say(sentence, to=err)
+
+
+def escaped(text: object) -> str:
+    """Return text as Rich prints it as it is, markup included."""
+    return escape(str(text))
 
 
 def complain(sentence: object) -> None:
@@ -97,5 +115,14 @@ def print_whole(shown: RenderableType) -> None:
     wide.print(shown, crop=False, soft_wrap=False)
 
 
-#: More columns than any table of ours takes.
-WIDEST = 10_000
+def progress_facts(progress: Progress) -> dict[str, object]:
+    """Return what `--json` prints of a batch's progress."""
+    facts = dataclasses.asdict(progress)
+    del facts["retried_for"]
+    return {k: v for k, v in facts.items() if k not in ("reason", "is_idle") or v}
+
+
+def rows_in_words(count: int, verb: str = "", verb_of_several: str = "") -> str:
+    """Return a number of rows in words, with the verb that goes with it."""
+    words = ("1 row", verb) if count == 1 else (f"{count:,} rows", verb_of_several)
+    return " ".join(word for word in words if word)

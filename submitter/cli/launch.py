@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
-from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.errors import InputError
 from rowfleet.ledger.statuses import TIERS
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Analyzer
-from rowfleet.settings import load_settings
 from submitter.cli import console
-from submitter.cli.command import DOLLARS, Command, WholeNumber
-from submitter.cli.console import err as _err
-from submitter.cli.console import out as _out
+from submitter.cli.amounts import DOLLARS, WholeNumber
+from submitter.cli.command import Command
+from submitter.cli.options import DEFAULT_RELEASE, where_options
 from submitter.cluster import client, kubeconfig, manifest, sheet_location
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.submission import submission
 
 if TYPE_CHECKING:
-    from submitter.celery_workers import Worker
-    from submitter.cluster.worker_pods import Pod
-
-#: The release that `helm install rowfleet …` makes.
-DEFAULT_RELEASE = "rowfleet"
-
-
-def _say(text: str) -> None:
-    console.say(text, to=_err)
-
-
-def _where(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--release",
-            metavar="NAME",
-            help=f"Release of the Helm chart; default: {DEFAULT_RELEASE}.",
-        ),
-        click.option("--context", metavar="NAME", help="Context of the kubeconfig."),
-        click.option(
-            "-n", "--namespace", metavar="NAME", help="Namespace; default: the context's."
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-# --- launch
+    pass
 
 
 @click.command(
@@ -74,7 +40,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--export", metavar="URI", help="Write the finished sheet there at the end.")
 @click.option("--name", metavar="NAME", help="Name of the Job; default: one from the command.")
-@_where
+@where_options
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
@@ -134,7 +100,7 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
 @click.option("--wait", is_flag=True, help="Follow the Job to its end; exit with the batch's code.")
 @click.option("--print", "show", is_flag=True, help="Print the manifest; create nothing.")
-def launch_(
+def launch(
     excel: str,
     export: str | None,
     name: str | None,
@@ -248,7 +214,7 @@ def _announce(name: str, namespace: str, done: str) -> None:
         "replaced": "created anew; the one before had ended",
         "running": "runs already",
     }[done]
-    _say(
+    console.note(
         f"Job {name} in the namespace {namespace}: {what}\n"
         f"its log: kubectl logs -n {namespace} -f job/{name}"
     )
@@ -258,136 +224,7 @@ def _follow(there: client.Cluster, job: manifest.Object) -> int:
     from submitter.cluster import following
 
     try:
-        return following.follow(there, job, show=console.pass_on, note=_say)
+        return following.follow(there, job, show=console.pass_on, note=console.note)
     except KeyboardInterrupt:
-        _say("the Job goes on; the same command follows it again")
+        console.note("the Job goes on; the same command follows it again")
         raise
-
-
-# --- workers
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One worker: what Celery says of it and the pod it runs in, as far as they are known."""
-
-    worker: Worker | None
-    pod: Pod | None
-
-    def as_json(self) -> dict[str, Any]:
-        facts = ("name", "pool", "slots", "running", "processed")
-        said = {fact: getattr(self.worker, fact, None) for fact in facts}
-        return {**said, "pod": dataclasses.asdict(self.pod) if self.pod else None}
-
-
-@click.command(
-    "workers", cls=Command, example="rowfleet workers\nrowfleet workers -n rowfleet --json"
-)
-@_where
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
-def workers(namespace: str | None, context: str | None, release: str | None, as_json: bool) -> None:
-    """List the running workers: what Celery says of each, and its pod.
-
-    Celery is asked where REDIS_URL is set, the cluster where there is a kubeconfig or a service
-    account.
-    """
-    asked_for = bool(namespace or context or release)
-    broker = load_settings().redis_url is not None
-    if not broker and not asked_for and not kubeconfig.is_available():
-        raise InputError("REDIS_URL is not set, and there is no kubeconfig to list the pods with")
-    with ThreadPoolExecutor(1) as pool:
-        listed = (
-            pool.submit(_pods, namespace, context, release or DEFAULT_RELEASE)
-            if asked_for or kubeconfig.is_available()
-            else None
-        )
-        answers = _celery() if broker else []
-        try:
-            pods = listed.result() if listed else None
-        except RowfleetError as error:
-            if asked_for or not broker:
-                raise
-            pods = None
-            if isinstance(error, ServiceError) and not as_json:
-                _say(f"the pods are not listed: {error}")
-    rows = _join(answers, pods or [])
-    if as_json:
-        console.print_json([row.as_json() for row in rows])
-    elif rows:
-        _out.print(_table(rows, pods=pods is not None, broker=broker))
-    elif broker:
-        _out.print("no worker answers on this broker")
-    else:
-        _out.print("no worker has a pod there")
-    if broker and not as_json:
-        _say_dead_letters()
-    if not broker:
-        _say("REDIS_URL is not set: what Celery says of the workers is left out")
-
-
-def _say_dead_letters() -> None:
-    from rowfleet.queue.client import Queue
-    from submitter import celery_workers
-
-    settings = load_settings()
-    if count := Queue(settings).dead_letters():
-        _say(celery_workers.dead_letters(settings.queue, count))
-
-
-def _celery() -> list[Worker]:
-    from rowfleet.queue.client import Queue
-    from submitter import celery_workers
-
-    settings = load_settings()
-    Queue(settings).check()
-    return celery_workers.list_workers(settings)
-
-
-def _pods(namespace: str | None, context: str | None, release: str) -> list[Pod]:
-    from submitter.cluster.worker_pods import list_pods
-
-    return list_pods(kubeconfig.connect(context=context, namespace=namespace), release)
-
-
-def _join(answers: list[Worker], pods: list[Pod]) -> list[_Row]:
-    """Return a row a worker. Celery's name ends in the host's, which is the pod's."""
-    by_host = {pod.name: pod for pod in pods}
-    rows = [_Row(worker, by_host.pop(worker.name.partition("@")[2], None)) for worker in answers]
-    return rows + [_Row(None, pod) for pod in by_host.values()]
-
-
-def _table(rows: list[_Row], *, pods: bool, broker: bool) -> Table:
-    celery = ("pool", "slots", "running", "processed") if broker else ()
-    of_pods = ("pod", "restarts", "age", "node", "deletion cost") if pods else ()
-    table = Table("name", *celery, *of_pods)
-    for row in rows:
-        worker, pod = row.worker, row.pod
-        name = worker.name if worker else pod.name if pod else ""
-        cells = [str(getattr(worker, fact, "–")) for fact in celery]
-        if pods:
-            cells += _pod_cells(pod)
-        table.add_row(escape(name), *cells)
-    return table
-
-
-def _pod_cells(pod: Pod | None) -> list[str]:
-    if pod is None:
-        return ["–"] * 5
-    ready = "" if pod.ready or pod.phase != "Running" else ", not ready"
-    return [
-        pod.phase + ready,
-        str(pod.restarts),
-        _age(pod.started_at),
-        pod.node or "–",
-        str(pod.deletion_cost),
-    ]
-
-
-def _age(since: datetime | None) -> str:
-    if since is None:
-        return "–"
-    seconds = max(0, round((datetime.now(UTC) - since).total_seconds()))
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit} {name}"
-    return f"{seconds} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from rowfleet.settings import load_settings
@@ -125,7 +126,8 @@ def test_job_fails_at_once_on_bad_input_and_goes_on_when_a_node_is_lost(file: Pa
 
 def test_command_line_is_one_that_the_program_takes(file: Path, pod: Pod):
     verb, *words = pod.container("submitter")["args"]
-    command = cli.commands[verb]
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
     command.make_context(verb, list(words), resilient_parsing=True)
     # Options in comments are there to be uncommented.
     offered = re.findall(r"#\s*- (--[a-z-]+)", file.read_text("utf-8"))

@@ -371,7 +371,9 @@ def test_each_example_in_the_help_parses(name: str, call: Call) -> None:
         program, command, *words = shlex.split(line)
         assert (program, command) == ("rowfleet", name)
         with click.Context(main.cli) as parent:
-            main.cli.commands[name].make_context(name, words, parent=parent)
+            parsed = main.cli.get_command(parent, name)
+            assert parsed is not None
+            parsed.make_context(name, words, parent=parent)
 
 
 def test_python_m_submitter_is_the_same_program(tmp_path: Path, rowfleet: Run) -> None:

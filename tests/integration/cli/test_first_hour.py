@@ -26,7 +26,7 @@ from rowfleet.ledger.transitions import claiming, feeding, settling
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter.cli import main
+from submitter.cli import console
 from submitter.local.run_lock import RunLock
 from submitter.local.worker import Run
 from submitter.progress import presence
@@ -363,7 +363,7 @@ def test_no_id_is_wrapped_or_cut(call: Call, monkeypatch: pytest.MonkeyPatch, wi
     made(*ids)
     monkeypatch.setenv("COLUMNS", width)
     for force in ("", "1"):
-        monkeypatch.setattr(main._out, "_force_terminal", bool(force))
+        monkeypatch.setattr(console.out, "_force_terminal", bool(force))
         _, out, _ = call("batches")
         for batch_id in ids:
             assert batch_id in out

@@ -19,7 +19,7 @@ from rowfleet.ledger.transitions import claiming, recording, settling, stopping
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.loading import bundled
 from rowfleet.settings import Settings
-from submitter.cli import main
+from submitter.cli import run
 from submitter.local.worker import Run
 from submitter.progress import presence, watching
 from submitter.sheets.opening import open_sheet
@@ -165,7 +165,7 @@ def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
 
     event.listen(engine, "before_cursor_execute", breaks)
     out = tmp_path / "out.xlsx"
-    code = main._conclude(engine, watching.read_progress(engine, "b"), out, as_json=False)
+    code = run.conclude(engine, watching.read_progress(engine, "b"), out, as_json=False)
     assert code == 1  # the batch's
     assert len(broken) == 2
     assert caplog.text.count("the export waits for it") == 1

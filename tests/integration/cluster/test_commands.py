@@ -417,8 +417,8 @@ def test_without_broker_and_cluster_the_variable_is_named(call: Call) -> None:
 
 def test_without_a_cluster_its_client_is_not_even_imported(tmp_path: Path) -> None:
     program = (
-        "import sys; from submitter import cli; sys.argv[1:] = ['workers']\n"
-        "try: cli.main()\n"
+        "import sys; from submitter.cli import main; sys.argv[1:] = ['workers']\n"
+        "try: main.main()\n"
         "except SystemExit: print(sorted(m for m in sys.modules if m.startswith('kubernetes')))"
     )
     ran = subprocess.run(

@@ -227,7 +227,9 @@ ERROR_TABLES = {
 
 def _command_line_page() -> str:
     parts = [INTRODUCTION, _block("rowfleet", cli)]
-    for name, command in cli.commands.items():
+    for name in cli.commands:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
         parts.append(f"## rowfleet {name}\n\n{_block(f'rowfleet {name}', command)}")
         for part, inner in getattr(command, "commands", {}).items():
             parts.append(_block(f"rowfleet {name} {part}", inner))

@@ -1,0 +1,74 @@
+"""What `--dry-run` shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.queries.progress import history
+from rowfleet.recipes.recipe import Recipe
+from rowfleet.settings import Settings
+from submitter.cli import console
+from submitter.cli.console import rows_in_words
+from submitter.costs import bill
+from submitter.costs.estimate import estimate
+from submitter.sheets import totals
+from submitter.submission.submission import Submission
+
+
+def show_dry_run(
+    submission: Submission, settings: Settings, *, tier: str | None, as_json: bool
+) -> int:
+    """Show what the submission would take, and what about it may be a mistake."""
+    opened, recipe, terms = submission.sheet, submission.recipe, submission.terms
+    start, number = submission.rows.start_row, submission.rows.num_rows
+    about = estimate(
+        opened,
+        start,
+        number,
+        recipe,
+        price=terms.price,
+        history=_history(settings, recipe),
+        tier=tier,
+    )
+    if as_json:
+        facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
+        console.print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
+        return 0
+    console.say(f"{opened.where}: {rows_in_words(about.rows, 'is', 'are')} fine to submit")
+    if recipe.analyzer == "rules":
+        console.say("analyzer rules: computed offline, no tokens and no cost")
+    else:
+        hint = tier != "batch" and terms.sample is None
+        console.say(bill.estimated(about, recipe.model, hint=hint))
+        for line in bill.on_terms(about, terms):
+            console.say(line)
+        if settings.openai_api_key is None:
+            console.say(
+                "OPENAI_API_KEY is not set: a dry run needs none, the rows do where they run"
+            )
+    if (total := totals.last_row(opened, start, number)) is not None:
+        row, text = total
+        console.say(
+            f"the last row, {row}, begins with {text!r}: if it is a row of totals, leave it out "
+            f"with --num-rows {row - start}"
+        )
+    return 0
+
+
+def _history(settings: Settings, recipe: Recipe) -> records.History | None:
+    """Return what earlier batches like this took, None where there are none or no ledger."""
+    assert settings.database_url is not None
+    assert recipe.model is not None
+    engine = open_ledger(settings.database_url.get_secret_value())
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        return None
+    try:
+        with reading(engine) as connection:
+            return history(connection, recipe.name, recipe.model)
+    except DBAPIError:  # away, or not ours yet; an estimate does without
+        return None

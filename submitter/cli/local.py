@@ -1,0 +1,155 @@
+"""`rowfleet local`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import SecretStr
+
+from rowfleet.errors import InputError
+from rowfleet.queue.client import Queue
+from rowfleet.recipes import loading
+from rowfleet.settings import MOST_SLOTS
+from submitter.cli import console
+from submitter.cli.amounts import WholeNumber
+from submitter.cli.command import Command
+from submitter.cli.dry_run import show_dry_run
+from submitter.cli.options import asked_options, dry_run_option, json_option, terms_options
+from submitter.cli.run import announce, conclude, said_how_to_go_on
+from submitter.cli.setup import (
+    agreed_terms,
+    check_export,
+    decide,
+    feeder_for,
+    ledger_of,
+    opened_sheet,
+    read_settings,
+    recipe_for,
+)
+from submitter.local.worker import queue_of
+from submitter.progress import display, watching
+from submitter.storage import location
+from submitter.submission import recording, takeover
+from submitter.submission.submission import Range, prepare
+from submitter.termination import Terminated
+
+if TYPE_CHECKING:
+    from submitter.local.worker import LocalWorker
+
+
+@click.command(cls=Command, example="rowfleet local examples/Master_Refunds.xlsx")
+@click.argument("source", type=location.parse, metavar="SHEET.xlsx")
+@asked_options
+@terms_options
+@click.option(
+    "--slots",
+    type=WholeNumber(1, MOST_SLOTS),
+    metavar="N",
+    help="Rows to run at once; default: 100.",
+)
+@dry_run_option
+@json_option
+def local(
+    source: location.Location,
+    sheet: str | None,
+    start_row: int,
+    num_rows: int | None,
+    recipe_file: Path | None,
+    model: str | None,
+    analyzer: str | None,
+    batch_id: str | None,
+    export_to: location.Location | None,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
+    slots: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Do the whole job on this machine, with nothing else installed.
+
+    Runs an embedded Valkey and a SQLite ledger unless REDIS_URL and DATABASE_URL name others, and
+    a Celery worker. Writes SHEET.results.xlsx. Ctrl-C stops; the same again goes on.
+    """
+    from contextlib import ExitStack
+
+    from submitter.local.broker import embedded_broker
+    from submitter.local.state import state_directory
+    from submitter.local.worker import LocalWorker, Run
+
+    beside = source.with_suffix("") if isinstance(source, Path) else source.stem
+    out = export_to or Path(f"{beside}.results.xlsx")
+    check_export(out, source)
+    settings = read_settings(slots=slots)
+    asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
+    recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
+    if recipe.analyzer == "openai" and settings.openai_api_key is None and not dry_run:
+        offline = loading.rules_can_answer(recipe)
+        raise InputError(
+            "OPENAI_API_KEY is not set; set it"
+            + (", or use --analyzer rules, which computes offline" if offline else "")
+        )
+    terms = agreed_terms(
+        recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
+    )
+    rows = Range(start_row, num_rows)
+    with said_how_to_go_on(), ExitStack() as stack:
+        opened = stack.enter_context(opened_sheet(source, sheet, recipe))
+        opened.count(start_row, num_rows)
+        submission = prepare(
+            opened,
+            rows,
+            recipe,
+            queue=settings.queue,
+            batch_id=batch_id,
+            terms=terms,
+            tier="workers",
+        )
+        if dry_run:
+            return show_dry_run(submission, settings, tier=None, as_json=as_json)
+        engine = ledger_of(settings, create=True)
+        if settings.redis_url is None:
+            # A broker of its own needs a queue of its own: the ledger may be shared.
+            broker = SecretStr(stack.enter_context(embedded_broker()))
+            settings = settings.model_copy(update={"redis_url": broker, "redis_password": None})
+            run = Run(engine)
+            queue_for = takeover.for_local(engine, run)
+        else:
+            Queue(settings).check()
+            run = Run(engine, settings.queue)
+            queue_for = takeover.for_fleet(engine, settings.queue)
+        stack.callback(run.end)
+        run.free_rows_of_dead_runs()
+        submission, found = recording.begin(engine, submission, queue_for)
+        settings = settings.model_copy(update={"queue": submission.queue})
+        feeder = feeder_for(engine, settings)
+        if settings.queue == queue_of(submission.batch_id):
+            stack.callback(run.put_queue_back, settings.queue)
+        worker = LocalWorker(settings, state_directory(), run)
+        stack.push(
+            lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
+        )
+        worker.start()
+        recording.fill(engine, feeder, submission, found)
+
+        def look_after() -> None:
+            worker.watch()
+            run.free_rows_of_dead_runs()
+
+        announce(engine, submission, again=found is not None, as_json=False)
+        with display.display(console.err if as_json else console.out, quiet=as_json) as show:
+            progress = watching.until_ended(
+                engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
+            )
+    return conclude(engine, progress, out, as_json=as_json)
+
+
+def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
+    if interrupted:
+        console.err.print("finishing the rows that run; press Ctrl-C again to end them at once")
+    try:
+        worker.stop()
+    except (KeyboardInterrupt, Terminated):
+        console.err.print("ended; their rows start anew next time")

@@ -1,0 +1,222 @@
+"""What `submit`, `local` and `collect` share: following a batch to its end, and reporting it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet.cells import decode
+from rowfleet.errors import InputError
+from rowfleet.ledger import records
+from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.queries.rows import recorded_rows, rows_numbered, waiting_to_be_asked
+from rowfleet.ledger.records import Progress
+from rowfleet.recipes import loading
+from rowfleet.settings import Settings
+from submitter import hints
+from submitter.batch_api import tier as batch_tier
+from submitter.cli import console
+from submitter.cli.console import progress_facts, rows_in_words
+from submitter.costs import bill, sample
+from submitter.local.worker import queue_of
+from submitter.progress import display, watching
+from submitter.results import writer
+from submitter.storage import location, transfer
+from submitter.submission import recording
+from submitter.submission.submission import Submission
+
+
+def follow(
+    engine: Engine,
+    settings: Settings,
+    batch_id: str,
+    export_to: location.Location | None,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Bring a batch through the Batch API: to its end with ``wait``, else as far as is possible."""
+    with display.display(
+        console.err if as_json else console.out, quiet=as_json or not wait
+    ) as show:
+        progress = batch_tier.follow(
+            engine, settings, batch_id, wait=wait, show=show, say=_say_quietly(as_json)
+        )
+    if wait or progress.status == "stopped":
+        return conclude(engine, progress, export_to, as_json=as_json)
+    return 0
+
+
+def _say_quietly(as_json: bool) -> Callable[[str], None]:
+    def say(sentence: str) -> None:
+        if not as_json:
+            console.note(sentence)
+
+    return say
+
+
+def announce(engine: Engine, submission: Submission, *, again: bool, as_json: bool) -> None:
+    """Tell that the batch is recorded, and how to follow it."""
+    progress = watching.read_progress(engine, submission.batch_id)
+    if as_json:
+        console.print_json(
+            {"batch_id": submission.batch_id, "continued": again, "rows": progress.total}
+        )
+        return
+    openai = submission.recipe.analyzer == "openai"
+    what = "this continues a batch submitted before" if again else "recorded"
+    follow = hints.command("progress", submission.batch_id, "--watch")
+    console.err.print(
+        f"batch [bold]{submission.batch_id}[/]: {rows_in_words(progress.total)}, {what}; analyzer "
+        f"{submission.recipe.analyzer}"
+        + (f", model {console.escaped(submission.recipe.model)}" if openai else "")
+        + f"\nfollow it with: {console.escaped(follow)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def conclude(
+    engine: Engine, progress: Progress, export_to: location.Location | None, *, as_json: bool
+) -> int:
+    """Report a batch that has ended, write its finished sheet, and return the exit code."""
+    shown = progress_facts(progress)
+    if progress.status == "sampled":
+        shown |= _show_sample(engine, progress, say=not as_json)
+    if as_json:
+        console.print_json(shown)
+    if progress.status == "stopped":
+        raise InputError(
+            f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
+            "once that is mended, submit the same again and it goes on"
+        )
+    if export_to:
+        write_results_patiently(engine, progress.batch_id, export_to, say=not as_json)
+    if progress.status == "budget_exhausted" and not as_json:
+        console.err.print(
+            f"{rows_in_words(progress.pending, 'was', 'were')} not started: {progress.reason}; "
+            f"to go on: {console.escaped(larger_budget(progress))}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if progress.failed and not as_json:
+        console.err.print(
+            f"{rows_in_words(progress.failed)} failed; see: "
+            f"{console.escaped(hints.command('failed', progress.batch_id))}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return watching.exit_code(progress)
+
+
+def larger_budget(progress: Progress) -> str:
+    """Return the command that lets a batch go on whose budget is spent."""
+    return hints.larger_budget(progress.batch_id, progress.max_cost_usd, progress.cost_usd)
+
+
+def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, object]:
+    """Show what a sample came to and what the rest would cost; return it for a script."""
+    with reading(engine) as connection:
+        record = batch_records.get_batch(connection, progress.batch_id)
+        sampled = rows_numbered(connection, record.id, record.sample or ())
+        rest = waiting_to_be_asked(connection, record.id)
+    projection = sample.project(sampled, rest)
+    if say:
+        for line in bill.results(sampled, loading.recorded(record.recipe).headers()):
+            console.out.print(line, markup=False, highlight=False, soft_wrap=True)
+        said = bill.projected(projection, progress.cost_usd, progress.possibly_billed_calls)
+        console.out.print(said, highlight=False, soft_wrap=True)
+        console.say(f"to run them: {_what_runs_the_rest(record)}")
+    return {
+        "sample": [dataclasses.asdict(row) for row in sampled],
+        "rest": dataclasses.asdict(projection),
+    }
+
+
+def _what_runs_the_rest(record: records.BatchRecord) -> str:
+    """Return how a batch goes on after its sample."""
+    resume = hints.command("resume", record.id)
+    if record.queue == queue_of(record.id):  # no worker is there that would resume it
+        return hints.same_again(without="--sample") or "the same again without --sample"
+    return f"the same again without --sample, or, where workers run, {resume}"
+
+
+#: Keys of the columns that say who answered, and which row has the same answer; no property of an
+#: output can be called so.
+_ANALYZER, _SAME_AS = "\0analyzer", "\0same as"
+
+
+def write_results_patiently(
+    engine: Engine, batch_id: str, out: location.Location, *, say: bool
+) -> None:
+    """Write the finished sheet, again for as long as the ledger is away; say so once."""
+    away = False
+    while True:
+        try:
+            write_results(engine, batch_id, out, say=say)
+            return
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+            if not away:
+                problem = unreachable(engine, error)
+                logging.getLogger(__name__).warning("%s; the export waits for it", problem)
+            away = True
+            time.sleep(recording.PAUSE)
+
+
+def write_results(
+    engine: Engine, batch_id: str, out: location.Location, *, say: bool
+) -> records.BatchRecord:
+    """Write the batch's finished sheet as it is now; return the batch."""
+    with transfer.uploaded(out) as file, reading(engine) as connection:
+        record = batch_records.get_batch(connection, batch_id)
+        rows = recorded_rows(connection, batch_id)
+        analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
+        written = writer.write_sheet(
+            file,
+            title=record.sheet,
+            header=record.header,
+            formats=record.formats,
+            widths=record.widths,
+            result_headers={
+                **loading.recorded(record.recipe).headers(),
+                _ANALYZER: "AI_Analyzer",
+                **({_SAME_AS: "AI_Same_As_Row"} if record.dedupe else {}),
+            },
+            rows=(
+                writer.FinishedRow(
+                    row.number,
+                    [decode(c) for c in row.cells],
+                    row.status,
+                    {**(row.output or {}), _SAME_AS: row.same_as}
+                    | ({_ANALYZER: analyzer} if row.output else {}),
+                    row.error,
+                )
+                for row in rows
+            ),
+        )
+    if say:
+        console.say(f"{rows_in_words(written)} written to {out}")
+    return record
+
+
+@contextmanager
+def said_how_to_go_on() -> Iterator[None]:
+    """After Ctrl-C, print the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.err.print(
+            f"to go on: {console.escaped(hints.same_again() or 'the same command again')}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise

@@ -1,0 +1,240 @@
+"""The start of a command: settings, ledger, broker, sheet, and what is asked about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from rowfleet import prices
+from rowfleet.errors import InputError
+from rowfleet.feeding.feeder import Feeder
+from rowfleet.ledger import records, schema
+from rowfleet.ledger.engine import check_ledger, open_ledger, reading, unreachable
+from rowfleet.ledger.queries import batch_records
+from rowfleet.queue.client import Queue
+from rowfleet.rate_limits.cap import Cap
+from rowfleet.rate_limits.lane import PerMinute
+from rowfleet.recipes import loading
+from rowfleet.recipes.recipe import Recipe
+from rowfleet.settings import Settings, load_settings
+from submitter.results import writer
+from submitter.sheets.opening import open_sheet
+from submitter.sheets.sheet import Sheet
+from submitter.storage import location, transfer
+from submitter.submission.submission import Terms, check_id
+
+
+def complete_id(engine: Engine, beginning: str) -> str:
+    """Return the id of the batch that the user means. Raises InputError unless it is one."""
+    with reading(engine) as connection:
+        return batch_records.complete_id(connection, beginning)
+
+
+def agreed_terms(
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
+) -> Terms:
+    """Return the terms for a recipe with analyzer and model settled.
+
+    Raises InputError for a budget that can't be kept, and where rows are compared with each other.
+    """
+    assert recipe.model is not None
+    if recipe.analyzer != "openai":
+        if dedupe:
+            raise InputError(
+                "--dedupe: the rules compare rows with each other, and would find no duplicates; "
+                "leave it out"
+            )
+        return Terms(sample=sample_size)  # the rules cost nothing
+    price = (settings.prices | recipe.prices).get(recipe.model)
+    if max_cost is not None:
+        check_price(recipe, price)
+    return Terms(price, max_cost, sample_size, dedupe)
+
+
+def check_price(recipe: Recipe, price: prices.Price | None) -> None:
+    """Raise InputError unless it is known what the recipe's model costs on its tier."""
+    assert recipe.model is not None
+    tier = recipe.options.service_tier
+    if not prices.is_known(recipe.model, tier, price):
+        on = f" on the tier {tier}" if tier not in prices.STANDARD_TIERS else ""
+        raise InputError(
+            f"--max-cost: the price of the model {recipe.model!r}{on} is not known; give it in "
+            "ROWFLEET_PRICES or under prices in the recipe"
+        )
+
+
+def decide(
+    recipe: Recipe,
+    settings: Settings,
+    analyzer: str | None,
+    model: str | None,
+    *,
+    dry_run: bool = False,
+) -> Recipe:
+    """Return the recipe with analyzer and model settled: option, recipe, setting, in that order.
+
+    A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
+    """
+    default = settings.default_analyzer()
+    if dry_run and not loading.rules_can_answer(recipe):
+        default = "openai"
+    loading.check_analyzer(recipe, analyzer, default)
+    return recipe.model_copy(
+        update={
+            "analyzer": analyzer or recipe.analyzer or default,
+            "model": model or recipe.model or settings.model,
+        }
+    )
+
+
+def recipe_for(
+    file: Path | None, settings: Settings, batch_id: str | None, *, dry_run: bool = False
+) -> Recipe:
+    """Return what is asked: by the file, else as the batch ``batch_id`` is recorded, else bundled.
+
+    ``file`` may be the name of a bundled recipe, where there is no file of that name.
+
+    Raises InputError for a file that is no recipe, and an id that can't be one.
+    """
+    if file is not None:
+        is_name = str(file) in loading.bundled_names() and not file.exists()
+        return loading.bundled(str(file)) if is_name else loading.load(file)
+    record = None if batch_id is None else recorded_batch(settings, batch_id, dry_run=dry_run)
+    if record is None:
+        return loading.bundled()
+    recipe = loading.again(record.recipe, record.id)
+    price = recorded_price(record)
+    return recipe if price is None else recipe.model_copy(update={"prices": {record.model: price}})
+
+
+def recorded_price(record: records.BatchRecord) -> prices.Price | None:
+    """Return the price that a user gave the batch's model, None for that of the list."""
+    try:
+        return None if record.price is None else prices.Price.model_validate(record.price)
+    except ValidationError:
+        raise InputError(
+            f"the price of batch {record.id} was recorded by another version, and can't be read"
+        ) from None
+
+
+def recorded_batch(
+    settings: Settings, batch_id: str, *, dry_run: bool = False
+) -> records.BatchRecord | None:
+    """Return the batch of that id, None where there is none or no ledger yet.
+
+    A ledger of an older version is brought up to date first, except for a ``dry_run``.
+    """
+    check_id(batch_id)
+    assert settings.database_url is not None
+    engine = open_ledger(settings.database_url.get_secret_value())
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        return None
+    try:
+        with reading(engine) as connection:
+            if schema.current(connection) is None:
+                return None
+        if not dry_run:
+            engine = ledger_of(settings, create=True)
+        with reading(engine) as connection:
+            return batch_records.find_batch(connection, batch_id)
+    except DBAPIError as error:
+        if dry_run:  # away, or not ours yet; a look does without
+            return None
+        raise unreachable(engine, error) from None
+
+
+def read_settings(**options: Any) -> Settings:
+    """Return the settings, with the local ledger where none is named."""
+    settings = load_settings(**options)
+    if settings.database_url is None:
+        from submitter.local.state import default_database_url
+
+        settings = load_settings(**options, database_url=default_database_url())
+    return settings
+
+
+def ledger_of(settings: Settings, *, create: bool = False) -> Engine:
+    """Open the ledger; one that isn't there yet is made only by those who ``create``."""
+    assert settings.database_url is not None
+    engine = open_ledger(settings.database_url.get_secret_value())
+    if create:
+        try:
+            schema.migrate(engine)
+        except OSError as error:
+            raise InputError(
+                f"the ledger can't be made at {engine.url.database}: {error.strerror}; "
+                "set DATABASE_URL"
+            ) from None
+        return engine
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        raise InputError(
+            f"there is no ledger at {engine.url.database}: a submit makes one, where DATABASE_URL "
+            "says"
+        )
+    check_ledger(engine)
+    with reading(engine) as connection:
+        found = schema.current(connection)
+    if found is None:
+        where = engine.url.render_as_string(hide_password=True)
+        raise InputError(f"there is no ledger in {where} yet; a submit makes it")
+    if found != schema.head():
+        raise InputError(
+            f"the ledger has the schema {found}, this version works with {schema.head()}; "
+            "a submit with the newer version brings it up to date"
+        )
+    return engine
+
+
+def feeder_for(engine: Engine, settings: Settings) -> Feeder:
+    """Return the feeder of the settings' queue. Raises ServiceError if the broker is away."""
+    queue = Queue(settings)
+    queue.check()
+    cap = Cap(engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute))
+    return Feeder(
+        engine, queue, window=settings.window, redelivery=settings.visibility_timeout, cap=cap
+    )
+
+
+def check_export(out: location.Location, source: location.Location | None = None) -> None:
+    """Raise InputError unless the finished sheet can be written, and is not the one it is from."""
+    if isinstance(out, location.Uri):
+        transfer.check_target(out, source)
+        return
+    if (
+        isinstance(source, Path)
+        and os.path.exists(out)
+        and os.path.exists(source)
+        and out.samefile(source)
+    ):
+        raise InputError(f"--export {out}: is the sheet that is read; give another name")
+    try:
+        writer.check_target(out)
+    except OSError as error:  # a name too long, a directory that may not be looked into
+        raise InputError(f"{out}: can't be written: {error.strerror}") from None
+
+
+@contextmanager
+def opened_sheet(source: location.Location, sheet: str | None, recipe: Recipe) -> Iterator[Sheet]:
+    """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it."""
+    with (
+        transfer.downloaded(source) as file,
+        open_sheet(file, sheet, recipe=recipe, name=str(source)) as opened,
+    ):
+        yield opened
+
+
+def this_process() -> str:
+    """Return what the ledger's history calls this process."""
+    return f"cli-{os.getpid()}"

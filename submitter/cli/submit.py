@@ -1,0 +1,135 @@
+"""`rowfleet submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rowfleet.errors import InputError
+from rowfleet.ledger.statuses import TIERS
+from rowfleet.queue.client import Queue
+from rowfleet.settings import load_settings
+from submitter.batch_api import tier as batch_tier
+from submitter.cli import console
+from submitter.cli.command import Command
+from submitter.cli.dry_run import show_dry_run
+from submitter.cli.options import asked_options, dry_run_option, json_option, terms_options
+from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
+from submitter.cli.setup import (
+    agreed_terms,
+    check_export,
+    decide,
+    feeder_for,
+    ledger_of,
+    opened_sheet,
+    read_settings,
+    recipe_for,
+)
+from submitter.progress import display, watching
+from submitter.storage import location
+from submitter.submission import recording, takeover
+from submitter.submission.submission import Range, prepare
+
+
+@click.command(
+    cls=Command,
+    example="rowfleet submit --excel Master_Refunds.xlsx --wait --export results.xlsx\n"
+    "rowfleet submit --excel Master_Refunds.xlsx --start-row 100 --num-rows 100",
+)
+@click.option(
+    "--excel",
+    "source",
+    required=True,
+    type=location.parse,
+    metavar="SHEET.xlsx",
+    help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or s3://, gs://, az:// or https://.",
+)
+@asked_options
+@terms_options
+@click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
+@click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
+@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
+@dry_run_option
+@json_option
+def submit(
+    source: location.Location,
+    sheet: str | None,
+    start_row: int,
+    num_rows: int | None,
+    recipe_file: Path | None,
+    model: str | None,
+    analyzer: str | None,
+    batch_id: str | None,
+    export_to: location.Location | None,
+    max_cost: float | None,
+    sample_size: int | None,
+    dedupe: bool,
+    urgent: bool,
+    tier: str | None,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Submit a spreadsheet: one task a row.
+
+    The same content submitted again continues the same batch: nothing is paid for twice. --sample
+    waits for the sample as --wait does.
+    """
+    if export_to and not wait and sample_size is None:
+        raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
+    if export_to:
+        check_export(export_to, source)
+    settings = read_settings()
+    asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
+    recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
+    terms = agreed_terms(
+        recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
+    )
+    wait = wait or sample_size is not None
+    if tier == "batch":
+        batch_tier.check(recipe, urgent=urgent, terms=terms)
+        if not dry_run:
+            batch_tier.api_key(settings)
+    rows = Range(start_row, num_rows)
+    with opened_sheet(source, sheet, recipe) as opened:
+        opened.count(start_row, num_rows)
+        submission = prepare(
+            opened,
+            rows,
+            recipe,
+            queue=batch_tier.QUEUE if tier == "batch" else settings.queue,
+            batch_id=batch_id,
+            urgent=urgent,
+            terms=terms,
+            tier=tier,
+        )
+        if dry_run:
+            return show_dry_run(submission, settings, tier=tier, as_json=as_json)
+        if load_settings().database_url is None:
+            raise InputError(
+                "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
+                "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"
+            )
+        if tier != "batch":
+            Queue(settings).check()
+        engine = ledger_of(settings, create=True)
+        feeder = None if tier == "batch" else feeder_for(engine, settings)
+        queue_for = None if tier == "batch" else takeover.for_fleet(engine, settings.queue)
+        submission, found = recording.begin(engine, submission, queue_for)
+        recording.fill(engine, feeder, submission, found)
+    announce(engine, submission, again=found is not None, as_json=as_json and not wait)
+    if tier == "batch" or (found is not None and found.tier == "batch"):
+        return follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
+    if not wait:
+        return 0
+    with (
+        said_how_to_go_on(),
+        display.display(console.err if as_json else console.out, quiet=as_json) as show,
+    ):
+        progress = watching.until_ended(engine, submission.batch_id, show=show, feeder=feeder)
+    return conclude(engine, progress, export_to, as_json=as_json)
