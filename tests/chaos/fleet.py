@@ -1,9 +1,9 @@
 """A fleet to be harmed: workers, submitters and the servers between them, and a tally of what each
 harm may cost.
 
-A row in flight on a process that is killed may be paid for again: nobody else knows its answer.
-`Fleet.kill` and `Fleet.freeze` read from the ledger which rows those are, at the moment of the
-harm. All else must not cost a call.
+A row in flight on a process that is killed may be paid for again: no other process knows its
+answer. `Fleet.kill` and `Fleet.freeze` read from the ledger which rows those are, at the
+moment of the harm. All else must not cost a call.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class PlainFleet:
         return set(_rows([*map(json.loads, waiting), *(json.loads(v)[0] for v in unacked)]))
 
     def in_flight(self) -> bool:
-        """Tell whether the model still works on a call, even one nobody waits for."""
+        """Tell whether the model still works on a call, even one that no caller waits for."""
         return bool(self.standin.summary()["in_flight"])
 
 

@@ -42,7 +42,7 @@ class Broker:
             try:
                 self._server.start()
             except (OSError, ValkeyServerError):
-                continue  # somebody was faster
+                continue  # another program took the port first
             self.url = f"redis://127.0.0.1:{port}/0"
             return
         raise RuntimeError("no free port for Valkey")

@@ -65,7 +65,7 @@ class Outcome:
     paid_twice: int
     paid_in_vain: int
     #: Seconds from the harm until all rows were answered; from the first call, if the harm is a
-    #: scale-in. None if they were not while somebody looked.
+    #: scale-in. None if some were not before the test ended.
     seconds: float | None
 
 

@@ -43,7 +43,7 @@ def conclude(
     failed = failed or {}
     fleet.finish(seconds)
     died = [worker.name for worker in fleet.workers if not (worker.is_alive or worker.may_end)]
-    assert not died, f"workers that nobody killed have ended: {died}"
+    assert not died, f"workers that the test did not kill have ended: {died}"
     rows = _rows(fleet)
     expected = {(s.batch_id, n) for s in fleet.sheets for n in range(s.rows)}
     assert set(rows) == expected, "rows missing from the ledger, or too many"

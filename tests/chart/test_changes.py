@@ -44,7 +44,8 @@ def merged(base: Values, path: str, value: Any) -> Values:
 
 
 def test_an_upgrade_that_changes_nothing_rolls_nothing():
-    # Passwords that nobody gave are new each time without a cluster: pods must not show that.
+    # Without a cluster, passwords that the values do not give are new each time. Pods must not
+    # show that.
     values = {"openai": {"existingSecret": "openai"}}
     assert changed(helm.template(values), helm.template(values)) == set()
 

@@ -132,7 +132,7 @@ def test_every_pod_that_asks_by_name_reaches_dns(manifests: list[Manifest]):
                 ), (pod.name, protocol)
 
 
-def test_servers_ask_nobody(manifests: list[Manifest]):
+def test_servers_open_no_connection(manifests: list[Manifest]):
     for name, labels in _labels(manifests).items():
         if name in ("redis", "postgresql"):
             assert not allowed(manifests, "Egress", labels, STRANGER, 443, namespace={})

@@ -59,7 +59,7 @@ def _checkov(folder: Path) -> dict[str, Any]:
     words = ["--framework", "kubernetes", "--skip-download", "--quiet", "--compact", "--soft-fail"]
     done = subprocess.run(
         [tools.checkov(), "--directory", folder, *words, "--output", "json"],
-        cwd=folder,  # no configuration of somebody else's
+        cwd=folder,  # without the user's own configuration
         capture_output=True,
         text=True,
         check=True,

@@ -166,7 +166,7 @@ def test_grace_period_is_longer_than_any_row(
 def test_probes_cost_the_broker_nothing(manifests: list[Manifest]):
     worker = component(manifests, "worker").container("worker")
     assert {"startupProbe", "livenessProbe"} <= worker.keys()
-    assert "readinessProbe" not in worker  # nobody sends a worker anything
+    assert "readinessProbe" not in worker  # no client sends requests to a worker
     for probe in ("startupProbe", "livenessProbe"):
         words = " ".join(worker[probe]["exec"]["command"])
         assert "celery" not in words

@@ -125,7 +125,7 @@ def test_a_pod_that_is_told_to_end_finishes_its_rows(
     _no_worker_ended_badly(watch)
 
 
-def test_a_retry_that_falls_due_when_nobody_is_left_brings_a_pod_back(
+def test_a_retry_that_falls_due_when_no_pod_is_left_brings_a_pod_back(
     volume: Cluster, no_workers: Cluster, standin: Standin, images: dict[str, str], tmp_path: Path
 ) -> None:
     jobs.put_sheet(volume, tmp_path, "later", 10)

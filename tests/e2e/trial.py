@@ -192,7 +192,7 @@ class Trial:
         assert {row["AI_Status"] for row in written} == {"done"}
         until(lambda: self.left() == [0, 0, 0], 120)
         ended_badly = {p: how for p, how in watch.ended_badly().items() if p not in self.killed}
-        assert not ended_badly, f"workers that nobody killed have ended: {ended_badly}"
+        assert not ended_badly, f"workers that the test did not kill have ended: {ended_badly}"
 
     def _check_rows(self) -> None:
         """Each row done once, for one call, one a retry, one for each kill it was in flight at."""

@@ -76,11 +76,11 @@ class Cluster:
         self.requests: list[tuple[str, str, str]] = []
         #: What the pods of new Jobs do, one after the other.
         self.runs: list[Run] = [Run()]
-        #: Requests that find nobody, from now on.
+        #: Requests, from now on, that get no answer.
         self.away = 0
         #: Called with verb and resource of each request that reaches the server, before it acts.
         self.on_request: Callable[[str, str], None] = lambda _verb, _resource: None
-        #: Answered to everybody, in place of everything.
+        #: The status of each answer; another one than 200 takes the place of what was asked for.
         self.status = 200
         self._numbers = itertools.count(1)
         self._of: dict[str, Run] = {}

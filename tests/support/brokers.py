@@ -18,7 +18,7 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
+    """Return a port that no server listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -32,7 +32,7 @@ def started(port: int | None = None) -> ValkeyServer:
             server = ValkeyServer(port=port or free_port(), save="", appendonly="no")
             server.start()
         except (OSError, ValkeyServerError):
-            continue  # somebody was faster
+            continue  # another program took the port first
         return server
     raise RuntimeError("no free port for Valkey")
 

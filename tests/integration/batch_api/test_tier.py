@@ -376,7 +376,7 @@ def test_fewer_rows_wait_at_the_api_if_it_takes_no_more(
     assert {row.retries for row in rows(ledger).values()} == {0}
 
 
-def test_a_remote_batch_cancelled_by_somebody_else_stops_the_batch(
+def test_a_remote_batch_that_another_program_cancels_stops_the_batch(
     ledger: Engine, standin: Standin, made: Callable[[], list[dict[str, Any]]]
 ) -> None:
     standin.configure(batch_seconds=3600)

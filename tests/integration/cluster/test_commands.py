@@ -393,7 +393,7 @@ def test_pods_are_listed_where_no_broker_is_known(cluster: apiserver.Cluster, ca
     assert "rowfleet-worker-b" in call("workers")[1]
 
 
-def test_a_cluster_nobody_asked_for_does_not_matter_when_it_fails(
+def test_a_cluster_that_the_user_did_not_name_may_fail(
     cluster: apiserver.Cluster, call: Call, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)

@@ -104,15 +104,15 @@ def test_a_server_that_takes_no_more_clients_is_waited_for(
     make_batch(ledger, 60, queue=limited.queue)
     queue = feed(ledger, limited)
     assert limited.database_url
-    somebody = open_ledger(limited.database_url.get_secret_value())
+    other = open_ledger(limited.database_url.get_secret_value())
     log = tmp_path / "worker.log"
-    with somebody.connect():
+    with other.connect():
         worker = start(limited, app="tests.support.quick_worker")
         eventually(lambda: "too many connections" in log.read_text())
         eventually(lambda: log.read_text().count("; waiting") == 1)
         assert queue.depth() == (60, 0)
-    somebody.dispose()
-    # Feeder and rows have to share the one connection now: who finds it taken tries again.
+    other.dispose()
+    # Feeder and rows have to share the one connection now: each tries again when it finds it taken.
     eventually(lambda: all_done(ledger), 60)
     assert standin.summary()["calls"] == 60
     worker.terminate()

@@ -106,7 +106,7 @@ def test_a_transaction_ends_with_its_block(engine: Engine) -> None:
         with reading(engine) as connection:
             assert schema.current(connection) == schema.head()
     other = open_ledger(engine.url.render_as_string(hide_password=False))
-    with other.begin() as connection:  # nobody holds a lock
+    with other.begin() as connection:  # no transaction holds a lock
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
     raw = engine.raw_connection()
     if engine.dialect.name == "sqlite":
@@ -165,7 +165,7 @@ def test_a_finished_row_is_not_claimed_again(engine: Engine) -> None:
     assert claim(engine, 0, holder="h2") == set()
 
 
-def test_a_row_that_somebody_holds_is_not_claimed(engine: Engine) -> None:
+def test_a_row_that_another_worker_holds_is_not_claimed(engine: Engine) -> None:
     make_batch(engine, 1)
     claim(engine, 0)
     assert claim(engine, 0, holder="h2") == set()
@@ -185,7 +185,7 @@ def test_a_stale_lease_is_taken_over_and_the_late_result_dropped(engine: Engine)
     assert progress(engine).done == 1
 
 
-def test_a_paid_answer_counts_while_nobody_started_on_the_row_again(engine: Engine) -> None:
+def test_a_paid_answer_counts_while_no_worker_has_begun_the_row_again(engine: Engine) -> None:
     make_batch(engine, 1)
     claim(engine, 0)
     outlive_leases(engine)

@@ -118,7 +118,7 @@ def test_it_waits_for_a_database_that_comes_up_late(
 def test_a_database_that_is_not_there_is_one_sentence(
     rowfleet: Run, options: tuple[str, ...]
 ) -> None:
-    url = "postgresql://fleet:hunter2@127.0.0.1:9/fleet"  # the discard port: nobody listens
+    url = "postgresql://fleet:hunter2@127.0.0.1:9/fleet"  # the discard port: no server listens
     ran = rowfleet("migrate", *options, env={"DATABASE_URL": url})
     assert ran.returncode == 3
     waiting, sentence = ["", *ran.stderr.splitlines()][-2:]

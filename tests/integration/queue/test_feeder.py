@@ -138,7 +138,7 @@ def autoscaler_is_told(settings: Settings) -> bool:
     )
 
 
-def test_a_retry_that_nobody_is_there_for_wakes_a_worker_when_it_is_due(
+def test_a_retry_without_a_running_worker_wakes_one_when_it_is_due(
     engine: Engine, queue: Queue, settings: Settings, eventually: Callable[..., None]
 ) -> None:
     make_batch(engine, 2, queue=queue.name)
@@ -183,7 +183,7 @@ def test_messages_are_what_celery_itself_would_send(queue: Queue, settings: Sett
         message["body"] = json.loads(base64.b64decode(message["body"]))
     assert ours["headers"].pop("origin") == "rowfleet"  # whose process it was says nothing here
     assert celerys["headers"].pop("origin")
-    assert ours["properties"].pop("reply_to") == ""  # nobody waits for a result
+    assert ours["properties"].pop("reply_to") == ""  # no program waits for a result
     assert celerys["properties"].pop("reply_to")
     assert ours == celerys
 
@@ -241,7 +241,7 @@ def test_repair_by_several_at_once_puts_each_row_back_once(
     assert queue.depth() == (40, 0)
 
 
-def test_a_vanished_workers_rows_come_back_when_nobody_took_them_over(
+def test_a_vanished_workers_rows_come_back_when_no_other_worker_took_them_over(
     engine: Engine, queue: Queue
 ) -> None:
     make_batch(engine, 2, queue=queue.name)

@@ -257,7 +257,7 @@ def test_the_most_an_answer_may_take_is_what_it_costs(make: Make) -> None:
     run(test())
 
 
-def test_nobody_waits_for_ever(make: Make) -> None:
+def test_no_call_waits_for_ever(make: Make) -> None:
     async def test() -> None:
         limiter = make(PerMinute(1, 0))
         await limiter.turn(MODEL, 400, None)

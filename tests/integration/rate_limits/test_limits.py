@@ -292,4 +292,4 @@ def test_the_autoscaler_s_cap_follows_the_limit_and_what_calls_take(
     assert cap(PerMinute(600)) == 44
     with_rules = ECHO.model_copy(update={"analyzer": "rules"})
     make_batch(engine, batch_id="free", queue=settings.queue, recipe=with_rules)
-    assert cap(PerMinute(600)) == 0  # rules wait for nobody
+    assert cap(PerMinute(600)) == 0  # rules call no API

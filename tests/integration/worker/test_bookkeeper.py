@@ -183,7 +183,7 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
     make_batch(engine, 3)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
-    books = Bookkeeper(engine, worker="w2", lease=60, time_limit=60)
+    books = Bookkeeper(engine, worker="w2", lease=8, time_limit=60)  # it renews every 2 s
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE rows RENAME TO elsewhere"))
     with ThreadPoolExecutor(2) as threads:
@@ -378,7 +378,7 @@ def test_a_ledger_that_does_not_stop_a_batch_holds_no_slot(
     assert isinstance(books.claim(("b", 0)), Assignment)
 
 
-def test_a_mistake_of_the_bookkeeper_reaches_those_who_asked_and_holds_nobody_else(
+def test_a_mistake_of_the_bookkeeper_is_raised_to_its_callers_and_holds_up_no_other_claim(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_batch(engine, 2)

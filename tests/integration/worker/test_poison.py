@@ -153,7 +153,7 @@ def test_a_refused_result_takes_as_few_transactions_as_halving_does(engine: Engi
     assert len(commits) <= 9  # 64, 32 … 2, 1, and those that only read
 
 
-def test_a_key_that_no_row_can_have_is_refused_and_holds_nobody(engine: Engine) -> None:
+def test_a_key_that_no_row_can_have_is_refused_and_holds_up_no_row(engine: Engine) -> None:
     make_batch(engine, 2)
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     batch_ids: list[Any] = [{"a": 1}, None, 5, "", "b" * 65, "b\0", "\ud800", "b\n"]
@@ -300,7 +300,7 @@ def newer(engine: Engine, batch_id: str = "new", **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes", [{"a_field_of_0_2": 1}, {"analyzer": "documents"}, {"options": {"verbosity": "low"}}]
 )
-def test_a_recipe_of_a_newer_version_waits_for_newer_workers_and_holds_nobody(
+def test_a_recipe_of_a_newer_version_waits_for_newer_workers_and_holds_up_no_row(
     engine: Engine, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
 ) -> None:
     newer(engine, **changes)

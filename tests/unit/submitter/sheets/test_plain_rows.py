@@ -1,4 +1,4 @@
-"""Rows in plain form are read beside the XML parser; nobody may see a difference."""
+"""Rows in plain form are read beside the XML parser, and give the same values."""
 
 from __future__ import annotations
 
