@@ -80,7 +80,7 @@ docs: $(DOCS)  ## Build the documentation into build/docs; a broken link fails i
 	@echo "built: build/docs/docs/index.html"
 
 diagrams: $(READY) $(DOCS)  ## Draw docs/diagrams/*.svg anew from their texts
-	$(VENV)/docs/bin/python docs/diagrams/layers.py
+	$(BIN)/python docs/diagrams/layers.py
 	$(BIN)/python docs/diagrams/draw.py $(VENV)/docs/bin/d2
 
 pictures: $(READY) $(DOCS)  ## Record `make demo` and draw its finished sheet, for the README
