@@ -17,10 +17,10 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from rowfleet import masking
+from rowfleet import analyzer_kinds, masking
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
-from rowfleet.recipes.recipe import Analyzer
+from rowfleet.recipes.recipe import AnalyzerName
 from rowfleet.service_urls import check_database_url, check_redis_url
 
 Pool = Literal["threads", "prefork", "gevent", "solo"]
@@ -43,7 +43,7 @@ class Settings(BaseModel):
     model: str = Field(default="gpt-5-mini", min_length=1)
     #: Model → its price, for models that have no list price or another.
     prices: dict[str, Price] = {}
-    analyzer: Analyzer | None = None
+    analyzer: AnalyzerName | None = None
     #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
     slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     pool: Pool = "threads"
@@ -165,9 +165,11 @@ class Settings(BaseModel):
         """
         return self.slots or (10 if self.pool == "prefork" else 100)
 
-    def default_analyzer(self) -> Analyzer:
-        """Return the analyzer for a recipe that names none: `openai` where a key is set."""
-        return self.analyzer or ("openai" if self.openai_api_key else "rules")
+    def default_analyzer(self) -> str:
+        """Return the name of the analyzer for a recipe that names none."""
+        key = self.openai_api_key
+        usual = analyzer_kinds.WITH_KEY if key else analyzer_kinds.WITHOUT_KEY
+        return self.analyzer or usual.name
 
 
 #: Settings whose variables have the names that other programs know them by.

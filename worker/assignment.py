@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rowfleet import analyzer_kinds
+from rowfleet.analyzer_kinds import Kind
 from rowfleet.ledger.records import BatchRecord, Claimed
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
@@ -19,6 +21,11 @@ class BatchInfo:
     recipe: Recipe
     #: The model's price, where a user gave one.
     price: Price | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What sets the batch's analyzer apart."""
+        return analyzer_kinds.get(self.record.analyzer)
 
 
 @dataclass(frozen=True, slots=True)

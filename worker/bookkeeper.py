@@ -22,13 +22,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from celery.exceptions import Reject
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from rowfleet import analyzer_kinds
+from rowfleet.errors import InputError
 from rowfleet.ledger.engine import (
     is_denied,
     is_unavailable,
@@ -42,7 +44,7 @@ from rowfleet.ledger.records import BatchRecord, Claimed, Key, Outcome, Spent
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.prices import Price
 from rowfleet.queue.keys import is_key
-from rowfleet.recipes.recipe import Analyzer, Recipe
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
 from worker.assignment import Assignment, BatchInfo, Refused, ResultRefused
 
@@ -493,8 +495,8 @@ class Bookkeeper:
     def _perhaps_spent(self, key: Key) -> Spent:
         """Return what a row's call may cost that never came back."""
         batch = self._batches.get(key[0])
-        asks = batch is None or batch.record.analyzer == "openai"
-        return Spent(possibly_billed=1 if asks else 0)
+        is_paid = batch is None or batch.kind.is_paid
+        return Spent(possibly_billed=1 if is_paid else 0)
 
     def _lose_slots(self, overdue: list[Outcome]) -> None:
         late = [o.key for o in overdue if self._running.pop(o.key, None) is not None]
@@ -513,7 +515,7 @@ class Bookkeeper:
     def _assignment(self, connection: Connection, row: Claimed) -> Assignment:
         batch = self._batch(connection, row.key[0])
         duplicates: list[int] = []
-        if row.identity is not None and batch.record.analyzer == "rules":
+        if row.identity is not None and batch.kind.compares_rows:
             duplicates = rows.earlier_duplicates(connection, row.key[0], row.identity, row.key[1])
         return Assignment(row, batch, duplicates)
 
@@ -573,8 +575,10 @@ def _is_to_be_waited_for(error: DBAPIError) -> bool:
 
 def _understood(record: BatchRecord) -> BatchInfo:
     """Return what a batch's record says. Raises _NotUnderstood for one of a newer version."""
-    if record.analyzer not in get_args(Analyzer):
-        raise _NotUnderstood(f"the analyzer {record.analyzer!r}")
+    try:
+        analyzer_kinds.get(record.analyzer)
+    except InputError as error:
+        raise _NotUnderstood(f"the analyzer {record.analyzer!r} ({error})") from None
     try:
         price = None if record.price is None else Price.model_validate(record.price)
         return BatchInfo(record, Recipe.model_validate(record.recipe), price)

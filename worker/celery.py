@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from celery.exceptions import SecurityWarning, TaskPredicate
 from celery.signals import (
@@ -34,10 +34,9 @@ from rowfleet.masking import outside, quieten
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.message import TASK_NAME
-from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.settings import Settings, load_settings
 from worker import ledger, transport
-from worker.analyzers import Analyzer
+from worker.analyzers.registry import Registry
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 from worker.steps.deletion_cost import DeletionCost
@@ -47,9 +46,6 @@ from worker.steps.health import Health
 from worker.steps.heartbeat import VisibilityHeartbeat
 from worker.steps.outbox import Outbox
 from worker.steps.schema import Schema
-
-if TYPE_CHECKING:
-    from worker.analyzers.openai.limiter import Limiter
 
 #: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
 #: is delivered again, its claim has run out.
@@ -107,7 +103,7 @@ _doubts = Doubts()
 
 _lock = threading.Lock()
 _books: Bookkeeper | None = None
-_analyzers: dict[str, Analyzer] = {}
+analyzers = Registry(settings)
 
 
 @celeryd_init.connect(weak=False)
@@ -132,16 +128,15 @@ def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
 
 def _import_early() -> None:
     """Import what the first row would import."""
-    for name in ("worker.analyzers.openai.analyzer", "genai_prices"):
+    for name in ("worker.analyzers.openai.making", "genai_prices"):
         importlib.import_module(name)
 
 
 @worker_process_init.connect(weak=False)
 def _forget_parents_books(**_: Any) -> None:
     """A forked child has its parent's memory, but not its threads: it keeps books of its own."""
-    global _books, _lock
-    _books, _lock = None, threading.Lock()
-    _analyzers.clear()
+    global _books, _lock, analyzers
+    _books, _lock, analyzers = None, threading.Lock(), Registry(settings)
 
 
 def books() -> Bookkeeper:
@@ -160,43 +155,6 @@ def books() -> Bookkeeper:
         return _books
 
 
-def analyzer(name: str) -> Analyzer:
-    """Return the analyzer of that name, one per process."""
-    with _lock:
-        if name not in _analyzers:
-            _analyzers[name] = _make_analyzer(name)
-        return _analyzers[name]
-
-
-def _make_analyzer(name: str) -> Analyzer:
-    if name == "rules":
-        from worker.analyzers.rules.analyzer import RulesAnalyzer
-
-        return RulesAnalyzer()
-    from worker.analyzers.openai.analyzer import OpenAIAnalyzer
-
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    return OpenAIAnalyzer(key, settings.openai_base_url, _limiter(key))
-
-
-def _limiter(api_key: str | None) -> Limiter:
-    from worker.analyzers.openai.limiter import Limiter
-    from worker.analyzers.openai.shared_lanes import Lanes
-
-    url = settings.broker_url()
-    assert url is not None  # or there would be no app
-    given = PerMinute(settings.requests_per_minute, settings.tokens_per_minute)
-    lanes = Lanes(
-        url,
-        prefix=settings.key_prefix,
-        queue=settings.queue,
-        api_key=api_key or "",
-        base_url=settings.openai_base_url,
-        limits=given,
-    )
-    return Limiter(lanes, given, is_ending)
-
-
 class Unexpected(Exception):
     """An unforeseen exception as Celery, Flower and the log are told of it: its kind alone."""
 
@@ -206,7 +164,12 @@ def analyze(batch_id: str, row_number: int) -> str:
     """Analyze one row; the message is acknowledged when the ledger has its result."""
     try:
         return run_row(
-            batch_id, row_number, books=books(), analyzer=analyzer, limits=_limits, doubts=_doubts
+            batch_id,
+            row_number,
+            books=books(),
+            analyzer=analyzers.get,
+            limits=_limits,
+            doubts=_doubts,
         )
     except (RowFailed, TaskPredicate):
         raise

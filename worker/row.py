@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 
-from rowfleet import cells, prices, retry
+from rowfleet import cells, retry, spending
 from rowfleet.analysis import (
     UNANSWERED,
     AnalysisError,
@@ -100,9 +100,9 @@ def _outcome(
     except AnalysisError as error:
         failure = doubts.judged(row.key[0], error)
     except (SoftTimeLimitExceeded, MemoryError) as error:
-        asks = batch.record.analyzer == "openai"  # whose call was under way, as far as is known
         failure = Transient(
-            f"interrupted while it ran ({type(error).__name__})", UNANSWERED if asks else None
+            f"interrupted while it ran ({type(error).__name__})",
+            UNANSWERED if batch.kind.is_paid else None,  # as far as is known, a call was under way
         )
     except Exception as error:
         log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
@@ -156,25 +156,10 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
 
 
 def _spent(usage: Usage, batch: BatchInfo) -> Spent:
-    cost = None
-    if batch.record.analyzer != "openai":
-        cost = 0.0
-    elif usage.calls and not usage.uncounted:
-        cost = prices.dollars(
-            batch.record.model,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            completion_tokens=usage.completion_tokens,
-            service_tier=usage.service_tier or batch.recipe.options.service_tier,
-            price=batch.price,
-        )
-    return Spent(
-        calls=usage.calls,
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=usage.cached_tokens,
-        completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost_usd=cost,
-        possibly_billed=usage.possibly_billed,
+    return spending.spent(
+        batch.kind,
+        usage,
+        model=batch.record.model,
+        service_tier=batch.recipe.options.service_tier,
+        price=batch.price,
     )

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from rowfleet.analysis import Transient
 from rowfleet.openai_api.headers import retry_after
 from worker import celery as program
+from worker.analyzers.openai import making
 from worker.analyzers.openai.lane import Turn
 from worker.analyzers.openai.limiter import Limiter
 
@@ -28,5 +29,5 @@ class Unlimited(Limiter):
         raise Transient("the API answered 429", retry_after=retry_after(headers))
 
 
-program._limiter = lambda _key: Unlimited()
+making.limiter = lambda *_: Unlimited()
 app = program.app

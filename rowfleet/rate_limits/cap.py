@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Engine
 
+from rowfleet import analyzer_kinds
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import fleet
 from rowfleet.queue.client import Queue
@@ -70,7 +71,8 @@ class Cap:
     def _size(self, asked: Iterable[tuple[str, str]]) -> int | None:
         total = 0
         for analyzer, model in asked:
-            size = self._of(model) if analyzer == "openai" else None
+            kind = analyzer_kinds.find(analyzer)
+            size = self._of(model) if kind is not None and kind.asks_openai else None
             if size is None:
                 return None  # who has no limit needs all pods
             total += size

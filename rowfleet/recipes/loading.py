@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rowfleet import analyzer_kinds
+from rowfleet.analyzer_kinds import Kind
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes import bounded_yaml
@@ -122,31 +124,41 @@ def _problems(error: ValidationError, text: str | None) -> str:
     return mistakes.sentence(error, text, fields)
 
 
-def rules_can_answer(recipe: Recipe) -> bool:
-    """Tell whether the analyzer `rules` gives every answer that the recipe asks for."""
-    return not _beyond_the_rules(recipe)
+def can_answer(kind: Kind, recipe: Recipe) -> bool:
+    """Tell whether an analyzer of this kind gives every answer that the recipe asks for."""
+    return not _beyond(kind, recipe)
 
 
-def _beyond_the_rules(recipe: Recipe) -> list[str]:
-    known = bundled().output["properties"]
+def _beyond(kind: Kind, recipe: Recipe) -> list[str]:
+    """Return the properties of the recipe's output that the analyzer does not fill."""
+    if kind.fills is None:
+        return []
+    known = bundled(kind.fills).output["properties"]
     return [field for field in recipe.output["properties"] if field not in known]
 
 
 def check_analyzer(recipe: Recipe, option: str | None, default: str | None = None) -> None:
-    """Raise InputError if `rules` are to answer, and the recipe asks for what they don't give.
+    """Raise InputError unless the analyzer exists and gives all that the recipe asks for.
 
-    The analyzer is that of the ``option``, else of the recipe, else the ``default``.
+    The analyzer is that of the ``option``, else of the recipe, else the ``default``. Without any,
+    it is the cluster's to decide.
     """
-    if (option or recipe.analyzer or default) != "rules" or not (
-        unknown := _beyond_the_rules(recipe)
-    ):
+    name = option or recipe.analyzer or default
+    if name is None:
+        return
+    kind = analyzer_kinds.get(name)
+    unknown = _beyond(kind, recipe)
+    if not unknown:
         return
     instead = "set OPENAI_API_KEY"
     if option:
-        instead += ", and leave --analyzer rules out"
+        instead += f", and leave --analyzer {kind.name} out"
     elif recipe.analyzer:
-        instead += ", and leave `analyzer: rules` out of the recipe"
+        instead += f", and leave `analyzer: {kind.name}` out of the recipe"
+    scope = f"{kind.name} fills only the output of the recipe {kind.fills}"
+    if kind is analyzer_kinds.WITHOUT_KEY:
+        scope = f"{kind.name}, which answers where no key is set, audits invoices"
     raise InputError(
         f"the recipe {recipe.name!r} asks for {', '.join(unknown)}, which only a model can "
-        f"answer: {instead}. The analyzer rules, which answers where no key is set, audits invoices"
+        f"answer: {instead}. The analyzer {scope}"
     )

@@ -15,6 +15,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,7 +26,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
@@ -39,7 +42,18 @@ MAX_PROMPT_CHARS = 1 << 20
 #: Columns, and names of columns with all aliases: a worksheet has 16,384 columns.
 MAX_COLUMN_NAMES = 16_384
 
-Analyzer = Literal["openai", "rules"]
+
+def _is_an_analyzer(name: str, info: ValidationInfo) -> str:
+    """Refuse a name without an analyzer here, save where old answers are only read."""
+    if info.context != RECORDED and not analyzer_kinds.is_known(name):
+        raise PydanticCustomError(
+            "literal_error", "Input should be {expected}", {"expected": analyzer_kinds.choices()}
+        )
+    return name
+
+
+#: The name of an analyzer that is built in or installed.
+AnalyzerName = Annotated[str, AfterValidator(_is_an_analyzer)]
 
 
 class _Part(BaseModel):
@@ -105,7 +119,7 @@ class Recipe(_Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     description: str = ""
-    analyzer: Analyzer | None = None
+    analyzer: AnalyzerName | None = None
     model: str | None = Field(default=None, min_length=1)
     api: Literal["chat_completions", "responses"] = "chat_completions"
     options: ModelOptions = ModelOptions()
@@ -233,13 +247,13 @@ class Recipe(_Part):
     def question(self) -> str:
         """Return as canonical JSON only what decides answers.
 
-        The description and the headers of the result columns do not, nor does the model where rules
-        answer.
+        The description and the headers of the result columns do not, nor does the model where the
+        analyzer asks none.
         """
         rest = self.snapshot()
         for field in ("description", "result_columns"):
             del rest[field]
-        if self.analyzer == "rules":
+        if self.analyzer is not None and not analyzer_kinds.get(self.analyzer).asks_a_model:
             del rest["model"]
         return json.dumps(rest, sort_keys=True, separators=(",", ":"))
 

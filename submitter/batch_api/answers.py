@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
-from rowfleet import prices, retry
+from rowfleet import retry, spending
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
 from rowfleet.ledger.records import ENDED, Claimed, Outcome, Part, Spent
 from rowfleet.ledger.transitions import batch_api_parts, settling
@@ -207,24 +207,9 @@ class Answers:
     def _spent(self, usage: Usage) -> Spent:
         if not usage.calls:
             return Spent()
-        cost = None
-        if not usage.uncounted:
-            cost = prices.dollars(
-                self._batch.model,
-                prompt_tokens=usage.prompt_tokens,
-                cached_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                completion_tokens=usage.completion_tokens,
-                processing="batch",
-                price=self._batch.price,
-            )
-        return Spent(
-            calls=usage.calls,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            completion_tokens=usage.completion_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cost_usd=cost,
+        batch = self._batch
+        return spending.spent(
+            batch.kind, usage, model=batch.model, price=batch.price, processing="batch"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet import prices
+from rowfleet import analyzer_kinds, prices
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
@@ -55,6 +55,7 @@ class Followed:
         # A tier of the ordinary API; the Batch API is one of its own.
         options = recipe.options.model_copy(update={"service_tier": None})
         self.recipe = recipe.model_copy(update={"options": options})
+        self.kind = analyzer_kinds.get(record.analyzer)
         self.model = record.model
         self.price = None if record.price is None else prices.Price.model_validate(record.price)
         self.columns = record.columns

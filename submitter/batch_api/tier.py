@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine
 
+from rowfleet import analyzer_kinds
 from rowfleet.analysis import AnalysisError
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import reading
@@ -41,7 +42,8 @@ def check(recipe: Recipe, *, urgent: bool, terms: Terms) -> None:
             raise InputError(f"{option}: not with --tier batch, which sends all rows at once")
     if urgent:
         raise InputError("--urgent: workers take such rows first, the Batch API knows no order")
-    if recipe.analyzer != "openai":
+    assert recipe.analyzer is not None
+    if not analyzer_kinds.get(recipe.analyzer).asks_openai:
         raise InputError(
             f"--tier batch: the analyzer {recipe.analyzer} computes its rows; the Batch API is "
             "OpenAI's, for --analyzer openai"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 from sqlalchemy import Engine
 
+from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import reading
@@ -175,8 +176,12 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 f"batch {batch_id} goes through the Batch API: "
                 f"{hints.command('collect', batch_id, '--wait')}"
             )
-        if max_cost is not None and record.analyzer == "openai":
-            asked = loading.recorded({**record.recipe, "model": record.model})
+        kind = analyzer_kinds.find(record.analyzer)
+        is_paid = kind is None or kind.is_paid
+        if max_cost is not None and is_paid:
+            asked = loading.recorded(
+                {**record.recipe, "model": record.model, "analyzer": record.analyzer}
+            )
             check_price(asked, recorded_price(record))
             spent = progress_of(connection, batch_id).cost_usd
             if spent is None:
@@ -191,10 +196,10 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                     "give what the batch may cost altogether"
                 )
         stopping.end_sample(connection, batch_id)
-        # Rules cost nothing, so that a budget of theirs would only hold them up.
+        # A budget would only hold up rows that cost nothing.
         is_dropped = max_cost is None and record.status == "budget_exhausted"
         if is_dropped or max_cost is not None:
-            limit = max_cost if record.analyzer == "openai" else None
+            limit = max_cost if is_paid else None
             stopping.set_budget(connection, batch_id, limit)
     runner = Presence(engine, settings, record)
     if settings.redis_url is not None and not runner.is_local:

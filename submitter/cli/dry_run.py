@@ -14,6 +14,7 @@ from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter.cli import console
 from submitter.cli.console import rows_in_words
+from submitter.cli.setup import kind_of
 from submitter.costs import bill
 from submitter.costs.estimate import estimate
 from submitter.sheets import totals
@@ -40,14 +41,19 @@ def show_dry_run(
         console.print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return 0
     console.say(f"{opened.where}: {rows_in_words(about.rows, 'is', 'are')} fine to submit")
-    if recipe.analyzer == "rules":
-        console.say("analyzer rules: computed offline, no tokens and no cost")
+    kind = kind_of(recipe)
+    if not kind.is_paid and not kind.asks_a_model:
+        console.say(f"analyzer {kind.name}: computed offline, no tokens and no cost")
     else:
         hint = tier != "batch" and terms.sample is None
-        console.say(bill.estimated(about, recipe.model, hint=hint))
+        console.say(
+            bill.estimated(about, kind.name, recipe.model, hint=hint)
+            if kind.asks_a_model
+            else bill.without_tokens(about, kind.name)
+        )
         for line in bill.on_terms(about, terms):
             console.say(line)
-        if settings.openai_api_key is None:
+        if kind.asks_openai and settings.openai_api_key is None:
             console.say(
                 "OPENAI_API_KEY is not set: a dry run needs none, the rows do where they run"
             )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.statuses import TIERS
 from rowfleet.recipes import loading
-from rowfleet.recipes.recipe import Analyzer
 from submitter.cli import console
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.cli.command import Command
-from submitter.cli.options import DEFAULT_RELEASE, where_options
+from submitter.cli.options import DEFAULT_RELEASE, AnalyzerName, where_options
 from submitter.cluster import client, kubeconfig, manifest, sheet_location
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.submission import submission
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting.")
 @click.option(
     "--analyzer",
-    type=click.Choice(get_args(Analyzer)),
+    type=AnalyzerName(),
     help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
 )
 @click.option("--batch-id", metavar="ID", help="Name the batch; default: an id from its content.")

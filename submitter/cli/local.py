@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import SecretStr
 
+from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
@@ -23,6 +24,7 @@ from submitter.cli.setup import (
     check_export,
     decide,
     feeder_for,
+    kind_of,
     ledger_of,
     opened_sheet,
     read_settings,
@@ -85,8 +87,8 @@ def local(
     settings = read_settings(slots=slots)
     asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
     recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
-    if recipe.analyzer == "openai" and settings.openai_api_key is None and not dry_run:
-        offline = loading.rules_can_answer(recipe)
+    if kind_of(recipe).asks_openai and settings.openai_api_key is None and not dry_run:
+        offline = loading.can_answer(analyzer_kinds.WITHOUT_KEY, recipe)
         raise InputError(
             "OPENAI_API_KEY is not set; set it"
             + (", or use --analyzer rules, which computes offline" if offline else "")

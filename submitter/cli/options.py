@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
-from rowfleet.recipes.recipe import DEFAULT_RECIPE, Analyzer
+from rowfleet import analyzer_kinds
+from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.storage import location
 
 #: The release that `helm install rowfleet …` makes.
 DEFAULT_RELEASE = "rowfleet"
+
+
+class AnalyzerName(click.Choice[str]):
+    """The analyzers. Plug-ins are looked up when the option is read or shown, not on import."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> list[str]:  # type: ignore[override]
+        """The names of all analyzers."""
+        return analyzer_kinds.names()
 
 
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -59,7 +72,7 @@ asked_options = together(
     click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
     click.option(
         "--analyzer",
-        type=click.Choice(get_args(Analyzer)),
+        type=AnalyzerName(),
         help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
     ),
     click.option(

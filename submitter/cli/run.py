@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from rowfleet import analyzer_kinds
 from rowfleet.cells import decode
 from rowfleet.errors import InputError
 from rowfleet.ledger import records
@@ -24,6 +25,7 @@ from submitter import hints
 from submitter.batch_api import tier as batch_tier
 from submitter.cli import console
 from submitter.cli.console import progress_facts, rows_in_words
+from submitter.cli.setup import kind_of
 from submitter.costs import bill, sample
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
@@ -70,13 +72,13 @@ def announce(engine: Engine, submission: Submission, *, again: bool, as_json: bo
             {"batch_id": submission.batch_id, "continued": again, "rows": progress.total}
         )
         return
-    openai = submission.recipe.analyzer == "openai"
+    kind = kind_of(submission.recipe)
     what = "this continues a batch submitted before" if again else "recorded"
     follow = hints.command("progress", submission.batch_id, "--watch")
     console.err.print(
         f"batch [bold]{submission.batch_id}[/]: {rows_in_words(progress.total)}, {what}; analyzer "
-        f"{submission.recipe.analyzer}"
-        + (f", model {console.escaped(submission.recipe.model)}" if openai else "")
+        f"{kind.name}"
+        + (f", model {console.escaped(submission.recipe.model)}" if kind.asks_a_model else "")
         + f"\nfollow it with: {console.escaped(follow)}",
         highlight=False,
         soft_wrap=True,
@@ -179,7 +181,9 @@ def write_results(
     with transfer.uploaded(out) as file, reading(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
         rows = recorded_rows(connection, batch_id)
-        analyzer = record.analyzer + (f" ({record.model})" if record.analyzer == "openai" else "")
+        kind = analyzer_kinds.find(record.analyzer)
+        names_model = kind is not None and kind.asks_a_model
+        analyzer = record.analyzer + (f" ({record.model})" if names_model else "")
         written = writer.write_sheet(
             file,
             title=record.sheet,

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet import prices
+from rowfleet import analyzer_kinds, prices
+from rowfleet.analyzer_kinds import Kind
 from rowfleet.errors import InputError
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records, schema
@@ -50,24 +51,31 @@ def agreed_terms(
     Raises InputError for a budget that can't be kept, and where rows are compared with each other.
     """
     assert recipe.model is not None
-    if recipe.analyzer != "openai":
-        if dedupe:
-            raise InputError(
-                "--dedupe: the rules compare rows with each other, and would find no duplicates; "
-                "leave it out"
-            )
-        return Terms(sample=sample_size)  # the rules cost nothing
+    kind = kind_of(recipe)
+    if dedupe and kind.compares_rows:
+        raise InputError(
+            f"--dedupe: the {kind.name} compare rows with each other, and would find no "
+            "duplicates; leave it out"
+        )
+    if not kind.is_paid:
+        return Terms(sample=sample_size, dedupe=dedupe)
     price = (settings.prices | recipe.prices).get(recipe.model)
     if max_cost is not None:
         check_price(recipe, price)
     return Terms(price, max_cost, sample_size, dedupe)
 
 
+def kind_of(recipe: Recipe) -> Kind:
+    """Return what sets the recipe's analyzer, which is settled, apart."""
+    assert recipe.analyzer is not None
+    return analyzer_kinds.get(recipe.analyzer)
+
+
 def check_price(recipe: Recipe, price: prices.Price | None) -> None:
     """Raise InputError unless it is known what the recipe's model costs on its tier."""
     assert recipe.model is not None
     tier = recipe.options.service_tier
-    if not prices.is_known(recipe.model, tier, price):
+    if not kind_of(recipe).knows_price(recipe.model, tier, price):
         on = f" on the tier {tier}" if tier not in prices.STANDARD_TIERS else ""
         raise InputError(
             f"--max-cost: the price of the model {recipe.model!r}{on} is not known; give it in "
@@ -88,8 +96,8 @@ def decide(
     A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
     """
     default = settings.default_analyzer()
-    if dry_run and not loading.rules_can_answer(recipe):
-        default = "openai"
+    if dry_run and not loading.can_answer(analyzer_kinds.WITHOUT_KEY, recipe):
+        default = analyzer_kinds.WITH_KEY.name
     loading.check_analyzer(recipe, analyzer, default)
     return recipe.model_copy(
         update={

@@ -24,7 +24,7 @@ def dollars_between(low: float | None, high: float | None) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def estimated(estimate: Estimate, model: str | None, *, hint: bool = True) -> str:
+def estimated(estimate: Estimate, analyzer: str, model: str | None, *, hint: bool = True) -> str:
     """Return what a batch would take, in two sentences; ``hint`` at a way to know it better."""
     measured = f"; --sample {min(100, max(1, estimate.rows // 2))} measures it" if hint else ""
     tokens = estimate.prompt_tokens + estimate.completion_tokens
@@ -35,11 +35,17 @@ def estimated(estimate: Estimate, model: str | None, *, hint: bool = True) -> st
     else:
         certainty = "the answers' length is a guess" + measured
     return (
-        f"analyzer openai, model {model}: about {tokens:,} tokens "
+        f"analyzer {analyzer}, model {model}: about {tokens:,} tokens "
         f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
         f"{dollars_between(estimate.cost_low_usd, estimate.cost_high_usd)}\n"
         f"{estimate.sampled_rows:,} rows were counted; {certainty}"
     )
+
+
+def without_tokens(estimate: Estimate, analyzer: str) -> str:
+    """Return what a batch costs whose analyzer is paid by the call."""
+    cost = dollars_between(estimate.cost_low_usd, estimate.cost_high_usd)
+    return f"analyzer {analyzer}: {cost}, if each row takes one call"
 
 
 def on_terms(estimate: Estimate, terms: Terms) -> Iterator[str]:

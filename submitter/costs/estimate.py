@@ -7,11 +7,13 @@ import statistics
 from dataclasses import dataclass
 from functools import partial
 
-from rowfleet import prices
+from rowfleet import analyzer_kinds, spending
+from rowfleet.analyzer_kinds import Kind
 from rowfleet.cells import plain
 from rowfleet.ledger.records import History
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
+from rowfleet.usage import Usage
 from submitter.costs import tokens
 from submitter.sheets.sheet import Sheet
 
@@ -86,9 +88,12 @@ def estimate(
     ``history`` is what earlier batches of the same recipe and model took, if there were any.
     """
     total = sheet.count(start_row, num_rows)
-    if recipe.analyzer != "openai":
-        return Estimate(total, 0, 0, 0.0, 0.0, 0.0, 0, 0)
+    assert recipe.analyzer is not None
     assert recipe.model is not None
+    kind = analyzer_kinds.get(recipe.analyzer)
+    if not kind.asks_a_model:
+        cost = _total(kind, Usage(calls=1), recipe.model, total, price=price)
+        return Estimate(total, 0, 0, cost, cost, cost, 0, 0)
     counted = _row_tokens(sheet, start_row, num_rows, recipe, recipe.model)
     fixed = OVERHEAD + tokens.count(
         recipe.instructions() + json.dumps(recipe.strict_schema(), separators=(",", ":")),
@@ -101,8 +106,9 @@ def estimate(
     prompt = _Range(fixed + mean, fixed + mean - error, fixed + mean + error)
     completion = _completion(recipe, recipe.model, history)
     cached = _cached(fixed, prompt.middle, history)
-    cost = partial(
+    cost_of = partial(
         _cost,
+        kind,
         recipe.model,
         total,
         service_tier=None if tier == "batch" else recipe.options.service_tier,
@@ -113,9 +119,9 @@ def estimate(
         rows=total,
         prompt_tokens=round(total * prompt.middle),
         completion_tokens=round(total * completion.middle),
-        cost_usd=cost(prompt.middle, cached.middle, completion.middle),
-        cost_low_usd=cost(prompt.low, cached.high, completion.low),
-        cost_high_usd=cost(prompt.high, cached.low, completion.high),
+        cost_usd=cost_of(prompt.middle, cached.middle, completion.middle),
+        cost_low_usd=cost_of(prompt.low, cached.high, completion.low),
+        cost_high_usd=cost_of(prompt.high, cached.low, completion.high),
         sampled_rows=len(counted),
         earlier_calls=history.calls if history else 0,
     )
@@ -157,6 +163,7 @@ def _cached(fixed: int, prompt: float, history: History | None) -> _Range:
 
 
 def _cost(
+    kind: Kind,
     model: str,
     total: int,
     prompt: float,
@@ -167,14 +174,32 @@ def _cost(
     processing: str | None,
     price: Price | None,
 ) -> float | None:
-    # Of one row, times the rows: a long prompt may have another price than many short ones.
-    one = prices.dollars(
-        model,
+    one = Usage(
+        calls=1,
         prompt_tokens=round(prompt),
         cached_tokens=min(round(cached), round(prompt)),
         completion_tokens=round(completion),
-        service_tier=service_tier,
-        processing=processing,
-        price=price,
     )
-    return None if one is None else one * total
+    return _total(
+        kind, one, model, total, service_tier=service_tier, processing=processing, price=price
+    )
+
+
+def _total(
+    kind: Kind,
+    one: Usage,
+    model: str,
+    rows: int,
+    *,
+    service_tier: str | None = None,
+    processing: str | None = None,
+    price: Price | None,
+) -> float | None:
+    """Return what ``rows`` rows cost, by the usage of one: a long prompt may have a higher price.
+
+    None if the price is not known.
+    """
+    spent = spending.spent(
+        kind, one, model=model, service_tier=service_tier, processing=processing, price=price
+    )
+    return None if spent.cost_usd is None else spent.cost_usd * rows

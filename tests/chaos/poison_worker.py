@@ -9,12 +9,14 @@ import os
 import signal
 
 from rowfleet.analysis import Answer, Question
+from rowfleet.settings import Settings
 from worker import celery as program
+from worker.analyzers.openai import making
 
 #: The row that kills.
 POISON_ROW = int(os.environ["CHAOS_POISON_ROW"])
 
-_real = program._make_analyzer
+_make = making.make
 
 
 class Poisoned:
@@ -22,8 +24,8 @@ class Poisoned:
 
     name = "openai"
 
-    def __init__(self, name: str) -> None:
-        self._analyzer = _real(name)
+    def __init__(self, settings: Settings) -> None:
+        self._analyzer = _make(settings)
 
     def answer(self, question: Question) -> Answer:
         """Return the model's answer, or die as the kernel would have it."""
@@ -32,5 +34,5 @@ class Poisoned:
         return self._analyzer.answer(question)
 
 
-program._make_analyzer = Poisoned
+making.make = Poisoned
 app = program.app

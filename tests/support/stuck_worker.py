@@ -32,5 +32,5 @@ class Stuck:
 
 
 health.INTERVAL = 0.2
-program._analyzers["openai"] = Stuck()
+program.analyzers.put("openai", Stuck())
 app = program.app

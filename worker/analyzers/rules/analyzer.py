@@ -13,6 +13,7 @@ from typing import Any
 from rowfleet.analysis import Answer, Misconfigured, Question
 from rowfleet.recipes import validation
 from rowfleet.recipes.recipe import Recipe
+from rowfleet.settings import Settings
 from worker.analyzers.rules.invoice import BASES, read_invoice
 from worker.analyzers.rules.rules import RULES, Finding, cents
 
@@ -43,6 +44,11 @@ class RulesAnalyzer:
         output = _output([found for rule in RULES if (found := rule(invoice))])
         wanted = question.recipe.output["properties"]
         return Answer({field: output[field] for field in wanted})
+
+
+def make(_settings: Settings) -> RulesAnalyzer:
+    """Return the analyzer; no setting concerns it."""
+    return RulesAnalyzer()
 
 
 def check_fillable(recipe: Recipe) -> None:
