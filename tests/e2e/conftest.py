@@ -4,7 +4,8 @@
 which the cluster must be able to run, and KEDA on it. E2E_NAMESPACE names the namespace, which
 must not exist yet; it is removed at the end, with the volumes in it. Nothing is pulled that is
 there already. E2E_KEDA_NAMESPACE names KEDA's namespace (default `keda`): its operator is
-restarted, which anybody else's scaling on that cluster waits for, too.
+restarted, so other scaling on that cluster waits for it. With E2E_TLS=1 the release encrypts its
+Redis and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def values(images: dict[str, str]) -> dict[str, Any]:
         "flower": {"urlPrefix": "flower"},
         "redis": {"resources": {"requests": {"cpu": "50m"}}},
         "postgresql": {"resources": {"requests": {"cpu": "50m"}}},
+        "tls": {"enabled": os.environ.get("E2E_TLS") == "1"},
     }
 
 
