@@ -1,6 +1,6 @@
 """A question about one row, its answer, and the ways it can fail.
 
-What is raised decides the row's fate: `Transient` is tried again later, `Postponed` too but without
+The exception decides the row's fate: `Transient` is tried again later, `Postponed` too but without
 that counting, `Permanent` fails the row, `Misconfigured` stops the whole batch with its sentence.
 """
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row, and what is asked about it."""
+    """One row, and the question about it."""
 
     recipe: Recipe
     model: str
@@ -55,7 +55,7 @@ class Answer:
 
 
 class AnalysisError(Exception):
-    """A row's question got no usable answer. ``usage`` is what was paid all the same.
+    """A row's question got no usable answer. ``usage`` counts the paid calls all the same.
 
     ``reason`` is in our words, and all that logs and events may name. ``said`` is what the API, or
     its answer, said: it may quote the row or the key, and is masked and bounded here.

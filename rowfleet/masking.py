@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from rowfleet.errors import RowfleetError
 
-#: What stands in place of a secret, and of a control character.
+#: The replacements of a secret, and of a control character.
 MASK, _MARK = "***", "\N{REPLACEMENT CHARACTER}"
 
 #: Characters kept of a text from outside: a sentence or two for a person to read.
@@ -40,7 +40,7 @@ _NAMES = (
 
 #: Shapes of secrets that no setting names: the key of another tenant, a signed link.
 _SHAPES = (
-    # https://user:password@host; of http also a user alone, who is a token there.
+    # https://user:password@host; of http also a user alone, which is a token there.
     # What sentences of ours write in a password's place is none.
     # A scheme's length is bounded: else each letter of a long word would be tried as its start.
     (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:]*:)(?!PASSWORD@|\*+@)[^\s/@]+@", re.I),
@@ -65,7 +65,7 @@ CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u
 _HIDDEN = re.compile(
     "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 )
-#: What goes on behind a mask and such a character is the rest of the secret.
+#: Text that follows a mask and such a character is the rest of the secret.
 _REST = re.compile(rf"{re.escape(MASK)}(?:{_HIDDEN.pattern}+[\w.~+/=%-]+)+")
 _LINES = re.compile(r"\s*[\r\n]+\s*")
 

@@ -50,7 +50,7 @@ def dollars(
     ``prompt_tokens`` includes cached and cache-writing ones, ``completion_tokens`` includes
     reasoning, as in the API's own `usage`. A ``price`` is taken as it is, whatever the tier. From
     the table, a tier other than the standard one is known only where the table names it.
-    ``processing`` is `batch` for what goes through the Batch API.
+    ``processing`` is `batch` for calls through the Batch API.
     """
     if price is not None:
         cached = min(cached_tokens, prompt_tokens)
@@ -130,7 +130,7 @@ def _listed(
     model: str, tier: str | None, processing: str | None, **tokens: int
 ) -> PriceCalculation | None:
     """Return what the table says, None if it does not know the model or the tier."""
-    # Half a second to import, and only who asks for a listed price needs it.
+    # Half a second to import, and only a listed price needs it.
     from genai_prices import Usage, calc_price
 
     facts = {"service_tier": tier, "processing": processing}

@@ -37,8 +37,9 @@ def clean(text: str) -> str:
 def read_json(received: str | bytes) -> Any:
     """Return what the JSON says, its strings clean and its numbers finite.
 
-    Raises ValueError for what is no JSON, for NaN, Infinity and numbers that no double holds, and
-    for more than MAX_DEPTH levels. Bytes that are not UTF-8 become U+FFFD: an answer is paid for.
+    Raises ValueError for text that is no JSON, for NaN, Infinity and numbers that no double
+    holds, and for more than MAX_DEPTH levels. Bytes that are not UTF-8 become U+FFFD: an answer
+    is paid for.
     """
     text = received if isinstance(received, str) else received.decode("utf-8-sig", "replace")
     try:
@@ -63,7 +64,7 @@ def lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def token_count(value: object) -> int | None:
-    """Return a count of tokens as it was sent; None for what can't be one.
+    """Return a count of tokens as it was sent; None if it can't be one.
 
     The answer beside it is paid for, whatever its count says: a negative or absurd number must
     neither cost the row its answer nor spend a budget.

@@ -2,7 +2,7 @@
 
 Standard names where there are any (`REDIS_URL`, `DATABASE_URL`, `OPENAI_API_KEY`,
 `OPENAI_BASE_URL`), `ROWFLEET_*` for the rest. A misspelt name or an impossible value is an error
-that names it, so that nothing runs for hours on a default nobody wanted.
+that names it, so that nothing runs for hours on an unwanted default.
 """
 
 from __future__ import annotations

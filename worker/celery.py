@@ -226,4 +226,4 @@ Health.is_stuck = staticmethod(_is_stuck)
 VisibilityHeartbeat.is_able = staticmethod(_reaches_the_ledger)
 
 gc.enable()
-gc.freeze()  # what is there now stays; later looks need not go through it
+gc.freeze()  # the present objects stay; later looks need not go through it

@@ -58,7 +58,9 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **kwargs)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Return what takes each message. One that names no row goes to the dead letters.
+        """Return the function that takes each message.
+
+        A message that names no row goes to the dead letters.
 
         Celery drops some such messages, with all that they hold in its log; at others it ends.
         """
@@ -94,7 +96,7 @@ class Consumer(consumer.Consumer):
         return super().call_soon_ack(p, _AckLog, (*errors, *_CLOSED), *args, **kwargs)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Close what is left of the connection. Celery connects again then."""
+        """Close the rest of the connection. Celery connects again then."""
         try:
             super().on_connection_error_after_connected(exc)
         except _CLOSED as error:

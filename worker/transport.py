@@ -12,8 +12,8 @@ of its own, and acknowledges each in another. Here
   for after the ledger's commit, as ever. One that is lost costs no call: the message is delivered
   again and finds its row ended.
 
-What is in Redis stays the same: workers of either kind, `celery`, Flower and the autoscaler see the
-same list, hash and index.
+The content of Redis stays the same: workers of either kind, `celery`, Flower and the autoscaler see
+the same list, hash and index.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ return taken
 
 
 class QoS(kombu_redis.QoS):
-    """Notes what is delivered and acknowledged, several at once."""
+    """Notes delivered and acknowledged messages, several at once."""
 
     channel: Channel
 
@@ -110,7 +110,7 @@ class QoS(kombu_redis.QoS):
         return max(0, self.prefetch_count - (len(self._delivered) - len(self._dirty)))
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message: with others, soon, where somebody sends them."""
+        """Acknowledge a message: with others, soon, where a step sends them."""
         if not Channel.gathers:
             super().ack(delivery_tag)
             return
@@ -119,11 +119,11 @@ class QoS(kombu_redis.QoS):
 
 
 class Channel(kombu_redis.Channel):
-    """Keeps a client of its pool, and what was taken but not yet delivered."""
+    """Keeps a client of its pool, and the messages taken but not yet delivered."""
 
     QoS = QoS
 
-    #: Whether somebody calls `send_acks` now and then, and once more at the end. Then
+    #: Whether a step calls `send_acks` now and then, and once more at the end. Then
     #: acknowledgements wait for that, or for the next message.
     gathers: ClassVar[bool] = False
 
@@ -153,7 +153,7 @@ class Channel(kombu_redis.Channel):
         return client
 
     def take(self, most: int, message: Any, tag: str) -> None:
-        """Note ``message``, take up to ``most`` more, and drop what was acknowledged."""
+        """Note ``message``, take up to ``most`` more, and drop acknowledged ones."""
         self._client_of_pool()
         to = message.delivery_info
         note = dumps([message._raw, to["exchange"], to["routing_key"]])
@@ -228,7 +228,7 @@ class Channel(kombu_redis.Channel):
                 self._deliver(text, queue, tag)
 
     def _deliver(self, text: bytes, queue: str, noted: bytes | None = None) -> None:
-        """Deliver a message, or bury what is none. ``noted`` is its tag if it is noted already."""
+        """Deliver a message, or bury text that is none. ``noted`` is its tag if it has one."""
         message: Any = None
         with suppress(Exception):  # kombu's reader has hooks of its own
             if len(text) <= LARGEST_MESSAGE:

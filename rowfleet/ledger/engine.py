@@ -36,8 +36,8 @@ SILENT_MS = 15_000
 #: PostgreSQL's codes for a write on a standby, for a table and a column that are not there, and for
 #: what a role may not do. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _READ_ONLY, _UNDEFINED, _NOT_ALLOWED = "25006", ("42P01", "42703"), "42501"
-#: Classes of PostgreSQL's codes whose messages name roles and tables, and no values: who may log
-#: in, what may be done, what there is. https://www.postgresql.org/docs/current/errcodes-appendix.html
+#: Classes of PostgreSQL's codes whose messages name roles and tables, no values: log-ins, rights
+#: and missing objects. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _OF_NAMES = ("28", "42")
 
 

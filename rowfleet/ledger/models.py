@@ -87,7 +87,7 @@ class Batch(Base):
     sample: Mapped[list[int] | None] = mapped_column(Json)
     #: Whether rows that are sent the same are answered once.
     dedupe: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    #: Who runs its rows: the fleet's workers, or the API's own Batch API.
+    #: The runner of its rows: the fleet's workers, or the API's own Batch API.
     tier: Mapped[str] = mapped_column(String(16), server_default="workers")
     #: The process that follows its remote batches, and until when unless it says so again.
     follower: Mapped[str | None] = mapped_column(String(40))

@@ -16,7 +16,7 @@ MAX_LOSSES = 3
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What is recorded of a batch before its rows."""
+    """A batch's record, before its rows."""
 
     id: str
     source: str
@@ -38,7 +38,7 @@ class NewBatch:
     price: Mapping[str, float | None] | None = None
     #: Dollars its calls may cost.
     max_cost: float | None = None
-    #: The rows to run at first, until somebody lets the rest go on.
+    #: The rows to run at first, until a person lets the rest go on.
     sample: Sequence[int] | None = None
     dedupe: bool = False
     tier: str = "workers"

@@ -130,7 +130,7 @@ def foreign_keys_off(connection: Connection) -> Iterator[None]:
 
 
 def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None = None) -> None:
-    """Return once the database has this version's schema; say once what is waited for.
+    """Return once the database has this version's schema; say once why.
 
     ``poll`` is in seconds; ``give_up`` ends the wait early. Raises NewerSchemaError if a newer
     Rowfleet has migrated the ledger.

@@ -7,7 +7,7 @@ ROW_STATUSES = ("pending", "queued", "running", "done", "failed", "cancelled")
 
 #: Where a batch is: its rows are being recorded; they run; all have ended; a person cancelled it;
 #: a wrong key or the like stopped it, with the reason beside it; its sample has ended, the rest
-#: waits; or what is left of its budget does not pay for another row.
+#: waits; or the rest of its budget does not pay for another row.
 BATCH_STATUSES = (
     "loading",
     "running",
@@ -18,7 +18,7 @@ BATCH_STATUSES = (
     "budget_exhausted",
 )
 
-#: Who runs a batch's rows.
+#: The runners of a batch's rows.
 TIERS = ("workers", "batch")
 
 ACTIVE = ("loading", "running")

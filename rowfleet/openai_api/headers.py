@@ -33,7 +33,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left of a limit."""
+    """The rest of a limit."""
 
     limit: float
     remaining: float | None

@@ -22,7 +22,7 @@ LONGEST_TIER = 32
 def parse(
     text: str, recipe: Recipe, used: Usage | None = None
 ) -> tuple[dict[str, Any] | None, str]:
-    """Return the valid output, or None and what is wrong with it.
+    """Return the valid output, or None and the reason why it is not valid.
 
     Raises Permanent, with ``used``, if the recipe's schema can't be applied to the answer: asking
     again would cost as much and end the same way.

@@ -28,7 +28,7 @@ DATA_RULE = (
 
 
 def messages(question: Question) -> list[dict[str, str]]:
-    """Return what is said to the model: the prompt, the same for all rows, and the row."""
+    """Return the messages to the model: the prompt, the same for all rows, and the row."""
     return [
         {"role": "system", "content": f"{question.recipe.instructions()}\n\n{DATA_RULE}"},
         {"role": "user", "content": as_data(question.row_number, question.cells)},

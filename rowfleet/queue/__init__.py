@@ -1,6 +1,6 @@
 """The queue contract: Celery's app, its wire format, and the Redis keys they live in.
 
-A message holds a batch id and a row number, nothing else: what is in a row never passes Redis.
+A message holds a batch id and a row number, nothing else: a row's cells never pass Redis.
 Kombu keeps waiting messages in the list named like the queue, those of urgent batches in
 `QUEUE.urgent`, and delivered ones that are not yet acknowledged in the hash `QUEUE.unacked`:
 together they are what the autoscaler counts. Where no message waits but the ledger has rows for

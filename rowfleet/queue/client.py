@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Messages sent to Redis at once: large enough that round trips vanish, small enough (about 1 MB)
-#: that nobody else waits for long.
+#: that other clients do not wait for long.
 PUSH_CHUNK = 1_000
 
 #: Most messages that go between others at once: one command, some ten milliseconds of Redis' time.
@@ -210,7 +210,7 @@ class Queue:
             pipe.execute()
 
     def lane(self, model: str) -> dict[str, float]:
-        """Return what is known of the limits of ``model``, as `lane.lua` names it."""
+        """Return the known limits of ``model``, as `lane.lua` names it."""
         with self._reported(), suppress(redis.ResponseError):  # another type: nothing is known
             name = cast("bytes | None", self._redis.hget(self._key(LANES), model))
             if name:

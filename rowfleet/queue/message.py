@@ -61,7 +61,7 @@ _OWN_DELIVERY = frozenset(("exchange", "routing_key", "redelivered"))
 
 
 def row_of(text: bytes) -> tuple[str, int] | None:
-    """Return the row that a message on the list names; None for what is no message of a row.
+    """Return the row that a message on the list names; None if it is no message of a row.
 
     A worker can run all that this takes for a message: Celery's own readers let much through at
     which they, or the process, fail later.

@@ -31,7 +31,7 @@ def calls_in_flight(
     """Return how many calls at once use the limits up, and a margin; None without a limit.
 
     ``requests`` and ``tokens`` are a minute's; a call takes ``seconds`` and uses ``per_call``
-    tokens. By Little's law what is in a system is its rate times the time spent in it.
+    tokens. By Little's law the number in a system is its rate times the time spent in it.
     """
     rates = []
     if requests:
@@ -48,8 +48,8 @@ class Cap:
     """Tells the autoscaler how many calls the limits let a queue's live batches have in flight.
 
     KEDA's Redis scaler knows sizes and nothing else. So the cap is the length of a list,
-    `QUEUE.cap`; there is no cap where there is no list. Anybody may write it, as often as they
-    like: all come to the same.
+    `QUEUE.cap`; there is no cap where there is no list. Any process may write it, at any time:
+    all write the same.
     """
 
     def __init__(self, engine: Engine, queue: Queue, limits: PerMinute) -> None:
@@ -74,7 +74,7 @@ class Cap:
             kind = analyzer_kinds.find(analyzer)
             size = self._of(model) if kind is not None and kind.asks_openai else None
             if size is None:
-                return None  # who has no limit needs all pods
+                return None  # a model without a limit needs all pods
             total += size
         return min(total, LARGEST_CAP)
 

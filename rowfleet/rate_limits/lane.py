@@ -19,7 +19,7 @@ from rowfleet.queue.keys import LARGEST_CAP, number_in
 SCRIPT = (Path(__file__).parent / "lane.lua").read_text("utf-8")
 
 #: Seconds ahead for which calls are granted: processes ask a few times a second, and each finds
-#: the next calls still to be had. What is granted and then not used is lost.
+#: the next calls still to be had. A granted call that is not made is lost.
 HORIZON = 2.0
 
 #: Seconds that one 429 pauses the whole fleet, at most; the script's MOST_PAUSE. The limits are a

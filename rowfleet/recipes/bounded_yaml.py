@@ -1,4 +1,4 @@
-"""YAML from a file that anybody may have written, read within bounds.
+"""YAML from an untrusted file, read within bounds.
 
 A few hundred bytes of YAML can stand for gigabytes: an alias repeats what its anchor holds, and
 aliases of aliases multiply. So the text is walked as events first, in which an alias is one event,

@@ -78,7 +78,7 @@ def compiled(pattern: str) -> Pattern:
 
 
 def _positions(pattern: str) -> int:
-    """Return how many positions the pattern has, at least; ValueError for what is not known."""
+    """Return how many positions the pattern has, at least; ValueError for an unknown one."""
     total, last = [0], [0]  # of each open group: its sum, and what a count behind it repeats
     for piece in _PIECE.finditer(pattern):
         kind = piece.lastgroup

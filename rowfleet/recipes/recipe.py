@@ -90,7 +90,7 @@ def _named(value: Any) -> Any:
 
 
 class ModelOptions(_Part):
-    """Options passed to the API as they are; what is not set is not sent."""
+    """Options passed to the API as they are; unset ones are not sent."""
 
     _ALWAYS: ClassVar[frozenset[str]] = frozenset(
         {

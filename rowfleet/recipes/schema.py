@@ -1,6 +1,6 @@
 """The JSON schema of a recipe's output: whether it can be used, and whether an answer fits it.
 
-A schema comes from a file that anybody may have written, and workers get it from the ledger. So a
+A schema comes from an untrusted file, and workers get it from the ledger. So a
 reference stays inside the schema, nothing is ever fetched or opened to resolve one, patterns are
 matched in linear time, and checking one answer takes a bounded number of steps.
 """

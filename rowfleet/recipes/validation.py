@@ -94,7 +94,7 @@ def _unique_items(validator: Any, wanted: bool, instance: Any, _: Any) -> Iterat
 
 
 def _hashable(value: Any) -> Any:
-    """Return what is equal for two values that JSON schema takes for equal, and for no others."""
+    """Return a key; two values have equal keys if JSON schema takes them for equal."""
     if isinstance(value, dict):
         return ("object", frozenset((name, _hashable(each)) for name, each in value.items()))
     if isinstance(value, list):

@@ -195,7 +195,7 @@ class Cluster:
             yield
         except (HTTPError, ApiException, OSError, ValueError) as error:
             reason = str(error.reason if isinstance(error, ApiException) else error)
-            # Behind `HTTPSConnection(host=…, port=…): ` stands what has happened.
+            # Behind `HTTPSConnection(host=…, port=…): ` stands the cause.
             why = " ".join((reason.partition("): ")[2] or reason).split())
             host = self._client.configuration.host
             raise ServiceError(

@@ -43,7 +43,7 @@ def ended(job: Object) -> Object | None:
 def follow(
     cluster: Cluster, job: Object, *, show: Callable[[str], None], note: Callable[[str], None]
 ) -> int:
-    """Follow the Job to its end: ``show`` gets its log's lines, ``note`` what holds it up.
+    """Follow the Job to its end: ``show`` gets its log's lines, ``note`` the reason for a delay.
 
     Pods that are tried again are followed one after the other. An API server that goes away is
     waited for. Return the submitter's exit code. Raises ServiceError if the Job ended without one.
@@ -106,7 +106,7 @@ class _Follower:
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def _follow_pod(self, pod: Object, tail: _Tail) -> None:
-        """Show what is new in a pod's log; remember the pod's end if it has one."""
+        """Show the new lines of a pod's log; remember the pod's end if it has one."""
         if self.ends:
             last = next(reversed(self.ends.values()))
             self._note(f"{_how(last)}; the Job tries again as {pod['metadata']['name']}")
@@ -127,7 +127,7 @@ class _Follower:
             tail.read(self.cluster, pod["name"], pod["uid"], follow=follow)
         except NotFound:
             pass
-        except InputError as error:  # who may not read logs can still wait for the end
+        except InputError as error:  # without the right to read logs, the end can still be awaited
             self._note(f"the log of {pod['name']} can't be followed: {error}")
         except ServiceError as error:
             self.unread += 1
@@ -146,7 +146,7 @@ class _Follower:
             events = self.cluster.list_all(
                 "Event", fields=f"involvedObject.uid={self.metadata['uid']},type=Warning"
             )
-        except InputError:  # who may not list events waits without knowing why
+        except InputError:  # without the right to list events, the reason for a delay is not shown
             return
         if events:
             self._note(f"the Job {name} gets no pod: {_one_line(events[-1].get('message'))}")
@@ -174,7 +174,7 @@ class _Tail:
         self._unfinished = ""
 
     def read(self, cluster: Cluster, pod: str, uid: str, *, follow: bool) -> None:
-        """Show what is new. Raises what `Cluster.log` raises, save that a silence is no error."""
+        """Show the new lines. Raises what `Cluster.log` raises, save that a silence is no error."""
         if uid != self._of:
             self._of, self._last, self._at_last, self._unfinished = uid, "", 0, ""
         again = self._at_last  # lines of the last one's time that come again

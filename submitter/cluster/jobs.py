@@ -71,7 +71,7 @@ def recipe_path(cluster: Cluster, template: Object, name: str) -> JobRecipe:
 
 
 def start(cluster: Cluster, manifest: Object, recipe: str | None) -> tuple[Object, Start]:
-    """Bring the Job to the cluster, unless it runs there. Return it, and what was done.
+    """Bring the Job to the cluster, unless it runs there. Return it, and the action taken.
 
     One that has ended is replaced. ``recipe`` is the text of a recipe that comes with the Job.
     Raises InputError if the name is taken by a Job of another command.

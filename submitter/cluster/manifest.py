@@ -37,8 +37,8 @@ TTL_AFTER_FINISHED = 86_400
 #: Seconds between SIGTERM and SIGKILL; the submitter needs one or two.
 GRACE_PERIOD = 30
 
-#: Exit codes 1 (rows failed, the export is written) and 2 (bad input) stay what they are whoever
-#: tries again. A drained or lost node is nobody's fault. All else counts against BACKOFF_LIMIT.
+#: Exit codes 1 (rows failed, the export is written) and 2 (bad input) do not change with
+#: another try. A drained or lost node does not count, all else counts against BACKOFF_LIMIT.
 POD_FAILURE_POLICY: Object = {
     "rules": [
         {

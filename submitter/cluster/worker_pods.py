@@ -50,7 +50,7 @@ def _pod(found: Object) -> Pod:
 
 
 def _cost(annotation: str | None) -> int:
-    """Return the cost as Kubernetes takes it: what is no number counts as 0."""
+    """Return the cost as Kubernetes takes it: a cost that is no number counts as 0."""
     try:
         return int(annotation or 0)
     except ValueError:

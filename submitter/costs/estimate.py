@@ -20,7 +20,7 @@ from submitter.sheets.sheet import Sheet
 #: Rows that are counted, spread at random over the sheet.
 SAMPLE = 200
 
-#: Tokens of what goes around a recipe's prompt and a row: the rule that cells are data (62), the
+#: Tokens around a recipe's prompt and a row: the rule that cells are data (62), the
 #: row's tags (11), and what the API puts between messages.
 OVERHEAD = 85
 
@@ -51,7 +51,7 @@ CACHED_FROM, CACHED_STEP = 1_024, 128
 class Estimate:
     """What a batch would take; dollars are None if the model's price is not known.
 
-    The range holds the spread of the rows that were counted, and what is not known of the answers.
+    The range holds the spread of the rows that were counted, and the uncertainty of the answers.
     """
 
     rows: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from splintr import AnyTokenizer
 
-#: Models before GPT-4o; all later ones, and what is served elsewhere, count as `o200k_base`.
+#: Models before GPT-4o; all later ones, and those of other providers, count as `o200k_base`.
 _OLDER = re.compile(r"(gpt-4(-|$)|gpt-3|text-embedding)")
 
 #: Models that think before they answer, unless told not to.

@@ -18,7 +18,7 @@ from rowfleet.masking import outside
 from rowfleet.prices import format_dollars
 from submitter.progress.watching import ENDED, LONGEST_BESIDE
 
-#: Seconds between lines where nobody watches live: a log of a day's batch stays readable.
+#: Seconds between lines where output is not a terminal: a log of a day's batch stays readable.
 LINE_INTERVAL = 15.0
 
 #: Characters of the reason why rows are tried again; `failed` and the ledger have all of it.

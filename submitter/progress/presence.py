@@ -44,7 +44,7 @@ class NothingRunsItError(RowfleetError):
 
 
 class Presence:
-    """Looks for what runs a batch: a `rowfleet local`, a worker, or a submitter that waits."""
+    """Looks for the runner of a batch: a `rowfleet local`, a worker, or a submitter that waits."""
 
     def __init__(self, engine: Engine, settings: Settings, record: records.BatchRecord) -> None:
         """Nothing is looked at before the first question."""
@@ -63,7 +63,7 @@ class Presence:
         self._recorded_at = self._counted_at = -math.inf
 
     def is_there(self) -> bool:
-        """Tell whether something is there now that runs this batch's rows or brings what does."""
+        """Tell whether something is there now that runs this batch's rows or brings a runner."""
         if self.is_local and worker.is_running(self._engine, self._record.queue):
             return True
         if self._is_certain:
@@ -110,7 +110,7 @@ class Presence:
     def look(self) -> None:
         """Look again. Raises NothingRunsItError when nothing has been there for too long.
 
-        Or, for what was `seen`, when nothing has recorded rows of a batch that lacks some.
+        Or, for a runner that was `seen`, when nothing has recorded rows of a batch that lacks some.
         """
         now = time.monotonic()
         if self._total >= 0 and now - self._recorded_at >= RECORDING_STALLED:

@@ -1,4 +1,4 @@
-"""What is checked in a workbook before any row of it is used, so that reading can't fail half way.
+"""The checks of a workbook before any row of it is used, so that reading can't fail half way.
 
 `check_package` looks at sizes before a byte is unpacked, and `check_others` proves the members
 whole that nothing reads. A part that is read is parsed within the bounds of `sheet_xml`, and is
@@ -42,7 +42,7 @@ ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _END_RECORD = struct.Struct("<4s4H2LH")
-#: The same for zips beyond 4 GiB, and what stands between the two.
+#: The same for zips beyond 4 GiB, and the locator between the two.
 _LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
 
 

@@ -63,7 +63,7 @@ class SharedStrings:
                 self._end_block()
 
     def _end_block(self) -> None:
-        # XML can't hold NUL, and what stands for it in an escape became U+FFFD.
+        # XML can't hold NUL, and an escaped NUL became U+FFFD.
         block = b"\0".join(self._block)
         self._store.write(block)
         self._firsts.append(self._count)

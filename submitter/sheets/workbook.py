@@ -75,7 +75,7 @@ class Workbook:
 
 
 class _Walk:
-    """Calls ``take`` with (element, what is around it, attributes), by names without namespace."""
+    """Calls ``take`` with (element, its parent, attributes), by names without namespace."""
 
     def __init__(self, where: str, take: Callable[[str, str, dict[str, str]], None]) -> None:
         self._where = where

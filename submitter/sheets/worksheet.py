@@ -128,7 +128,7 @@ def _widths(known: dict[int, float], indexes: tuple[int, ...]) -> tuple[float, .
 
 
 def _check_formulas(found: Scan, header: Header, where: str) -> None:
-    """Refuse a column that is sent and has a formula whose value nobody has computed."""
+    """Refuse a column that is sent and has a formula whose value is not stored."""
     sent = {header.indexes[column] for column in header.columns.values()}
     cells = sorted((row, column) for column, row in found.uncached.items() if column in sent)
     if cells:

@@ -20,12 +20,12 @@ CHUNK_BYTES = 1 << 20
 MAX_SHEET_BYTES = 2 << 30
 
 #: Seconds between tries of a transfer that broke off: five tries, so that a server's restart is
-#: survived, and 15 seconds in all, so that a dead one is told of while somebody still looks.
+#: survived, and 15 seconds in all, so that a dead one is told of while a person still looks.
 WAITS = (1, 2, 4, 8)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
-#: Characters of a bucket's or container's name; what else the clouds ask for, they say themselves.
+#: Characters of a bucket's or container's name; the clouds report their other rules themselves.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -55,7 +55,10 @@ Location = Path | Uri
 
 
 def parse(text: str) -> Location:
-    """Return the path or URI that ``text`` names. Raises InputError, without what may be secret."""
+    """Return the path or URI that ``text`` names.
+
+    Raises InputError, whose sentence leaves out possible secrets.
+    """
     match = _SCHEME.match(text)
     if not match:
         return Path(text)

@@ -96,7 +96,7 @@ def _request(
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a GET's redirects to encrypted addresses.
 
-    Whoever holds the first server chooses where the second request goes, and this machine may reach
+    The owner of the first server chooses where the second request goes, and this machine may reach
     what that server can't: a cloud's metadata service, or a program on the machine itself. So https
     leads to https only, and not to an address that means this machine or its own link.
     """

@@ -1,1 +1,1 @@
-"""A sheet becomes a batch: what is asked, its identity, and its rows in the ledger."""
+"""A sheet becomes a batch: the question, its identity, and its rows in the ledger."""

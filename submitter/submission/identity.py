@@ -1,4 +1,4 @@
-"""A batch's identity: what is asked, whatever its file is called."""
+"""A batch's identity comes from the question, and not from the file's name."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A sheet, the rows of it, and what is asked: all that makes a batch what it is."""
+    """A sheet, its chosen rows and the question: together they define a batch."""
 
     sheet: Sheet
     rows: Range
@@ -52,7 +52,7 @@ class Submission:
     #: Whether its rows go before those of other batches.
     urgent: bool = False
     terms: Terms = Terms()
-    #: Who runs the rows: one of the ledger's TIERS; None: who did before, else the workers.
+    #: The runner of the rows: one of the ledger's TIERS; None: the runner before, else the workers.
     tier: str | None = None
     #: Whether a user chose ``batch_id``. Otherwise a batch with the same rows and question is this
     #: one, whatever its id.

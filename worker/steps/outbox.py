@@ -1,7 +1,7 @@
 """What a worker tells its broker of tasks that ended: acknowledgements and events, several at once.
 
 They gather in memory for a moment. The consumer's loop sends them; once a shutdown has stopped the
-loop, a thread does for the rows that still run, and what is left goes before the connection closes.
+loop, a thread does for the rows that still run, and the rest goes before the connection closes.
 After a lost connection they go over the next one.
 """
 
@@ -34,7 +34,7 @@ PAUSE, PATIENCE = 1.0, 10.0
 
 
 class Outbox(bootsteps.StartStopStep):
-    """Sends what has gathered. Without a loop (gevent) nothing gathers."""
+    """Sends the gathered ones. Without a loop (gevent) none gathers."""
 
     requires: Any = (
         "celery.worker.consumer.events:Events",
@@ -73,7 +73,7 @@ class Outbox(bootsteps.StartStopStep):
     terminate = stop
 
     def shutdown(self, _consumer: Any) -> None:
-        """Send what is left. All rows have ended, and the connection is still there."""
+        """Send the rest. All rows have ended, and the connection is still there."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(PATIENCE)
@@ -110,7 +110,7 @@ class Outbox(bootsteps.StartStopStep):
 
     def _send_events(self) -> None:
         if self._consumer.event_dispatcher:
-            self._consumer.event_dispatcher.flush()  # what can't be sent, it keeps
+            self._consumer.event_dispatcher.flush()  # it keeps events that can't be sent
 
     def _send_acks(self) -> None:
         consumer = self._consumer

@@ -1,7 +1,7 @@
 """No message is taken before the ledger has the schema that this worker works with.
 
 A new worker may start before the migration: it waits, and holds no row meanwhile. One of an older
-version may start after it: it ends with a sentence, so that whoever runs it sees it (Kubernetes
+version may start after it: it ends with a sentence, so that its operator sees it (Kubernetes
 takes such a pod out of a rolling update first). One that is running when the ledger is migrated
 goes on: every revision only adds to the last.
 """

@@ -78,7 +78,7 @@ def perhaps_same(connection: Connection, analyzer: str, total: int) -> list[Batc
 def stopped_or_cancelled(connection: Connection, batch_ids: Collection[str]) -> set[str]:
     """Return those of the batches whose rows need not begin any more.
 
-    Rows of a batch whose budget is spent are none: what was claimed is paid for.
+    Rows of a batch whose budget is spent are none: claimed rows are paid for.
     """
     rows = connection.execute(
         select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("stopped", "cancelled")))

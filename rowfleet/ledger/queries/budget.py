@@ -31,13 +31,13 @@ DEVIATIONS = 3.0
 #: long row, and an answer with some reasoning. A guess; the first answer takes its place.
 UNSEEN_TOKENS = 2_000, 4_000
 
-#: As many rows as anybody wants.
+#: More rows than any batch has.
 UNBOUNDED = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a batch may cost, what it has cost, and what is known of a row's cost, in dollars."""
+    """A batch's budget, its cost so far, and the known cost of a row, in dollars."""
 
     max_cost: float
     spent: float
@@ -66,7 +66,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether nothing is left, or nobody knows what is."""
+        """Whether nothing is left, or the remainder is unknown."""
         return self.unpriced_calls > 0 or self.left <= 0
 
     def admits(self) -> int:

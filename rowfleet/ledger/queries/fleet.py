@@ -90,7 +90,7 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
     """Return how the batches stand, in the order in which they were submitted.
 
     Two statements for all. They look into an index a few times for each batch, and read more of it
-    only past retries that are not due yet, and what is queued or runs.
+    only past retries that are not due yet, and rows that are queued or run.
     """
     if not batch_ids:
         return []
@@ -145,10 +145,10 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
 def seconds_to_next(
     connection: Connection, batch_ids: Collection[str], grace: float
 ) -> float | None:
-    """Return when a row of the batches next needs somebody, in seconds; None: none ever will.
+    """Return the seconds until a row of the batches next needs a feeder; None: no row ever will.
 
     That is when a retry is due, and ``grace`` seconds after a lease ran out or a row was queued:
-    rows whose worker or message is gone need somebody then. Below 0: somebody is late.
+    rows whose worker or message is gone need a feeder then. Below 0: the feeder is late.
     """
     clock = connection.execute(select(now())).scalar_one()
     moments: list[datetime] = []

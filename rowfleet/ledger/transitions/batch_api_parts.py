@@ -123,7 +123,7 @@ def ask(connection: Connection, token: str, *, follower: str, again_after: float
     """Record that the API is about to be asked to make the part. Return whether it may be.
 
     It may by the batch's follower, unless it was asked less than ``again_after`` seconds ago and
-    has not been seen to make it: what was asked then may still arrive.
+    has not been seen to make it: that request may still arrive.
     """
     asked = connection.execute(
         update(RemoteBatch)
@@ -257,7 +257,7 @@ def held_numbers(connection: Connection, batch_id: str, limit: int, *, claim: st
 def give_back(
     connection: Connection, batch_id: str, numbers: Sequence[int] | None = None, *, claim: str
 ) -> int:
-    """Move rows that ``claim`` has and nobody has begun (all, or those numbered) to pending.
+    """Move rows that ``claim`` holds and no file has taken up (all, or those numbered) to pending.
 
     The attempt does not count. In a cancelled batch they end as cancelled. Return how many.
     """

@@ -36,7 +36,7 @@ def retry_failed(
 ) -> list[int]:
     """Let failed rows (all, or those numbered) be tried again, as `transitions.retry_failed`.
 
-    What is left of a cancel ends first: those rows must not run with the others.
+    The rest of a cancel ends first: those rows must not run with the others.
     """
     sweep(engine, batch_id, by=by)
     again: list[int] = []

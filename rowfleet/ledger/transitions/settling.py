@@ -47,7 +47,7 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
 
     It counts while the row's last claim is this attempt's: a holder that comes back after another
     took its row over changes nothing. An answer is taken even if the row was meanwhile put back
-    (its lease ran out, but nobody started on it again): it is paid for.
+    (its lease ran out, but no worker started on it again): it is paid for.
     """
     settled: set[Key] = set()
     ended: dict[str, list[int]] = {}

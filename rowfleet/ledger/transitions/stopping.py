@@ -22,7 +22,7 @@ def stop(connection: Connection, batch_id: str, reason: str) -> bool:
 def cancel(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_AT_ONCE) -> bool:
     """Cancel a batch: rows not yet started end cancelled, running ones finish.
 
-    Workers drop what is queued from the moment this commits. At most ``limit`` rows end here,
+    Workers drop queued rows from the moment this commits. At most ``limit`` rows end here,
     `sweep` ends the others. Return False if the batch had ended.
     """
     before = (*ACTIVE, "stopped", *WAITING)

@@ -119,7 +119,7 @@ class OpenAIAnalyzer:
                     messages = [*messages, *wire.re_ask(text, problem)]
         except AnalysisError:
             raise
-        except Exception as error:  # what was paid for must be known
+        except Exception as error:  # the calls that were paid must be known
             log.exception("row %d ended unexpectedly", question.row_number)
             raise Permanent(
                 f"an unexpected {type(error).__name__} while it was asked about; the worker's log "

@@ -27,7 +27,7 @@ from rowfleet.received import MAX_REPLY
 #: Seconds to wait for a connection; after that the endpoint counts as unreachable.
 CONNECT_TIMEOUT = 10.0
 
-#: Seconds for which a connection that nobody uses is kept, as by the SDK: servers of the usual kind
+#: Seconds for which an unused connection is kept, as by the SDK: servers of the usual kind
 #: close theirs from five seconds on, and a request on its way then is lost.
 KEEP_ALIVE = 5.0
 
@@ -225,9 +225,9 @@ def _may_be_sent(error: BaseException | None) -> bool:
 
 
 def _first_cause(error: BaseException) -> str:
-    """Return what was wrong at first; HTTP clients and the SDK give that names of their own."""
+    """Return the first cause; HTTP clients and the SDK give that names of their own."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
-        return error.message  # what they say puts a status before it that nobody sent
+        return error.message  # their text begins with a status that no server sent
     return str(error) or type(error).__name__

@@ -26,7 +26,7 @@ GROUP = 200
 #: the whole fleet, about.
 PACE, ASKINGS = 0.25, 200.0
 
-#: Seconds that what was seen of ended calls may wait for an asking that takes it along.
+#: Seconds that reports of ended calls may wait for a request that takes it along.
 FLUSH = 1.0
 
 #: Seconds between looks whether the worker is ending.
@@ -121,7 +121,7 @@ class Lane:
                 waiter.future.set_exception(Postponed(why))
 
     def pause_left(self) -> float:
-        """Return the seconds for which nobody starts."""
+        """Return the seconds of pause that are left."""
         return max(0.0, self._paused_until - asyncio.get_running_loop().time())
 
     def answered(
@@ -181,7 +181,7 @@ class Lane:
             self._task = asyncio.get_running_loop().create_task(self._serve())
 
     async def _serve(self) -> None:
-        """Ask for those who wait, until nobody does and everything is reported."""
+        """Ask for the waiting calls, until none waits and everything is reported."""
         while True:
             if not self._line:
                 await _wait(self._news, FLUSH)
@@ -224,7 +224,7 @@ class Lane:
             waiter.future.set_result(None)
 
     def _alone(self, costs: Sequence[float]) -> Granted:
-        """Grant this process's own share of what was in force when Redis was last there."""
+        """Grant this process's share of the limits that were in force when Redis last answered."""
         now = asyncio.get_running_loop().time()
         last = self._last
         others = last.processes if last else 1

@@ -2,7 +2,7 @@
 
 All calls of a process wait here in order, one queue a model, on the analyzer's event loop. One of
 them asks Redis for all: how many may start within the next two seconds, and when. So a hundred
-slots cost a few round trips a second, and nobody wakes up in vain.
+slots cost a few round trips a second, and no slot wakes up in vain.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Limiter:
     ) -> Turn:
         """Wait until a call with ``size`` bytes and at most ``most`` tokens of answer may start.
 
-        ``again`` goes before those who wait for their first try. Raises Postponed after
+        ``again`` goes before calls that wait for their first try. Raises Postponed after
         ``longest`` seconds, when ``is_called_off``, and when the worker is ending.
         """
         lane = self._lanes.get(model)

@@ -21,7 +21,7 @@ FIELDS = ("refund_eligible", "basis", "estimated_refund", "confidence", "explana
 
 
 def latest_day_on_earth() -> date:
-    """Return today's date where it begins first (UTC+14): what is later is future everywhere."""
+    """Return today's date at UTC+14, where it begins: a later date is in the future everywhere."""
     return datetime.now(timezone(timedelta(hours=14))).date()
 
 

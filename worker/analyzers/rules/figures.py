@@ -17,7 +17,7 @@ MOST_DIGITS = 15
 #: Wide enough for the product of two figures of MOST_DIGITS, in cents.
 WIDE = Context(prec=60)
 
-#: A currency as letters: an ISO 4217 code or a usual short form. What is left of "US$" counts; a
+#: A currency as letters: an ISO 4217 code or a usual short form. The rest of "US$" counts; a
 #: "k" or "MIO" does not, which would make another number of it.
 _LETTERS = r"(?:(?!MIO|MRD|TSD)[A-Z]{3}|US|CA|AU|NZ|HK|[RACS]|[Kk]r|Rs|Fr|Ft|Kč|zł|lei)\.?"
 
@@ -26,7 +26,7 @@ _CURRENCY = re.compile(rf"^{_LETTERS}\s*(?=[\d.(+-])|(?<=[\d.)-])\s*{_LETTERS}$"
 #: Spaces and apostrophes between groups of three digits.
 _GROUPING = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")
 
-#: How a figure can be written → what to remove, and what stands for the decimal point.
+#: How a figure can be written → the characters to remove, and the decimal point.
 _FORMS = (
     # 1,234  1,234.50  12,34,567.00 (India)
     (re.compile(r"[1-9]\d{0,2}(,\d{2,3})*,\d{3}(\.\d+)?"), ",", "."),

@@ -53,7 +53,7 @@ class Invoice:
 
     @property
     def amount_has_tax(self) -> bool:
-        """Whether Amount is what was paid, tax included, so that Total repeats it."""
+        """Whether Amount is the paid sum, tax included, so that Total repeats it."""
         return self.total is not None and self.total == self.amount
 
 
