@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from rowfleet import analyzer_kinds
 from rowfleet.cells import decode
 from rowfleet.errors import InputError
 from rowfleet.ledger import records
@@ -29,7 +28,7 @@ from submitter.cli.setup import kind_of
 from submitter.costs import bill, sample
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
-from submitter.results import writer
+from submitter.results import columns, writer
 from submitter.storage import location, transfer
 from submitter.submission import recording
 from submitter.submission.submission import Submission
@@ -150,11 +149,6 @@ def _what_runs_the_rest(record: records.BatchRecord) -> str:
     return f"the same again without --sample, or, where workers run, {resume}"
 
 
-#: Keys of the columns that say who answered, and which row has the same answer; no property of an
-#: output can be called so.
-_ANALYZER, _SAME_AS = "\0analyzer", "\0same as"
-
-
 def write_results_patiently(
     engine: Engine, batch_id: str, out: location.Location, *, say: bool
 ) -> None:
@@ -181,28 +175,22 @@ def write_results(
     with transfer.uploaded(out) as file, reading(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
         rows = recorded_rows(connection, batch_id)
-        kind = analyzer_kinds.find(record.analyzer)
-        names_model = kind is not None and kind.asks_a_model
-        analyzer = record.analyzer + (f" ({record.model})" if names_model else "")
         written = writer.write_sheet(
             file,
             title=record.sheet,
             header=record.header,
             formats=record.formats,
             widths=record.widths,
-            result_headers={
-                **loading.recorded(record.recipe).headers(),
-                _ANALYZER: "AI_Analyzer",
-                **({_SAME_AS: "AI_Same_As_Row"} if record.dedupe else {}),
-            },
+            result_headers=loading.recorded(record.recipe).headers(),
+            added=columns.added_to(record),
             rows=(
-                writer.FinishedRow(
+                columns.FinishedRow(
                     row.number,
                     [decode(c) for c in row.cells],
                     row.status,
-                    {**(row.output or {}), _SAME_AS: row.same_as}
-                    | ({_ANALYZER: analyzer} if row.output else {}),
+                    row.output,
                     row.error,
+                    row.same_as,
                 )
                 for row in rows
             ),

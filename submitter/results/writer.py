@@ -21,7 +21,6 @@ import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
@@ -31,25 +30,12 @@ from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipes.names import fold
 from submitter.excel import MAX_COLUMNS, MAX_EXACT, MAX_ROWS
+from submitter.results.columns import Column, FinishedRow
 from submitter.results.styles import Styles
 from submitter.results.workbook import Book
 
-#: Headers of the two columns that say what became of a row.
-STATUS_HEADER, ERROR_HEADER = "AI_Status", "AI_Error"
-
 #: Rows from which widths are taken where none are given, and the widths' bounds in characters.
 SAMPLED_ROWS, MIN_WIDTH, MAX_WIDTH = 50, 9, 60
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedRow:
-    """A row of the batch, and what became of it."""
-
-    number: int
-    cells: Sequence[Cell]
-    status: str  #: done, failed, cancelled, pending, queued or running
-    output: Mapping[str, Any] | None
-    error: str | None
 
 
 def check_target(out: Path) -> None:
@@ -71,7 +57,7 @@ def check_target(out: Path) -> None:
 def check_size(name: str, rows: int, header: Sequence[str], results: int) -> None:
     """Raise InputError, which names the sheet, unless its finished sheet fits into a worksheet.
 
-    ``results`` is the number of columns that answers fill, those for status and error left out.
+    ``results`` is the number of columns beside the original ones.
     """
     if rows >= MAX_ROWS:
         most = MAX_ROWS - 1
@@ -79,7 +65,7 @@ def check_size(name: str, rows: int, header: Sequence[str], results: int) -> Non
             f"{name}: {rows:,} rows are more than the {most:,} that the finished sheet can hold "
             f"below its header; submit it in parts: --num-rows 1000000, then --start-row 1000000"
         )
-    columns = len(header) + results + len((STATUS_HEADER, ERROR_HEADER))
+    columns = len(header) + results
     if columns > MAX_COLUMNS:
         raise InputError(
             f"{name}: {len(header):,} columns and {columns - len(header):,} for the answers are "
@@ -94,21 +80,24 @@ def write_sheet(
     header: Sequence[str],
     formats: Sequence[str],
     result_headers: Mapping[str, str],
+    added: Sequence[Column],
     rows: Iterable[FinishedRow],
     widths: Sequence[float] | None = None,
 ) -> int:
     """Write ``rows`` to ``out`` in their order, without gaps, and return how many there were.
 
     ``header``, ``formats`` and ``widths`` (characters) are the original columns';
-    ``result_headers`` gives the header of each output property. Headers that the original columns
-    have already get a number behind them. ``out`` appears whole, or stays as it was if anything is
-    raised. Raises InputError if it can't be written, or a worksheet can't hold so many rows.
+    ``result_headers`` gives the header of each output property; the ``added`` columns stand behind
+    those. Headers that the original columns have already get a number behind them. ``out`` appears
+    whole, or stays as it was if anything is raised. Raises InputError if it can't be written, or a
+    worksheet can't hold so many rows.
     """
     check_target(out)
-    names = _headers(header, [*result_headers.values(), STATUS_HEADER, ERROR_HEADER])
+    behind = [*result_headers.values(), *(column.header for column in added)]
+    names = _headers(header, behind)
     if len(names) > MAX_COLUMNS:
         raise InputError(f"{out}: {len(names):,} columns are more than a worksheet's 16,384")
-    lines = (_line(row, len(header), result_headers) for row in rows)
+    lines = (_line(row, len(header), result_headers, added) for row in rows)
     sample = list(islice(lines, SAMPLED_ROWS))
     # `nan` can stand in older ledgers, and compares false with anything.
     known = [min(width, 255) if width >= 1 else 1 for width in widths or ()]
@@ -118,10 +107,10 @@ def write_sheet(
         return book.write(package, styles, chain(sample, lines), out)
 
 
-def _headers(original: Sequence[str], added: Sequence[str]) -> list[str]:
+def _headers(original: Sequence[str], behind: Sequence[str]) -> list[str]:
     names = list(original)
     taken = {fold(name) for name in names}
-    for wanted in added:
+    for wanted in behind:
         name, number = wanted, 1
         while fold(name) in taken:
             number += 1
@@ -132,13 +121,13 @@ def _headers(original: Sequence[str], added: Sequence[str]) -> list[str]:
 
 
 def _line(
-    row: FinishedRow, width: int, result_headers: Mapping[str, str]
+    row: FinishedRow, width: int, result_headers: Mapping[str, str], added: Sequence[Column]
 ) -> tuple[str, list[Cell]]:
     """Return the row's status and all its cells."""
     output = row.output or {}
     cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
     results = [_result(output.get(key)) for key in result_headers]
-    return row.status, [*cells, *results, row.status, row.error]
+    return row.status, [*cells, *results, *(column.value(row) for column in added)]
 
 
 def _result(value: Any) -> Cell:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
-from submitter.results import writer
+from submitter.results import columns, writer
 from submitter.sheets.sheet import Sheet
 
 #: What a batch id may look like; it is part of task ids, object names and commands.
@@ -85,7 +85,7 @@ def prepare(
     Raises InputError for a ``batch_id`` that can't be one, and where the finished sheet could not
     be written.
     """
-    results = len(recipe.headers()) + 2  # AI_Analyzer and, with --dedupe, AI_Same_As_Row
+    results = columns.most_beside_the_original(recipe)
     writer.check_size(sheet.name, sheet.count(rows.start_row, rows.num_rows), sheet.header, results)
     is_named = batch_id is not None
     if batch_id is not None:

@@ -20,8 +20,12 @@ from hypothesis import strategies as st
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
 from submitter.excel import MAX_TEXT
-from submitter.results.writer import FinishedRow, check_target, write_sheet
+from submitter.results.columns import ERROR, STATUS, FinishedRow
+from submitter.results.writer import check_target, write_sheet
 from submitter.sheets.opening import open_sheet
+
+#: Status and error are the row's own; their columns ask nothing of its batch.
+BATCH: Any = None
 
 
 def row(
@@ -47,6 +51,7 @@ def write(
         header=header,
         formats=formats or ["General"] * len(header),
         result_headers={"answer": "AI_Answer"} if results is None else results,
+        added=[STATUS.of(BATCH), ERROR.of(BATCH)],
         rows=rows,
         **more,
     )

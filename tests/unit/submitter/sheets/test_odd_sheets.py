@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rowfleet.cells import Cell, CellError, decode, encode_all
 from rowfleet.errors import InputError
-from submitter.results.writer import FinishedRow, write_sheet
+from submitter.results.columns import FinishedRow
+from submitter.results.writer import write_sheet
 from submitter.sheets.opening import open_sheet
 from tests.support import bombs
 
@@ -255,6 +256,7 @@ def test_a_recorded_width_that_no_column_can_have_is_written_as_one(
         header=["H"],
         formats=["General"],
         result_headers={},
+        added=[],
         rows=[row],
         widths=[width],
     )

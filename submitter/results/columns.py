@@ -1,0 +1,82 @@
+"""The columns that the finished sheet has beside the original ones and the answers: one list.
+
+A column that is added to `ADDED` is counted, written and named by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rowfleet import analyzer_kinds
+from rowfleet.cells import Cell
+from rowfleet.ledger.records import BatchRecord
+from rowfleet.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRow:
+    """A row of the batch, and what became of it."""
+
+    number: int
+    cells: Sequence[Cell]
+    status: str  #: done, failed, cancelled, pending, queued or running
+    output: Mapping[str, Any] | None
+    error: str | None
+    #: The earlier row whose answer this is, since the same was sent for both.
+    same_as: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the writer fills it: a header, and a row's cell below it."""
+
+    header: str
+    value: Callable[[FinishedRow], Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A column that Rowfleet adds behind the answers."""
+
+    header: str
+    #: The cell of a batch's row.
+    value: Callable[[BatchRecord, FinishedRow], Cell]
+    #: Whether a batch's finished sheet has the column.
+    is_present: Callable[[BatchRecord], bool] = lambda _batch: True
+
+    def of(self, batch: BatchRecord) -> Column:
+        """Return the column of one batch."""
+        return Column(self.header, partial(self.value, batch))
+
+
+def _answered_by(batch: BatchRecord, row: FinishedRow) -> str | None:
+    if not row.output:
+        return None
+    kind = analyzer_kinds.find(batch.analyzer)
+    names_model = kind is not None and kind.asks_a_model
+    return batch.analyzer + (f" ({batch.model})" if names_model else "")
+
+
+STATUS = Added("AI_Status", lambda _batch, row: row.status)
+ERROR = Added("AI_Error", lambda _batch, row: row.error)
+
+#: In the order of the sheet.
+ADDED = (
+    Added("AI_Analyzer", _answered_by),
+    Added("AI_Same_As_Row", lambda _batch, row: row.same_as, lambda batch: batch.dedupe),
+    STATUS,
+    ERROR,
+)
+
+
+def added_to(batch: BatchRecord) -> list[Column]:
+    """Return the added columns that the batch's finished sheet has."""
+    return [added.of(batch) for added in ADDED if added.is_present(batch)]
+
+
+def most_beside_the_original(recipe: Recipe) -> int:
+    """Return how many columns a finished sheet has at most beside the original ones."""
+    return len(recipe.headers()) + len(ADDED)
