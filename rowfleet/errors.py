@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from rowfleet.exit_codes import ExitCode
+
 
 class RowfleetError(Exception):
     """Base of all errors whose text is meant for the user; never shown with a traceback."""
 
     #: What the process exits with when this error ends it.
-    exit_code = 1
+    exit_code = ExitCode.NOT_ALL_DONE
 
 
 class InputError(RowfleetError):
     """The sheet, the recipe, an option or a setting is wrong. The sentence names which."""
 
-    exit_code = 2
+    exit_code = ExitCode.BAD_INPUT
 
 
 class ServiceError(RowfleetError):
     """The broker, the ledger's database or object storage can't be reached."""
 
-    exit_code = 3
+    exit_code = ExitCode.SERVICE_AWAY

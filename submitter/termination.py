@@ -6,9 +6,6 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-#: What the shell sees when SIGTERM ended a program: 128 + SIGTERM.
-EXIT_TERMINATED = 143
-
 
 class Terminated(BaseException):
     """SIGTERM has come. Like KeyboardInterrupt it passes every handler of errors."""

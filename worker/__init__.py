@@ -6,12 +6,11 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-#: What the shell sees of a program that SIGTERM has ended: 128 + SIGTERM.
-EXIT_TERMINATED = 143
+from rowfleet.exit_codes import ExitCode
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(EXIT_TERMINATED)
+    sys.exit(ExitCode.TERMINATED)
 
 
 # Until Celery has its own handler. A container's first process gets no signal without one: told to

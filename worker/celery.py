@@ -30,6 +30,7 @@ from celery.signals import (
 )
 
 from rowfleet.errors import InputError
+from rowfleet.exit_codes import ExitCode
 from rowfleet.masking import outside, quieten
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.queue.app import celery_app
@@ -50,9 +51,6 @@ from worker.steps.schema import Schema
 #: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
 #: is delivered again, its claim has run out.
 LEASE = 0.6
-
-#: Exit code of a worker that ends because a slot is stuck for good (sysexits.h, EX_SOFTWARE).
-EXIT_STUCK = 70
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +183,7 @@ def _end_when_drained() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         while books().running():
             time.sleep(0.5)
-        os._exit(EXIT_STUCK)
+        os._exit(ExitCode.STUCK)
 
     threading.Thread(target=drain, name="drain", daemon=True).start()
 

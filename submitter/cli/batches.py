@@ -7,6 +7,7 @@ import dataclasses
 import click
 from rich.table import Column, Table
 
+from rowfleet.exit_codes import ExitCode
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.progress import progress_of
@@ -153,9 +154,9 @@ def export(batch_id: str, out: location.Location) -> int:
     engine = ledger_of(read_settings())
     record = write_results(engine, complete_id(engine, batch_id), out, say=True)
     if record.status != "loading":
-        return 0
+        return ExitCode.DONE
     console.complain(
         f"batch {record.id} is not wholly recorded: rows of {record.source} are missing here; "
         f"{presence.HOW_TO_RECORD.format(record.source)}"
     )
-    return 1
+    return ExitCode.NOT_ALL_DONE

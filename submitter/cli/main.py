@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.exit_codes import ExitCode
 from rowfleet.masking import quieten
 from submitter.cli import console
 from submitter.cli.command import HELP_OPTIONS, DeferringGroup
-from submitter.termination import EXIT_TERMINATED, Terminated, raise_on_sigterm
+from submitter.termination import Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
-
-#: What the shell sees when Ctrl-C ended a command: 128 + SIGINT.
-EXIT_INTERRUPTED = 130
 
 
 @click.group(cls=DeferringGroup, context_settings=HELP_OPTIONS)
@@ -104,13 +102,13 @@ def main() -> NoReturn:
         console.complain(_usage(error))
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except Terminated:
         console.complain("ended by SIGTERM; the same command again goes on")
-        code = EXIT_TERMINATED
+        code = ExitCode.TERMINATED
     except _database_errors() as error:
         code = _complain_of_the_ledger(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
 def _log_handler() -> logging.Handler:

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from rowfleet.errors import InputError
+from rowfleet.exit_codes import ExitCode
 from submitter.cluster.sheet_location import SHEETS, SheetLocation
 
 Object = dict[str, Any]
@@ -37,13 +38,16 @@ TTL_AFTER_FINISHED = 86_400
 #: Seconds between SIGTERM and SIGKILL; the submitter needs one or two.
 GRACE_PERIOD = 30
 
-#: Exit codes 1 (rows failed, the export is written) and 2 (bad input) do not change with
-#: another try. A drained or lost node does not count, all else counts against BACKOFF_LIMIT.
+#: Exit codes that another try would not change: rows failed and the export is written, or the
+#: input is bad.
+FINAL = [ExitCode.NOT_ALL_DONE.value, ExitCode.BAD_INPUT.value]
+#: The Job fails at once with those. A drained or lost node does not count; any other end counts
+#: against BACKOFF_LIMIT.
 POD_FAILURE_POLICY: Object = {
     "rules": [
         {
             "action": "FailJob",
-            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [1, 2]},
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": FINAL},
         },
         {
             "action": "Ignore",

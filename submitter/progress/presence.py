@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
+from rowfleet.exit_codes import ExitCode
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import fleet
@@ -40,7 +41,7 @@ HOW_TO_RECORD = "if its submitter has ended, submit {} again to record the rest"
 class NothingRunsItError(RowfleetError):
     """A batch has rows left, and nothing is there that would run them."""
 
-    exit_code = 1
+    exit_code = ExitCode.NOT_ALL_DONE
 
 
 class Presence:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import RowfleetError, ServiceError
+from rowfleet.exit_codes import ExitCode
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import reading, unreachable
 from rowfleet.ledger.queries import rows
@@ -30,16 +31,16 @@ LONGEST_BESIDE = 24
 ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
 
 
-def exit_code(progress: Progress) -> int:
-    """Return what the process exits with: 0 all rows done, 1 some are not, 2 it was stopped.
+def exit_code(progress: Progress) -> ExitCode:
+    """Return what the process exits with: all rows done, some are not, or it was stopped.
 
     A batch that has run its sample has done what it was asked to.
     """
     if progress.status == "stopped":
-        return 2
+        return ExitCode.BAD_INPUT
     if progress.status == "sampled":
-        return 0
-    return 0 if progress.done == progress.total else 1
+        return ExitCode.DONE
+    return ExitCode.DONE if progress.done == progress.total else ExitCode.NOT_ALL_DONE
 
 
 def read_progress(engine: Engine, batch_id: str) -> Progress:

@@ -25,12 +25,12 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError
 
+from rowfleet.exit_codes import ExitCode
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
 from tests.standin import Standin
 from tests.support.sheets import invoices
-from worker import EXIT_TERMINATED
 
 Key = tuple[str, int]
 
@@ -222,7 +222,7 @@ class Fleet:
         if " ready." in self.log_of(worker):
             assert ended == 0
         else:  # it was still starting, and held nothing
-            assert ended in (0, EXIT_TERMINATED, -signal.SIGTERM)
+            assert ended in (0, ExitCode.TERMINATED, -signal.SIGTERM)
 
     def freeze(self, worker: Worker) -> None:
         """SIGSTOP a worker for longer than its leases last, and excuse what it has in flight."""
