@@ -131,6 +131,17 @@ class Database:
         with self._server._lock:
             self._server.ensure_postgres_running()
 
+    def refuse_writes(self, refuse: bool) -> None:
+        """Let every session read only, as a server does whose disk has filled up, or end that."""
+        admin = open_ledger(self.maintenance_url).execution_options(isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.exec_driver_sql("SET default_transaction_read_only = off")
+            connection.exec_driver_sql(
+                f"ALTER SYSTEM SET default_transaction_read_only = {'on' if refuse else 'off'}"
+            )
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        admin.dispose()
+
     def close(self) -> None:
         """End it and remove its data."""
         self._server.cleanup()

@@ -25,6 +25,26 @@ def test_the_database_is_away_for_longer_than_all_leases(
     _stop_and_restart(make, redis_url, database, 12, 18)
 
 
+@pytest.mark.chaos
+def test_the_database_takes_no_writes_for_longer_than_all_leases(
+    make: Make, redis_url: str, database: Database
+) -> None:
+    """Reads go on, so leases are seen to run out; answers wait until they can be saved."""
+    fleet = make(redis_url=redis_url, database_url=database.new("ledger"))
+    fleet.start_worker()
+    fleet.start_worker()
+    fleet.submitted(120)
+    fleet.at_some_moment()
+    with fleet.harm():
+        database.refuse_writes(True)
+        fleet.pause(12, 18)
+        before = fleet.ended_rows()
+        fleet.pause(1, 1)
+        assert fleet.ended_rows() == before, "rows ended while the ledger took no writes"
+        database.refuse_writes(False)
+    conclude(fleet)
+
+
 def _stop_and_restart(
     make: Make, redis_url: str, database: Database, least: float, most: float
 ) -> None:
