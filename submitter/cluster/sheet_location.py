@@ -8,9 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from rowfleet.errors import InputError
-
-#: Schemes that `rowfleet submit` opens by itself.
-REMOTE_SCHEMES = ("s3", "gs", "az", "https")
+from submitter.storage import schemes
 
 #: Where claims are mounted, each under its own name.
 SHEETS = PurePosixPath("/sheets")
@@ -36,19 +34,20 @@ class SheetLocation:
 def locate(option: str, text: str) -> SheetLocation:
     """Return the location that ``text`` names. Raises InputError, which names ``option``.
 
-    `pvc://CLAIM/PATH` is a file on a volume; `s3://`, `gs://`, `az://` and `https://` are passed
-    on. A file of this machine is refused, and so is a URL with a secret in it.
+    `pvc://CLAIM/PATH` is a file on a volume; an address that any machine reaches is passed on. A
+    file of this machine is refused, and so is a URL with a secret in it.
     """
     scheme, separator, rest = text.partition("://")
+    stores = schemes.listed(schemes.object_stores())
     if not separator:
         raise InputError(
             f"{option} {text}: the pod does not see files of this machine; copy it to a volume "
-            "(pvc://CLAIM/PATH) or to object storage (s3://, gs://, az://)"
+            f"(pvc://CLAIM/PATH) or to object storage ({stores})"
         )
     if scheme == "pvc":
         return _on_claim(option, text, rest)
-    if scheme not in REMOTE_SCHEMES:
-        known = ", ".join(f"{name}://" for name in ("pvc", *REMOTE_SCHEMES))
+    if scheme not in schemes.remote():
+        known = schemes.listed(["pvc", *schemes.remote()])
         raise InputError(f"{option} {scheme}://…: is none of {known}")
     try:
         parts = urlsplit(text)
@@ -58,7 +57,7 @@ def locate(option: str, text: str) -> SheetLocation:
         host = f"{scheme}://{parts.hostname}/…"
         raise InputError(
             f"{option} {host}: a URL with a signature or a password is a secret, and a Job's "
-            "arguments are not; name the object in its bucket (s3://, gs://, az://) and give the "
+            f"arguments are not; name the object in its bucket ({stores}) and give the "
             "credentials with --env-from-secret or --service-account"
         )
     return SheetLocation(text)

@@ -23,6 +23,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from rowfleet.errors import InputError
+from submitter.storage.bounds import CHUNK_BYTES, XLSX, Broken, check_size
 from submitter.storage.cloud_credentials import (
     CREDENTIALS,
     HOW,
@@ -33,13 +34,12 @@ from submitter.storage.cloud_credentials import (
 from submitter.storage.cloud_credentials import azure as _azure
 from submitter.storage.cloud_errors import NO_PLACE, code_of, headline
 from submitter.storage.cloud_errors import explained as _explained
-from submitter.storage.location import CHUNK_BYTES, Broken, Uri, check_size
+from submitter.storage.uri import Uri
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import AzureConfig, ClientConfig, ObjectStore, RetryConfig, S3Config
 
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 #: Bytes of a part of an upload: the least that S3 takes. A smaller file goes in one request.
 PART_BYTES = 5 << 20
 #: Parts sent at once; with PART_BYTES, what an upload holds in memory.
@@ -132,5 +132,3 @@ def _store(uri: Uri) -> ObjectStore:
         why = headline(error).partition(" error: ")[2]
         raise InputError(f"{uri}: {why}; {HOW[uri.scheme]}") from None
 
-
-# --- what went wrong

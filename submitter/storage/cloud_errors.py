@@ -9,7 +9,8 @@ from obstore import exceptions
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
 from submitter.storage.cloud_credentials import endpoint_of, no_credentials
-from submitter.storage.location import CLOUDS, Uri
+from submitter.storage.schemes import SCHEMES
+from submitter.storage.uri import Uri
 
 NO_PLACE = ("NoSuchBucket", "ContainerNotFound")
 
@@ -44,7 +45,7 @@ def _is_for_credentials(text: str) -> bool:
 def explained(error: Exception, uri: Uri, done: str) -> RowfleetError:
     """Return the sentence for ``error``, raised when ``uri`` was to be ``done``."""
     text, code, status = headline(error), code_of(error), _status(error)
-    what = CLOUDS[uri.scheme]
+    what = SCHEMES[uri.scheme].holder
     if isinstance(error, ValueError):  # obstore's word for a key that no store takes
         return InputError(f"{uri}: the key can't be used; leave out empty parts, . and ..")
     if code in NO_PLACE:

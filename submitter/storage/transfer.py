@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage.location import CLOUDS, WAITS, Broken, Location, Uri, check_size
+from submitter.storage.bounds import WAITS, Broken, check_size
+from submitter.storage.location import Location
+from submitter.storage.schemes import SCHEMES, Client
+from submitter.storage.uri import Uri
 
 
 @contextmanager
@@ -84,14 +86,8 @@ def check_target(target: Uri, source: Location | None = None) -> None:
     _client(target).check_target(target)
 
 
-def _client(uri: Uri) -> ModuleType:
-    if uri.scheme in CLOUDS:
-        from submitter.storage import cloud
-
-        return cloud
-    from submitter.storage import web
-
-    return web
+def _client(uri: Uri) -> Client:
+    return SCHEMES[uri.scheme].client()
 
 
 @contextmanager

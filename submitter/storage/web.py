@@ -21,9 +21,9 @@ from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage.location import CHUNK_BYTES, WAITS, Broken, Uri, check_size, is_loopback
+from submitter.storage.bounds import CHUNK_BYTES, WAITS, XLSX, Broken, check_size
+from submitter.storage.uri import Uri, is_loopback
 
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 #: Seconds of silence after which a connection is given up.
 TIMEOUT = 30
 

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.queries import batch_records
-from submitter.storage import cloud, location, transfer
+from submitter.storage import bounds, cloud, location, transfer
 from submitter.storage import web as storage_web
 from tests.support.sheets import invoices, results
 from tests.support.storage_servers import s3, web
@@ -535,7 +535,7 @@ def test_https_file_is_read_and_written(https: web.Files) -> None:
     uri = f"https://localhost:{https.port}/some%20folder/a+b.xlsx?X-Signature=s%2Bcret"
     send(uri, content)
     assert https.files == {"/some folder/a+b.xlsx": content}
-    assert https.content_type == storage_web.XLSX
+    assert https.content_type == bounds.XLSX
     assert fetch(uri) == content
     assert left_behind() == []
 
