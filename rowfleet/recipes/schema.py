@@ -11,12 +11,12 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
-from rowfleet.recipes import patterns
+from rowfleet.recipes import patterns, references
+from rowfleet.recipes.references import Place, named, wrong
 
 #: Object properties and enum values of a schema, and characters of all its names, enum values and
 #: constants: what OpenAI takes. https://platform.openai.com/docs/guides/structured-outputs
@@ -27,8 +27,6 @@ MAX_SCHEMAS = 10_000
 MAX_PATTERNS = 32
 #: Levels of schemas within schemas. OpenAI takes 10 levels of objects.
 MAX_DEPTH = 32
-#: Schemas that apply to one value through `$ref`, `anyOf` and the like.
-MAX_APPLIED = 1_000
 #: The most that `minLength`, `minItems` and the like may ask for: no model answers as much.
 MAX_LEAST = 32_767
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -57,8 +55,6 @@ _NOT_TAKEN = {
 _LEAST = ("minLength", "minItems", "minProperties", "minContains")
 
 _REFERENCE = re.compile(r"#[!-~]*")
-
-_Place = tuple[str, ...]
 
 #: Keywords that are taken: those of draft 2020-12 (https://json-schema.org/draft/2020-12/schema),
 #: annotations included, without those of `_NOT_TAKEN`.
@@ -141,13 +137,9 @@ def check(schema: dict[str, Any], *, is_new: bool = False) -> None:
         Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
     except SchemaError as error:
         raise ValueError(
-            f"not a JSON schema, at {_named(error.absolute_path)}: {error.message[:200]}"
+            f"not a JSON schema, at {named(error.absolute_path)}: {error.message[:200]}"
         ) from None
     found.check_references()
-
-
-def _named(place: Any) -> str:
-    return "/".join(str(part)[:60] for part in place) or "the top"
 
 
 @dataclass(slots=True)
@@ -156,19 +148,19 @@ class _Walk:
 
     #: Whether unknown keywords are refused.
     is_new: bool = False
-    schemas: dict[_Place, Any] = field(default_factory=dict)
+    schemas: dict[Place, Any] = field(default_factory=dict)
     #: Place → places of the schemas that apply to the same value.
-    here: dict[_Place, list[_Place]] = field(default_factory=dict)
-    references: dict[_Place, str] = field(default_factory=dict)
-    anchors: dict[str, _Place] = field(default_factory=dict)
+    here: dict[Place, list[Place]] = field(default_factory=dict)
+    references: dict[Place, str] = field(default_factory=dict)
+    anchors: dict[str, Place] = field(default_factory=dict)
     patterns: set[str] = field(default_factory=set)
     properties: int = 0
     enum_values: int = 0
     name_chars: int = 0
 
-    def walk(self, schema: Any, place: _Place, depth: int = 0) -> None:
+    def walk(self, schema: Any, place: Place, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
-            raise ValueError(f"at {_named(place)}: nested more than {MAX_DEPTH} levels deep")
+            raise ValueError(f"at {named(place)}: nested more than {MAX_DEPTH} levels deep")
         if len(self.schemas) >= MAX_SCHEMAS:
             raise ValueError(f"has more than {MAX_SCHEMAS:,} schemas within it")
         self.schemas[place] = schema
@@ -190,22 +182,22 @@ class _Walk:
                     self.name_chars += len(str(name))
                     self._below(part, place, depth, keyword, str(name), here=keyword in _NAMED_HERE)
 
-    def _below(self, schema: Any, place: _Place, depth: int, *further: str, here: bool) -> None:
+    def _below(self, schema: Any, place: Place, depth: int, *further: str, here: bool) -> None:
         below = place + further
         if here:
             self.here.setdefault(place, []).append(below)
         self.walk(schema, below, depth + 1)
 
-    def _keywords(self, schema: dict[str, Any], place: _Place) -> None:
+    def _keywords(self, schema: dict[str, Any], place: Place) -> None:
         for keyword, instead in _NOT_TAKEN.items():
             if keyword in schema:
-                raise self._wrong(place, keyword, f"is not taken; {instead}")
+                raise wrong(place, keyword, f"is not taken; {instead}")
         if "$schema" in schema and (place or schema["$schema"] not in (DIALECT, DIALECT + "#")):
-            raise self._wrong(place, "$schema", f"must be {DIALECT}, and stand at the top")
+            raise wrong(place, "$schema", f"must be {DIALECT}, and stand at the top")
         reference = schema.get("$ref")
         if reference is not None:
             if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-                raise self._wrong(
+                raise wrong(
                     place,
                     "$ref",
                     "a reference stays inside the schema: it begins with #, as #/$defs/NAME does, "
@@ -214,12 +206,12 @@ class _Walk:
             self.references[place] = reference
         if isinstance(anchor := schema.get("$anchor"), str):
             if anchor in self.anchors:
-                raise self._wrong(place, "$anchor", f"gives the name {anchor[:60]!r} again")
+                raise wrong(place, "$anchor", f"gives the name {anchor[:60]!r} again")
             self.anchors[anchor] = place
         for keyword in _LEAST:
             least = schema.get(keyword)
             if isinstance(least, (int, float)) and least > MAX_LEAST:
-                raise self._wrong(place, keyword, f"asks for more than {MAX_LEAST:,}")
+                raise wrong(place, keyword, f"asks for more than {MAX_LEAST:,}")
         self._patterns(schema, place)
         if isinstance(schema.get("properties"), dict):
             self.properties += len(schema["properties"])
@@ -229,7 +221,7 @@ class _Walk:
         if "const" in schema:
             self.name_chars += len(str(schema["const"]))
 
-    def _refuse_unknown(self, schema: dict[str, Any], place: _Place) -> None:
+    def _refuse_unknown(self, schema: dict[str, Any], place: Place) -> None:
         for keyword in schema:
             if keyword in _KEYWORDS or keyword.startswith("x-"):
                 continue
@@ -238,9 +230,9 @@ class _Walk:
             else:
                 close = difflib.get_close_matches(keyword[:60], _KEYWORDS, n=1, cutoff=0.5)
                 what = "there is no such keyword" + (f"; did you mean {close[0]}?" if close else "")
-            raise self._wrong(place, keyword, what)
+            raise wrong(place, keyword, what)
 
-    def _patterns(self, schema: dict[str, Any], place: _Place) -> None:
+    def _patterns(self, schema: dict[str, Any], place: Place) -> None:
         named = schema.get("patternProperties")
         given = [("patternProperties", each) for each in named] if isinstance(named, dict) else []
         if "pattern" in schema:
@@ -254,9 +246,7 @@ class _Walk:
             try:
                 patterns.compiled(pattern)
             except ValueError as error:
-                raise self._wrong(
-                    place, keyword, f"{pattern[:60]!r} can't be matched: {error}"
-                ) from None
+                raise wrong(place, keyword, f"{pattern[:60]!r} can't be matched: {error}") from None
 
     def check_counts(self) -> None:
         for count, most, what in (
@@ -269,54 +259,4 @@ class _Walk:
 
     def check_references(self) -> None:
         """Refuse references that lead nowhere, in a circle, or to too many schemas at once."""
-        for place, reference in self.references.items():
-            target = self._target(reference)
-            if target is None:
-                raise self._wrong(place, "$ref", f"{reference[:60]!r} leads to no schema in here")
-            self.here.setdefault(place, []).append(target)
-        applied: dict[_Place, int] = {}
-        for start in self.here:
-            self._count_applied(start, applied)
-
-    def _target(self, reference: str) -> _Place | None:
-        fragment = reference[1:]
-        if fragment and not fragment.startswith("/"):
-            return self.anchors.get(fragment)
-        parts = unquote(fragment).split("/")[1:]
-        target = tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
-        return target if target in self.schemas else None
-
-    def _count_applied(self, start: _Place, applied: dict[_Place, int]) -> None:
-        """Count the schemas that apply to a value where ``start`` does: depth first, without
-        recursion, for a chain of references may be long."""
-        path, waiting = [start], {start: iter(self.here[start])}
-        sums = {start: 1}
-        while path:
-            place = path[-1]
-            for below in waiting[place]:
-                if below in waiting:
-                    raise self._wrong(
-                        place,
-                        "$ref",
-                        "leads back to itself before any property or item; no check of it ends",
-                    )
-                if below not in applied:
-                    path.append(below)
-                    waiting[below] = iter(self.here.get(below, ()))
-                    sums[below] = 1
-                    break
-                sums[place] += applied[below]
-            else:
-                path.pop()
-                del waiting[place]
-                if sums[place] > MAX_APPLIED:
-                    raise ValueError(
-                        f"at {_named(place)}: more than {MAX_APPLIED:,} schemas apply to one value"
-                    )
-                applied[place] = sums.pop(place)
-                if path:
-                    sums[path[-1]] += applied[place]
-
-    @staticmethod
-    def _wrong(place: _Place, keyword: str, what: str) -> ValueError:
-        return ValueError(f"at {_named((*place, keyword))}: {what}")
+        references.check(self.references, self.anchors, self.schemas, self.here)

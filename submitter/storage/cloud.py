@@ -131,4 +131,3 @@ def _store(uri: Uri) -> ObjectStore:
     except exceptions.BaseError as error:  # a setting that it can't use; no request was made yet
         why = headline(error).partition(" error: ")[2]
         raise InputError(f"{uri}: {why}; {HOW[uri.scheme]}") from None
-
