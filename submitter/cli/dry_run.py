@@ -17,7 +17,7 @@ from submitter.cli.console import rows_in_words
 from submitter.cli.setup import kind_of
 from submitter.costs import bill
 from submitter.costs.estimate import estimate
-from submitter.sheets import totals
+from submitter.submission import totals
 from submitter.submission.submission import Submission
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-from dataclasses import dataclass, field
 from operator import lt
 
 from rowfleet.errors import InputError
-from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS, letter
-from submitter.sheets import plain_rows, safe_xml, values
+from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS
+from submitter.sheets import plain_rows, safe_xml
+from submitter.sheets.checked_cells import CheckedCells, Scan
 from submitter.sheets.package import MEND, opened
 from submitter.sheets.shared_strings import SharedStrings
 
@@ -30,23 +30,6 @@ MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 CELL, FORMULA, ROW, COLUMN, MERGE, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
     MAIN + tag for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
 )
-
-
-@dataclass(slots=True)
-class Scan:
-    """What a walk through one worksheet found. Rows and columns are indexes from 0."""
-
-    #: One byte a sheet row, 1 where the row holds a value.
-    filled: bytearray = field(default_factory=bytearray)
-    #: Column → style id of its first value below the header.
-    styles: dict[int, int] = field(default_factory=dict)
-    #: Column → sheet row of its first value below the header.
-    first: dict[int, int] = field(default_factory=dict)
-    #: Column → sheet row of its first formula below the header that has no stored value.
-    uncached: dict[int, int] = field(default_factory=dict)
-    #: Merged ranges (`B3:C3`) and column widths in characters, where the sheet says them.
-    merged: list[str] = field(default_factory=list)
-    widths: dict[int, float] = field(default_factory=dict)
 
 
 def scan(
@@ -102,50 +85,28 @@ def _shapes(run: bytes) -> list[bytes]:
     return run.translate(None, _DIGITS).split(plain_rows.ROW_START)[1:]
 
 
-class _Walk:
-    """Handlers for expat, and for the runs of plain rows beside it.
-
-    A cell is judged when the next one starts: end handlers cost a third.
-    """
+class _Walk(CheckedCells):
+    """Handlers for expat, and for the runs of plain rows beside it."""
 
     __slots__ = (
-        "below",
         "bytes",
-        "column",
         "elements",
         "ended",
         "ends",
-        "filled",
-        "formula",
-        "found",
         "in_text",
-        "kind",
-        "open",
         "past",
         "path",
-        "row",
-        "row_text",
         "shape_bytes",
         "shapes",
         "started",
-        "strings",
-        "style",
         "table",
-        "text",
         "text_depth",
-        "valued",
-        "where",
         "widened",
     )
 
     def __init__(self, strings: SharedStrings, where: str, below: int) -> None:
-        self.strings = strings
-        self.where = where
-        self.below = below
-        self.found = Scan()
-        self.row = -1
-        self.row_text = "0"
-        self.column = -1
+        super().__init__(strings, where, below)
+        #: Elements in the row at hand, or above or below the rows.
         self.elements = 0
         #: Elements that have started and ended in what expat got.
         self.started = self.ended = 0
@@ -153,22 +114,15 @@ class _Walk:
         self.ends: list[str] = []
         #: The last tag that started on each level, so the open ones above the current one.
         self.path = [""] * _LEVELS
-        #: Elements around the text of the element that started last.
+        #: Whether expat is within a text that counts, and the elements around that text.
+        self.in_text = False
         self.text_depth = 0
         #: Bytes that expat got since the last row started.
         self.bytes = 0
-        self.filled = 0
         #: Columns that a width was said for.
         self.widened = 0
-        #: Whether the rows are over.
-        self.past = False
-        #: `valued`: whether the cell has a `v`.
-        #: Whether the rows have begun.
-        self.table = False
-        self.open = self.in_text = self.formula = self.valued = False
-        self.kind: str | None = None
-        self.style = 0
-        self.text = ""
+        #: Whether the rows have begun, and whether they are over.
+        self.table = self.past = False
         #: Shape of a plain row below the header → whether such a row holds a value.
         self.shapes: dict[bytes, bool] = {}
         self.shape_bytes = 0
@@ -183,7 +137,7 @@ class _Walk:
                 f"{self.where}: has more than {MAX_OTHER_ELEMENTS:,} XML elements below its rows"
             )
         if self.bytes > MAX_ROW_BYTES and not self.past:
-            raise self._malformed(f"has more than {MAX_ROW_BYTES >> 20} MiB of XML")
+            raise self.malformed(f"has more than {MAX_ROW_BYTES >> 20} MiB of XML")
         return self.started - self.ended
 
     def run(self, run: bytes) -> None:
@@ -230,11 +184,11 @@ class _Walk:
     def _plain_row(self, row: bytes) -> None:
         """Do for one plain row what the handlers do, event by event."""
         number, _, cells = row.decode().partition('"')
-        self._start_row({"r": number})
+        self._next_row({"r": number})
         for letters, attributes, formula, raw in plain_rows.ANY_CELL.findall(cells.encode()):
             self.elements += 1
             given = f' r="{letters.decode()}{number}"{attributes.decode()}'
-            self._start_cell(dict(_ATTRIBUTE.findall(given)))
+            self.start_cell(dict(_ATTRIBUTE.findall(given)))
             self.formula = bool(formula)
             self.text = plain_rows.text(raw)
             self.end_cell()
@@ -244,10 +198,10 @@ class _Walk:
         self.started += 1
         self.elements += 1
         if self.elements > MAX_ROW_ELEMENTS and not self.past:
-            raise self._malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
+            raise self.malformed(f"has more than {MAX_ROW_ELEMENTS:,} XML elements")
         if self.in_text:
             if depth >= self.text_depth:
-                raise self._malformed("has XML elements within a value")
+                raise self.malformed("has XML elements within a value")
             self.in_text = False
         path = self.path
         if depth < _LEVELS:
@@ -258,8 +212,8 @@ class _Walk:
             if self.open:
                 self.end_cell()
             if depth != 3 or path[2] != ROW:
-                raise self._malformed("has a cell outside the rows")
-            self._start_cell(attributes)
+                raise self.malformed("has a cell outside the rows")
+            self.start_cell(attributes)
         elif tag == FORMULA:
             self.formula = True
         elif tag == TEXT:
@@ -268,13 +222,17 @@ class _Walk:
         elif tag == ROW:
             self.end_cell()
             self._check_place(path, depth)
-            self._start_row(attributes)
+            self._next_row(attributes)
         else:
             self._start_other(tag, attributes, depth)
 
+    def _next_row(self, attributes: dict[str, str]) -> None:
+        self.start_row(attributes)
+        self.elements = self.bytes = 0
+
     def _start_value(self) -> None:
         if self.valued:
-            raise self._malformed("has two values in one cell")
+            raise self.malformed("has two values in one cell")
         self.valued = self.in_text = True
         self.text_depth = 5
 
@@ -297,66 +255,7 @@ class _Walk:
         if self.in_text and self.started - self.ended - len(self.ends) >= self.text_depth:
             self.text += text
             if len(self.text) > MAX_CELL_CHARS:
-                raise self._malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
-
-    def _start_row(self, attributes: dict[str, str]) -> None:
-        self.row_text = attributes.get("r") or str(self.row + 2)
-        try:
-            row = values.whole_number(self.row_text) - 1
-        except ValueError:
-            row = -1
-        if not self.row < row < MAX_ROWS:
-            raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
-        self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
-        self.row = row
-        self.column = -1
-        self.elements = self.bytes = 0
-
-    def _start_cell(self, attributes: dict[str, str]) -> None:
-        reference = attributes.get("r")
-        column = values.column_index(reference, self.row_text, self.column)
-        if not self.column < column < MAX_COLUMNS:
-            shown = (reference or "")[:20]
-            raise self._malformed(f"has the cell reference {shown!r} out of order")
-        self.column = column
-        self.kind = attributes.get("t")
-        style = attributes.get("s")
-        try:
-            self.style = values.whole_number(style) if style is not None else 0
-        except ValueError:
-            shown = (style or "")[:20]
-            raise self._malformed(f"has a cell with the style {shown!r}") from None
-        self.text = ""
-        self.formula = self.valued = False
-        self.open = True
-
-    def end_cell(self) -> None:
-        """Judge the cell that was read last."""
-        if not self.open:
-            return
-        self.open = False
-        found = self.found
-        if not self.text or not self._holds_value():
-            if self.formula and self.kind != "str" and self.row > self.below:
-                found.uncached.setdefault(self.column, self.row)
-            return
-        if not found.filled[self.row]:
-            found.filled[self.row] = 1
-            self.filled += 1
-        if self.row > self.below and self.column not in found.first:
-            found.first[self.column] = self.row
-            found.styles[self.column] = self.style
-
-    def _holds_value(self) -> bool:
-        """Return whether the text is a value, not blank; raise if it could not be read."""
-        try:
-            value = values.value(self.kind, self.text, self.strings)
-        except (ValueError, IndexError, OverflowError):
-            raise self._malformed(
-                f"has no readable value in {letter(self.column)}{self.row + 1} "
-                f"({self.text.strip()[:20]!r})"
-            ) from None
-        return not isinstance(value, str) or bool(value and not value.isspace())
+                raise self.malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
 
     def _widths(self, attributes: dict[str, str]) -> None:
         try:
@@ -371,11 +270,6 @@ class _Walk:
             columns = range(max(first, 0), min(last, MAX_COLUMNS))
             self.widened += max(1, len(columns))
             self.found.widths.update(dict.fromkeys(columns, width))
-
-    def _malformed(self, what: str) -> InputError:
-        if self.row < 0:
-            return InputError(f"{self.where}, above its rows: {what}; {MEND}")
-        return InputError(f"{self.where}, row {self.row + 1}: {what}; {MEND}")
 
 
 def _is_inline_text(path: list[str], depth: int) -> bool:

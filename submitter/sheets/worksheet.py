@@ -14,10 +14,10 @@ from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
 from submitter.excel import MAX_ROWS, letter
 from submitter.sheets import plain_rows, values
+from submitter.sheets.checked_cells import Scan
 from submitter.sheets.header import HEADER_SEARCH_ROWS, Header, choose_header
 from submitter.sheets.package import opened
 from submitter.sheets.plain_values import PlainRows
-from submitter.sheets.scan import Scan
 from submitter.sheets.scan import scan as scan_
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, pick

@@ -1,0 +1,135 @@
+"""Rows and cells of a worksheet, judged one after the other, and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rowfleet.errors import InputError
+from submitter.excel import MAX_COLUMNS, MAX_ROWS, letter
+from submitter.sheets import values
+from submitter.sheets.package import MEND
+from submitter.sheets.shared_strings import SharedStrings
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a walk through one worksheet found. Rows and columns are indexes from 0."""
+
+    #: One byte a sheet row, 1 where the row holds a value.
+    filled: bytearray = field(default_factory=bytearray)
+    #: Column → style id of its first value below the header.
+    styles: dict[int, int] = field(default_factory=dict)
+    #: Column → sheet row of its first value below the header.
+    first: dict[int, int] = field(default_factory=dict)
+    #: Column → sheet row of its first formula below the header that has no stored value.
+    uncached: dict[int, int] = field(default_factory=dict)
+    #: Merged ranges (`B3:C3`) and column widths in characters, where the sheet says them.
+    merged: list[str] = field(default_factory=list)
+    widths: dict[int, float] = field(default_factory=dict)
+
+
+class CheckedCells:
+    """Judges rows and cells in the order of the file: their places, styles and values.
+
+    The parser's handlers and the runs of plain rows both come here (`submitter.sheets.scan`). A
+    cell is judged when the next one starts: end handlers cost a third.
+    """
+
+    __slots__ = (
+        "below",
+        "column",
+        "filled",
+        "formula",
+        "found",
+        "kind",
+        "open",
+        "row",
+        "row_text",
+        "strings",
+        "style",
+        "text",
+        "valued",
+        "where",
+    )
+
+    def __init__(self, strings: SharedStrings, where: str, below: int) -> None:
+        self.strings = strings
+        self.where = where
+        self.below = below
+        self.found = Scan()
+        self.row = -1
+        self.row_text = "0"
+        self.column = -1
+        #: Rows that hold a value.
+        self.filled = 0
+        #: Whether a cell is open; whether it has a formula, and a `v`.
+        self.open = self.formula = self.valued = False
+        self.kind: str | None = None
+        self.style = 0
+        self.text = ""
+
+    def start_row(self, attributes: dict[str, str]) -> None:
+        """Begin a row. Raises InputError for a number that is out of order."""
+        self.row_text = attributes.get("r") or str(self.row + 2)
+        try:
+            row = values.whole_number(self.row_text) - 1
+        except ValueError:
+            row = -1
+        if not self.row < row < MAX_ROWS:
+            raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
+        self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
+        self.row = row
+        self.column = -1
+
+    def start_cell(self, attributes: dict[str, str]) -> None:
+        """Begin a cell. Raises InputError for a place that is out of order, or an odd style."""
+        reference = attributes.get("r")
+        column = values.column_index(reference, self.row_text, self.column)
+        if not self.column < column < MAX_COLUMNS:
+            shown = (reference or "")[:20]
+            raise self.malformed(f"has the cell reference {shown!r} out of order")
+        self.column = column
+        self.kind = attributes.get("t")
+        style = attributes.get("s")
+        try:
+            self.style = values.whole_number(style) if style is not None else 0
+        except ValueError:
+            shown = (style or "")[:20]
+            raise self.malformed(f"has a cell with the style {shown!r}") from None
+        self.text = ""
+        self.formula = self.valued = False
+        self.open = True
+
+    def end_cell(self) -> None:
+        """Judge the cell that was read last."""
+        if not self.open:
+            return
+        self.open = False
+        found = self.found
+        if not self.text or not self._holds_value():
+            if self.formula and self.kind != "str" and self.row > self.below:
+                found.uncached.setdefault(self.column, self.row)
+            return
+        if not found.filled[self.row]:
+            found.filled[self.row] = 1
+            self.filled += 1
+        if self.row > self.below and self.column not in found.first:
+            found.first[self.column] = self.row
+            found.styles[self.column] = self.style
+
+    def _holds_value(self) -> bool:
+        """Return whether the text is a value, not blank; raise if it could not be read."""
+        try:
+            value = values.value(self.kind, self.text, self.strings)
+        except (ValueError, IndexError, OverflowError):
+            raise self.malformed(
+                f"has no readable value in {letter(self.column)}{self.row + 1} "
+                f"({self.text.strip()[:20]!r})"
+            ) from None
+        return not isinstance(value, str) or bool(value and not value.isspace())
+
+    def malformed(self, what: str) -> InputError:
+        """Return the error that names the row at hand."""
+        if self.row < 0:
+            return InputError(f"{self.where}, above its rows: {what}; {MEND}")
+        return InputError(f"{self.where}, row {self.row + 1}: {what}; {MEND}")
