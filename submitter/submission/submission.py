@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from rowfleet.errors import InputError
+from rowfleet.ledger.records import NewBatch
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
 from submitter.results import columns, writer
@@ -103,6 +104,41 @@ def check_id(batch_id: str) -> None:
             f"--batch-id {batch_id!r}: use up to 64 letters, digits, dots, dashes and underscores, "
             "the first a letter or digit"
         )
+
+
+def new_batch(submission: Submission) -> NewBatch:
+    """Return the batch that is made of the submission, as the ledger records it."""
+    sheet, recipe = submission.sheet, submission.recipe
+    assert recipe.model is not None
+    assert recipe.analyzer is not None
+    terms = submission.terms
+    start, number = submission.rows.start_row, submission.rows.num_rows
+    sample = None
+    if terms.sample is not None and terms.sample < sheet.count(start, number):
+        sample = sheet.drawn(terms.sample, submission.batch_id, start, number)
+    return NewBatch(
+        id=submission.batch_id,
+        source=sheet.name,
+        content_hash=submission.content_hash,
+        file_hash=sheet.sha256,
+        sheet=sheet.title,
+        start_row=submission.rows.start_row,
+        num_rows=submission.rows.num_rows,
+        header=list(sheet.header),
+        formats=list(sheet.formats),
+        widths=None if sheet.widths is None else list(sheet.widths),
+        recipe=recipe.snapshot(),
+        columns=dict(sheet.columns),
+        model=recipe.model,
+        analyzer=recipe.analyzer,
+        queue=submission.queue,
+        urgent=submission.urgent,
+        price=None if terms.price is None else terms.price.model_dump(),
+        max_cost=terms.max_cost,
+        sample=sample,
+        dedupe=terms.dedupe,
+        tier=submission.tier or "workers",
+    )
 
 
 def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:

@@ -25,8 +25,9 @@ from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.transitions import recording, stopping
 from rowfleet.recipes.recipe import ModelOptions, Recipe
 from submitter.sheets.opening import open_sheet
+from submitter.submission import matching
 from submitter.submission import recording as batch
-from submitter.submission.submission import Range, Submission, prepare
+from submitter.submission.submission import Range, Submission, new_batch, prepare
 
 ASKED = {
     "name": "sorts",
@@ -215,7 +216,7 @@ def test_two_names_submitted_at_once_are_one_batch(
         return create(*arguments)
 
     monkeypatch.setattr(recording, "create_batch", slowly)
-    monkeypatch.setattr(batch, "PAUSE", 0.05)
+    monkeypatch.setattr(matching, "PAUSE", 0.05)
     files = [workbook(tmp_path / "a.xlsx"), text_file(tmp_path / "b.csv")]
     ends: list[tuple[str, bool]] = []
     threads = [
@@ -233,7 +234,7 @@ def test_two_names_submitted_at_once_are_one_batch(
 def half_recorded(engine: Engine, path: Path) -> str:
     """Leave a batch as a submitter does that dies behind the first row."""
     with prepared(path) as submission, engine.begin() as connection:
-        recording.create_batch(connection, batch._new_batch(submission))
+        recording.create_batch(connection, new_batch(submission))
         recording.record_rows(connection, submission.batch_id, [(0, CELLS[1], None)])
     return submission.batch_id
 
@@ -242,8 +243,8 @@ def test_a_half_recorded_batch_is_completed_from_its_own_file_only(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another file with the same rows so far may differ in the rest."""
-    monkeypatch.setattr(batch, "PAUSE", 0.05)
-    monkeypatch.setattr(batch, "STALLED", 0.2)
+    monkeypatch.setattr(matching, "PAUSE", 0.05)
+    monkeypatch.setattr(matching, "STALLED", 0.2)
     sheet = workbook(tmp_path / "a.xlsx")
     batch_id = half_recorded(engine, sheet)
     other = workbook(tmp_path / "other.xlsx", [CELLS[0], ["z", 9, None], *CELLS[2:]])
@@ -296,7 +297,7 @@ def test_a_batch_of_the_first_version_goes_on(
     path = workbook(tmp_path / "invoices.xlsx")
     with prepared(path) as submission:
         old_id, old_hash = first_identity(submission.sheet, submission.rows, RECIPE)
-        new = batch._new_batch(submission)
+        new = new_batch(submission)
         old = {name: getattr(new, name) for name in new.__slots__}
         old |= {"id": old_id, "content_hash": old_hash}
         with engine.begin() as connection:

@@ -1,0 +1,112 @@
+"""Which batch in the ledger a submission is: the one with the same rows and the same question."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine
+
+from rowfleet.cells import Cell, encode_all
+from rowfleet.errors import InputError
+from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.queries.rows import recorded_cells
+from rowfleet.ledger.records import BatchRecord
+from rowfleet.recipes.recipe import Recipe
+from submitter.submission.submission import Submission
+
+#: Rows that are compared at once.
+COMPARED = 1_000
+
+#: Seconds between looks at a batch whose rows are being recorded.
+PAUSE = 1.0
+
+#: Seconds without a new row after which the submitter of another batch counts as gone.
+STALLED = 30.0
+
+
+def asking_the_same(connection: Connection, submission: Submission) -> list[BatchRecord]:
+    """Return the batches that ask the same of a sheet with the same header, the likeliest first."""
+    own = batch_records.find_batch(connection, submission.batch_id)
+    known = [] if own is None else [own]
+    if not submission.is_named:
+        analyzer = submission.recipe.analyzer
+        assert analyzer is not None
+        alike = batch_records.perhaps_same(connection, analyzer, submission.count)
+        known += [batch for batch in alike if batch.id != submission.batch_id]
+    return [batch for batch in known if _asks_the_same(batch, submission)]
+
+
+def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
+    sheet, recipe = submission.sheet, submission.recipe
+    if tuple(batch.header) != sheet.header or dict(batch.columns) != sheet.columns:
+        return False
+    try:
+        recorded = Recipe.model_validate(batch.recipe)
+    except ValidationError:  # of another version
+        return False
+    return recorded.question() == recipe.question()
+
+
+def is_same_file(batch: BatchRecord, submission: Submission) -> bool:
+    """Tell whether the batch was recorded from the same range of the same file, without reading."""
+    sheet, rows = submission.sheet, submission.rows
+    return (
+        (batch.file_hash, batch.start_row, batch.num_rows)
+        == (sheet.sha256, rows.start_row, rows.num_rows)
+    ) and (sheet.is_text or batch.sheet == sheet.title)
+
+
+def has_same_rows(engine: Engine, batch: BatchRecord, submission: Submission) -> bool:
+    """Tell whether the batch has the same rows, cell by cell; see `_agree`."""
+    with closing(
+        submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
+    ) as ours:
+        return _agree(engine, batch, ours, submission.count)
+
+
+def _agree(
+    engine: Engine, batch: BatchRecord, ours: Iterator[tuple[int, list[Cell]]], count: int
+) -> bool:
+    """Tell whether the batch has just the ``count`` rows that ``ours`` yields.
+
+    Another submitter may be recording it: wait for its rows. Raises InputError if all rows there
+    are agree and no more come: then the batches can't be told apart.
+    """
+    agreed = 0
+    last, moved_at = -1, time.monotonic()
+    while agreed < count:
+        with reading(engine) as connection:
+            current = batch_records.get_batch(
+                connection, batch.id
+            )  # first: its rows only become more
+            recorded = recorded_cells(connection, batch.id, last, COMPARED)
+        is_whole = current.status not in ("loading", "stopped", "cancelled")
+        if current.total > count or (is_whole and current.total != count):
+            return False
+        for (number, cells), (position, own) in zip(recorded, ours, strict=False):
+            if number != position or not _is_same(cells, encode_all(own)):
+                return False
+        if recorded:
+            agreed += len(recorded)
+            last, moved_at = recorded[-1][0], time.monotonic()
+        elif current.status == "cancelled":
+            return False
+        elif current.status == "stopped" or time.monotonic() - moved_at > STALLED:
+            raise InputError(
+                f"batch {batch.id} ({batch.source}) has the same rows up to row {last}, where its "
+                f"submitter ended; submit {batch.source} again to complete it, or give this sheet "
+                "a batch of its own with --batch-id"
+            )
+        else:
+            time.sleep(PAUSE)
+    return True
+
+
+def _is_same(recorded: Sequence[Any], own: Sequence[Any]) -> bool:
+    """Tell whether two rows of encoded cells are equal; True, 1 and 1.0 are sent differently."""
+    return list(recorded) == own and list(map(type, recorded)) == list(map(type, own))
