@@ -17,6 +17,7 @@ from submitter.cli.command import Command
 from submitter.cli.options import DEFAULT_RELEASE, AnalyzerName, where_options
 from submitter.cluster import client, kubeconfig, manifest, sheet_location
 from submitter.costs.sample import MOST_SAMPLED
+from submitter.storage import schemes
 from submitter.submission import submission
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     "--excel",
     required=True,
     metavar="URI",
-    help="The spreadsheet: pvc://CLAIM/PATH on a volume, or s3://, gs://, az://, https://.",
+    help=f"The spreadsheet: pvc://CLAIM/PATH on a volume, or {schemes.listed(schemes.remote())}.",
 )
 @click.option("--export", metavar="URI", help="Write the finished sheet there at the end.")
 @click.option("--name", metavar="NAME", help="Name of the Job; default: one from the command.")

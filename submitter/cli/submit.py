@@ -27,7 +27,7 @@ from submitter.cli.setup import (
     recipe_for,
 )
 from submitter.progress import display, watching
-from submitter.storage import location
+from submitter.storage import location, schemes
 from submitter.submission import recording, takeover
 from submitter.submission.submission import Range, prepare
 
@@ -43,7 +43,8 @@ from submitter.submission.submission import Range, prepare
     required=True,
     type=location.parse,
     metavar="SHEET.xlsx",
-    help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or s3://, gs://, az:// or https://.",
+    help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or "
+    f"{schemes.listed(schemes.remote(), ' or ')}.",
 )
 @asked_options
 @terms_options
