@@ -14,7 +14,7 @@ from rowfleet.openai_api import failures
 from rowfleet.openai_api.error_classes import Fate
 from rowfleet.openai_api.failures import code_of, one_line_of
 from rowfleet.openai_api.replies import json_object, parse, text_of, usage_of
-from rowfleet.openai_api.requests import ENDPOINTS, chat_request, messages, responses_request
+from rowfleet.openai_api.requests import ENDPOINTS, messages, request
 from rowfleet.received import read_json
 from rowfleet.recipes.recipe import Recipe
 
@@ -27,14 +27,13 @@ def batch_line(question: Question) -> bytes:
 
     https://platform.openai.com/docs/guides/batch
     """
-    make = responses_request if question.recipe.api == "responses" else chat_request
-    request = {
+    line = {
         "custom_id": f"row-{question.row_number}",
         "method": "POST",
         "url": ENDPOINTS[question.recipe.api],
-        "body": make(question, messages(question)),
+        "body": request(question, messages(question)),
     }
-    return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from rowfleet.analysis import (
-    Question,
-)
+from rowfleet.analysis import Question
 from rowfleet.cells import Cell, plain
 from rowfleet.openai_api.replies import EXCERPT
-
-if TYPE_CHECKING:
-    pass
 
 #: Follows every recipe's prompt, the same for all rows, so that the API can cache both.
 DATA_RULE = (
@@ -50,6 +45,12 @@ def re_ask(text: str, problem: str) -> list[dict[str, str]]:
         {"role": "assistant", "content": text[: 20 * EXCERPT] or "(empty)"},
         {"role": "user", "content": f"That answer is not valid: {problem}. Answer again."},
     ]
+
+
+def request(question: Question, messages: list[Any]) -> dict[str, Any]:
+    """Return the body of a request to the API that the recipe names."""
+    make = responses_request if question.recipe.api == "responses" else chat_request
+    return make(question, messages)
 
 
 def chat_request(question: Question, messages: list[Any]) -> dict[str, Any]:

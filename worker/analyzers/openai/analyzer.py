@@ -29,8 +29,7 @@ from rowfleet.analysis import (
     Transient,
     Usage,
 )
-from rowfleet.openai_api import failures, replies
-from rowfleet.openai_api import requests as wire
+from rowfleet.openai_api import failures, replies, requests
 from rowfleet.openai_api.error_classes import Fate
 from rowfleet.queue.app import LONGEST_WAIT
 from rowfleet.rate_limits.lane import MOST_PAUSE
@@ -107,7 +106,7 @@ class OpenAIAnalyzer:
     async def _answer(self, question: Question) -> Answer:
         used = Usage()
         try:
-            messages = wire.messages(question)
+            messages = requests.messages(question)
             wait = _Patience()
             for asked in range(RE_ASKS + 1):
                 text, usage = await self._ask(question, messages, used, wait)
@@ -116,7 +115,7 @@ class OpenAIAnalyzer:
                 if output is not None:
                     return Answer(output, used)
                 if asked < RE_ASKS:
-                    messages = [*messages, *wire.re_ask(text, problem)]
+                    messages = [*messages, *requests.re_ask(text, problem)]
         except AnalysisError:
             raise
         except Exception as error:  # the calls that were paid must be known
@@ -132,7 +131,7 @@ class OpenAIAnalyzer:
         self, question: Question, messages: list[Any], used: Usage, wait: _Patience
     ) -> tuple[str, Usage]:
         """Ask once, when it is the question's turn; a 429 takes it back to the line."""
-        body = _body(question, messages)
+        body = requests.encoded(requests.request(question, messages))
         refusals = 0
         while True:
             turn = await self._turn(question, len(body), used, wait, again=refusals > 0)
@@ -181,7 +180,7 @@ class OpenAIAnalyzer:
 
     async def _send(self, question: Question, body: bytes, used: Usage) -> Reply:
         assert self._endpoint is not None
-        path = wire.ENDPOINTS[question.recipe.api].removeprefix("/v1/")
+        path = requests.ENDPOINTS[question.recipe.api].removeprefix("/v1/")
         left = max(0.1, question.time_limit - question.clock.seconds())
         try:
             async with asyncio.timeout(left):
@@ -254,8 +253,3 @@ class _Patience:
 
     def left(self) -> float:
         return max(0.0, LONGEST_WAIT - self.spent)
-
-
-def _body(question: Question, messages: list[Any]) -> bytes:
-    make = wire.responses_request if question.recipe.api == "responses" else wire.chat_request
-    return wire.encoded(make(question, messages))
