@@ -142,7 +142,7 @@ class BatchAPI:
         return False
 
     def retrieve(self, remote_id: str) -> Remote:
-        """Return how a remote batch is. Raises Gone if there is none."""
+        """Return how a remote batch is. Raises NotFound if there is none."""
         with self._errors(gone=f"the API knows no batch {remote_id} under this key"):
             return _remote(self._client.batches.retrieve(remote_id))
 

@@ -15,7 +15,7 @@ from submitter.results.styles import ColumnStyles
 #: What XML can't hold, or would not give back as it was. `_x0041_` would be read as an escape.
 _SPECIAL = re.compile(r"[&<>\x00-\x08\x0b-\x1f\x7f\ufffe\uffff\ud800-\udfff]|_(?=x[0-9A-Fa-f]{4}_)")
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITY_OF = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def cell_xml(ref: str, cell: Cell, styles: ColumnStyles) -> str:
@@ -84,8 +84,8 @@ def _truncated(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
-    if character in _ENTITIES:
-        return _ENTITIES[character]
+    if character in _ENTITY_OF:
+        return _ENTITY_OF[character]
     if "\ud800" <= character <= "\udfff":  # half of a pair: no text, in XML or anywhere
         return "\N{REPLACEMENT CHARACTER}"
     return f"_x{ord(character):04X}_"

@@ -12,11 +12,10 @@ from typing import IO
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Alignment, Font, PatternFill
-from openpyxl.utils import get_column_letter
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
-from submitter.excel import MAX_ROWS
+from submitter.excel import MAX_ROWS, letter
 from submitter.results.cell_xml import FORMULA_STARTS, cell_xml, text_xml
 from submitter.results.styles import ColumnStyles, Styles
 
@@ -29,7 +28,7 @@ class Book:
 
     def __init__(self, title: str, names: Sequence[str], widths: Sequence[float]) -> None:
         self.names = names
-        self.letters = [get_column_letter(number + 1) for number in range(len(names))]
+        self.letters = [letter(number) for number in range(len(names))]
         self.workbook = Workbook()
         self.workbook.properties.creator = "Rowfleet"
         self.sheet = self.workbook.worksheets[0]

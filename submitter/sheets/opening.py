@@ -1,11 +1,11 @@
 """Read a spreadsheet's rows as a stream, after everything that could go wrong was checked.
 
 `open_sheet` does all the checking: when it has given a `Sheet`, reading the rows can't fail half
-way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `sheet_checks` and
-once to read it; a .csv likewise by `sheet_csv`. Rows in the form that nearly every program writes
-go through `sheet_plain` and `sheet_values`, others through expat, ElementTree and `sheet_cells`.
+way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `scan` and once
+to read it; a .csv likewise by `delimited`. Rows in the form that nearly every program writes go
+through `plain_rows` and `plain_values`, others through expat, ElementTree and `values`.
 With all checks, 100,000 x 15 cells take a third of what openpyxl alone needs. Memory is the
-workbook's shared strings, kept small by `sheet_strings`.
+workbook's shared strings, kept small by `shared_strings`.
 
 What a sheet must look like:
 

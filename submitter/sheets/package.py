@@ -1,10 +1,10 @@
 """The checks of a workbook before any row of it is used, so that reading can't fail half way.
 
 `check_package` looks at sizes before a byte is unpacked, and `check_others` proves the members
-whole that nothing reads. A part that is read is parsed within the bounds of `sheet_xml`, and is
+whole that nothing reads. A part that is read is parsed within the bounds of `safe_xml`, and is
 well-formed and free of entities. `scan` walks the worksheet: it finds which rows and columns hold a
 value and which formulas lack a stored one, and turns away what reading would stumble over. Rows in
-the plain form of `sheet_plain` pass beside expat. So 100,000 rows of 15 columns are proven in half
+the plain form of `plain_rows` pass beside expat. So 100,000 rows of 15 columns are proven in half
 a second.
 """
 

@@ -238,11 +238,11 @@ def last_row(run: bytes) -> int:
     return int(run[start : run.index(b'"', start)])
 
 
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
+_CHARACTER_OF = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _ANY_ENTITY = re.compile(_ENTITY.decode())
 
 
 def text(raw: bytes) -> str:
     """Return the text that an element of a run holds."""
     value = raw.decode()
-    return _ANY_ENTITY.sub(lambda found: _ENTITIES[found[0]], value) if "&" in value else value
+    return _ANY_ENTITY.sub(lambda found: _CHARACTER_OF[found[0]], value) if "&" in value else value

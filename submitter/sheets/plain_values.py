@@ -1,4 +1,4 @@
-"""The values in rows of the plain form, the same as `sheet_cells` gives for rows of any form."""
+"""The values in rows of the plain form, the same as `values` gives for rows of any form."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from functools import lru_cache, partial
 
-from openpyxl.utils import get_column_letter
-
 from rowfleet.cells import Cell
+from submitter.excel import letter
 from submitter.sheets import plain_rows, values
 from submitter.sheets.shared_strings import SharedStrings
 
@@ -37,9 +36,7 @@ class PlainRows:
     ) -> None:
         """``indexes`` are the columns to take; ``dates``, ``durations`` the styles that show so."""
         self._width = len(indexes)
-        self._places = {
-            get_column_letter(column + 1).encode(): place for place, column in enumerate(indexes)
-        }
+        self._places = {letter(column).encode(): place for place, column in enumerate(indexes)}
         self._by_attributes: dict[bytes, Convert] = {}
         self._strings = strings
         self._texts: dict[bytes, str] = {}
@@ -99,5 +96,5 @@ class PlainRows:
 
 
 def _number(raw: bytes) -> int | float:
-    # As `sheet_cells.number`; the plain form has no more digits than a double can hold.
+    # As `values.number`; the plain form has no more digits than a double can hold.
     return float(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

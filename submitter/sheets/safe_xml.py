@@ -11,7 +11,12 @@ from itertools import islice
 from typing import Any
 from xml.parsers import expat
 
+from openpyxl.xml.constants import SHEET_MAIN_NS
+
 from rowfleet.errors import InputError
+
+#: Begins the name of each of a workbook's tags as `Parser` gives it: the namespace.
+MAIN = f"{SHEET_MAIN_NS}}}"
 
 #: Bytes given to expat at once: the bounds may be passed by so much.
 SLICE = 64 << 10

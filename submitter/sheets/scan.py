@@ -25,10 +25,9 @@ MAX_WIDTH = 255
 #: XML elements and bytes (4 MiB) in one row, or above the rows: 16,384 cells with some 6 elements.
 MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
 
-MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-
 CELL, FORMULA, ROW, COLUMN, MERGE, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
-    MAIN + tag for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
+    safe_xml.MAIN + tag
+    for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
 )
 
 

@@ -12,8 +12,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import IO
 
-from openpyxl.xml.constants import SHEET_MAIN_NS
-
 from rowfleet.errors import InputError
 from submitter.sheets import plain_rows, safe_xml, values
 
@@ -27,7 +25,7 @@ BYTES_IN_MEMORY = 16 << 20
 #: Characters of one string: those of a cell.
 MAX_STRING_CHARS = 1 << 20
 
-_STRING, _TEXT, _RUN = (f"{SHEET_MAIN_NS}}}{tag}" for tag in ("si", "t", "r"))
+_STRING, _TEXT, _RUN = (safe_xml.MAIN + tag for tag in ("si", "t", "r"))
 
 
 class SharedStrings:

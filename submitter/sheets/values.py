@@ -1,6 +1,6 @@
 """A cell's place and value, for rows of any form.
 
-The check (`sheet_checks`) and the reading of a row call the same functions. So a cell that the
+The check (`scan`) and the reading of a row call the same functions. So a cell that the
 check has let through can be read, whatever stands in it.
 """
 

@@ -58,7 +58,7 @@ class Part:
 
         ``indexes`` picks the columns; without it all cells come, up to a row's last.
 
-        Rows in the plain form are converted by `sheet_values`, all others by `sheet_cells`.
+        Rows in the plain form are converted by `plain_values`, all others by `values`.
         """
         book, strings = self.book, self.strings
         last = filled.rfind(1)

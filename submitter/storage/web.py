@@ -83,7 +83,7 @@ def _request(
         fragment="",
     ).geturl()
     method = "GET" if body is None else "PUT"
-    request = urllib.request.Request(  # noqa: S310 (http and https alone pass `storage.parse`)
+    request = urllib.request.Request(  # noqa: S310 (http and https alone pass `parse`)
         url, body, headers or {}, method=method
     )
     if parts.username is not None:

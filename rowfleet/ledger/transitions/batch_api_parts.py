@@ -94,7 +94,7 @@ def release(connection: Connection, batch_id: str, token: str) -> None:
 def take(
     connection: Connection, batch_id: str, limit: int, *, token: str, worker: str
 ) -> list[tuple[int, Sequence[Any]]]:
-    """Move up to ``limit`` due rows into the part, as `transitions.take`; none if released."""
+    """Move up to ``limit`` due rows into the part, as `take_rows`; none if released."""
     # Holds the part, so that it can't be released between this and the rows.
     held = connection.execute(
         update(RemoteBatch).where(RemoteBatch.token == token, not_settled()).values(token=token)

@@ -34,7 +34,7 @@ def sweep(engine: Engine, batch_id: str, *, by: str, seconds: float | None = Non
 def retry_failed(
     engine: Engine, batch_id: str, numbers: Sequence[int] | None, *, by: str
 ) -> list[int]:
-    """Let failed rows (all, or those numbered) be tried again, as `transitions.retry_failed`.
+    """Let failed rows (all, or those numbered) be tried again, as `stopping.retry_failed`.
 
     The rest of a cancel ends first: those rows must not run with the others.
     """
