@@ -319,6 +319,16 @@ def test_claiming(engine: Engine, status: str, take_over: bool) -> None:
         assert changes == of_b({4: lost, 5: lost, 13: POISONED}, failed=1)
 
 
+def test_a_row_that_waits_loses_no_worker_when_another_takes_it(engine: Engine) -> None:
+    """Although its last claim stands: only a row that runs has a worker to lose."""
+    make_ledger(engine)
+    keys = [("b", number) for number in (0, 2, 14, 15)]
+    got, _ = changed_by(
+        engine, lambda c: claiming.claim(c, keys, holder="h9", worker="w9", lease=HOUR)
+    )
+    assert {key[1]: row.losses for key, row in got.items()} == {0: 0, 2: 0, 14: 0, 15: 0}
+
+
 def test_claiming_within_a_budget(engine: Engine) -> None:
     """While none has ended ten rows may run; five do, so five of those that ask get their turn."""
     make_ledger(engine, max_cost=1.0)
