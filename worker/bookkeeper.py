@@ -529,8 +529,7 @@ class Bookkeeper:
                 info = _understood(record)
             except _NotUnderstood as problem:
                 log.warning(
-                    "batch %s was recorded by another version: this one does not know %s; its "
-                    "rows wait for newer workers",
+                    "batch %s: this worker does not know %s; its rows wait for workers that do",
                     batch_id,
                     problem,
                 )
@@ -578,7 +577,8 @@ def _understood(record: BatchRecord) -> BatchInfo:
     try:
         analyzer_kinds.get(record.analyzer)
     except InputError as error:
-        raise _NotUnderstood(f"the analyzer {record.analyzer!r} ({error})") from None
+        broken = f" ({error})" if analyzer_kinds.is_known(record.analyzer) else ""
+        raise _NotUnderstood(f"the analyzer {record.analyzer!r}{broken}") from None
     try:
         price = None if record.price is None else Price.model_validate(record.price)
         return BatchInfo(record, Recipe.model_validate(record.recipe), price)

@@ -53,8 +53,6 @@ END_WITHIN = 1.0
 class OpenAIAnalyzer:
     """Asks a model. Thread-safe; connects on first use, so that it may be made before a fork."""
 
-    name = "openai"
-
     def __init__(
         self,
         api_key: str | None,

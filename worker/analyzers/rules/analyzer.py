@@ -28,8 +28,6 @@ def latest_day_on_earth() -> date:
 class RulesAnalyzer:
     """Answers with the rules. Thread-safe, and never raises because of what a cell holds."""
 
-    name = "rules"
-
     def __init__(self, today: Callable[[], date] = latest_day_on_earth) -> None:
         """``today`` gives the day of the audit; invoices dated after it are in the future."""
         self._today = today
