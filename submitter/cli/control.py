@@ -25,7 +25,7 @@ from submitter.cli import console
 from submitter.cli.amounts import DOLLARS
 from submitter.cli.command import Command
 from submitter.cli.console import progress_facts, rows_in_words
-from submitter.cli.options import batch_argument, json_option
+from submitter.cli.options import batch_argument, export_option, json_option, wait_option
 from submitter.cli.run import follow, larger_budget
 from submitter.cli.setup import (
     check_export,
@@ -48,14 +48,8 @@ from submitter.storage import location
     "rowfleet collect master-refunds-3f9a2c81d04e --wait --export results.xlsx",
 )
 @batch_argument
-@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
-@click.option(
-    "--export",
-    "export_to",
-    type=location.parse,
-    metavar="OUT.xlsx",
-    help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
-)
+@wait_option
+@export_option
 @json_option
 def collect(batch_id: str, wait: bool, export_to: location.Location | None, as_json: bool) -> int:
     """Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.

@@ -1,27 +1,32 @@
-"""The commands that talk to a Kubernetes cluster: `rowfleet launch` and `rowfleet workers`."""
+"""`rowfleet launch`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from rowfleet.errors import InputError
-from rowfleet.ledger.statuses import TIERS
 from rowfleet.recipes import loading
 from submitter.cli import console
-from submitter.cli.amounts import DOLLARS, WholeNumber
+from submitter.cli.amounts import WholeNumber
 from submitter.cli.command import Command
-from submitter.cli.options import DEFAULT_RELEASE, AnalyzerName, where_options
+from submitter.cli.options import (
+    DEFAULT_RELEASE,
+    answer_options,
+    batch_id_option,
+    handed_on,
+    rows_options,
+    terms_options,
+    tier_option,
+    urgent_option,
+    where_options,
+)
 from submitter.cluster import client, kubeconfig, manifest, sheet_location
-from submitter.costs.sample import MOST_SAMPLED
 from submitter.storage import schemes
 from submitter.submission import submission
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(
@@ -46,47 +51,11 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="What to ask: a YAML file here, or the name of one of the chart's or the bundled recipes.",
 )
-@click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first.")
-@click.option(
-    "--start-row",
-    type=WholeNumber(0),
-    default=0,
-    metavar="N",
-    help="First data row to take, counted from 0 below the header.",
-)
-@click.option(
-    "--num-rows", type=WholeNumber(1), metavar="N", help="Rows to take; default: all the rest."
-)
-@click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting.")
-@click.option(
-    "--analyzer",
-    type=AnalyzerName(),
-    help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
-)
-@click.option("--batch-id", metavar="ID", help="Name the batch; default: an id from its content.")
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="USD",
-    help="Start no more rows when the batch has cost so much; default: no limit.",
-)
-@click.option(
-    "--sample",
-    "sample_size",
-    type=WholeNumber(1, MOST_SAMPLED),
-    metavar="N",
-    help="Run N random rows, and show them and what the rest would cost.",
-)
-@click.option(
-    "--dedupe",
-    is_flag=True,
-    help="Ask once about rows whose sent cells are the same, and give all the answer.",
-)
-@click.option(
-    "--tier",
-    type=click.Choice(TIERS),
-    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
-)
+@rows_options(WholeNumber(0), WholeNumber(1))
+@answer_options
+@batch_id_option()
+@terms_options()
+@tier_option
 @click.option(
     "--service-account", metavar="NAME", help="Run as this account, for workload identity."
 )
@@ -97,10 +66,13 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Secret whose keys become variables, like credentials for a bucket; may be repeated.",
 )
-@click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
+@urgent_option
 @click.option("--wait", is_flag=True, help="Follow the Job to its end; exit with the batch's code.")
 @click.option("--print", "show", is_flag=True, help="Print the manifest; create nothing.")
+@click.pass_context
 def launch(
+    click_context: click.Context,
+    /,
     excel: str,
     export: str | None,
     name: str | None,
@@ -108,21 +80,13 @@ def launch(
     context: str | None,
     release: str | None,
     recipe: str | None,
-    sheet: str | None,
-    start_row: int,
-    num_rows: int | None,
-    model: str | None,
-    analyzer: str | None,
-    batch_id: str | None,
-    max_cost: float | None,
-    sample_size: int | None,
-    dedupe: bool,
-    tier: str | None,
     service_account: str | None,
     secrets: Sequence[str],
-    urgent: bool,
     wait: bool,
     show: bool,
+    analyzer: str | None,
+    batch_id: str | None,
+    **_handed_on: object,
 ) -> int:
     """Submit a spreadsheet as a Kubernetes Job, which is the batch's whole run.
 
@@ -146,22 +110,7 @@ def launch(
     there = kubeconfig.connect(context=context, namespace=namespace)
     template = jobs.pod_template(there, release)
     asked = jobs.recipe_path(there, template, recipe) if recipe and own is None else own
-    arguments = manifest.arguments(
-        source,
-        target,
-        recipe=asked,
-        sheet=sheet,
-        start_row=start_row,
-        num_rows=num_rows,
-        model=model,
-        analyzer=analyzer,
-        batch_id=batch_id,
-        urgent=urgent,
-        max_cost=max_cost,
-        sample_size=sample_size,
-        dedupe=dedupe,
-        tier=tier,
-    )
+    arguments = manifest.arguments(source, target, recipe=asked, options=handed_on(click_context))
     text = asked.text if asked else None
     digest = manifest.command_hash(arguments, text, release, service_account, list(secrets))
     job = manifest.job(

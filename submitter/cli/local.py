@@ -17,7 +17,7 @@ from submitter.cli import console
 from submitter.cli.amounts import WholeNumber
 from submitter.cli.command import Command
 from submitter.cli.dry_run import show_dry_run
-from submitter.cli.options import asked_options, dry_run_option, json_option, terms_options
+from submitter.cli.options import dry_run_option, json_option, submission_options
 from submitter.cli.run import announce, conclude, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, example="rowfleet local examples/Master_Refunds.xlsx")
 @click.argument("source", type=location.parse, metavar="SHEET.xlsx")
-@asked_options
-@terms_options
+@submission_options
 @click.option(
     "--slots",
     type=WholeNumber(1, MOST_SLOTS),

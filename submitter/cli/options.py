@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rowfleet import analyzer_kinds
+from rowfleet.ledger.statuses import TIERS
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
@@ -30,7 +31,11 @@ class AnalyzerName(click.Choice[str]):
         return analyzer_kinds.names()
 
 
-def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+#: A decorator that adds options to a command.
+Option = Callable[[Any], Any]
+
+
+def together(*decorators: Option) -> Option:
     """Return the decorators as one, which applies them in the order of the help."""
 
     def apply(function: Any) -> Any:
@@ -51,16 +56,92 @@ dry_run_option = click.option(
 
 batch_argument = click.argument("batch_id")
 
-asked_options = together(
-    click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first."),
+wait_option = click.option(
+    "--wait", is_flag=True, help="Stay until the batch has ended; exit with its code."
+)
+
+export_option = click.option(
+    "--export",
+    "export_to",
+    type=location.parse,
+    metavar="OUT.xlsx",
+    help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
+)
+
+urgent_option = click.option(
+    "--urgent", is_flag=True, help="Let its rows go before those of other batches."
+)
+
+tier_option = click.option(
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
+)
+
+answer_options = together(
+    click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
     click.option(
-        "--start-row",
-        type=int,
-        default=0,
-        metavar="N",
-        help="First data row to take, counted from 0 below the header.",
+        "--analyzer",
+        type=AnalyzerName(),
+        help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
     ),
-    click.option("--num-rows", type=int, metavar="N", help="Rows to take; default: all the rest."),
+)
+
+
+def rows_options(start: type[int] | click.IntRange, number: type[int] | click.IntRange) -> Option:
+    """Return the options that choose sheet and rows, with the types of the two numbers."""
+    return together(
+        click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first."),
+        click.option(
+            "--start-row",
+            type=start,
+            default=0,
+            metavar="N",
+            help="First data row to take, counted from 0 below the header.",
+        ),
+        click.option(
+            "--num-rows", type=number, metavar="N", help="Rows to take; default: all the rest."
+        ),
+    )
+
+
+def batch_id_option(more: str = "") -> Option:
+    """Return the option that names the batch; ``more`` ends the sentence of its help."""
+    return click.option(
+        "--batch-id",
+        metavar="ID",
+        help=f"Name the batch; default: an id from its content{more}.",
+    )
+
+
+def terms_options(more_of_sample: str = "") -> Option:
+    """Return the options of the terms; ``more_of_sample`` ends the sentence of --sample's help."""
+    return together(
+        click.option(
+            "--max-cost",
+            type=DOLLARS,
+            metavar="USD",
+            help="Start no more rows when the batch has cost so much; default: no limit.",
+        ),
+        click.option(
+            "--sample",
+            "sample_size",
+            type=WholeNumber(1, MOST_SAMPLED),
+            metavar="N",
+            help=f"Run N random rows, and show them and what the rest would cost{more_of_sample}.",
+        ),
+        click.option(
+            "--dedupe",
+            is_flag=True,
+            help="Ask once about rows whose sent cells are the same, and give all the answer.",
+        ),
+    )
+
+
+#: What `submit` and `local` take.
+submission_options = together(
+    # The sheet itself says which of its rows there are.
+    rows_options(int, int),
     click.option(
         "--recipe",
         "recipe_file",
@@ -69,47 +150,35 @@ asked_options = together(
         help="What to ask, as YAML; default: what the batch of --batch-id was asked, else the "
         f"bundled {DEFAULT_RECIPE}.",
     ),
-    click.option("--model", metavar="MODEL", help="Model to ask; wins over recipe and setting."),
-    click.option(
-        "--analyzer",
-        type=AnalyzerName(),
-        help="Who answers: a model, or rules that compute offline; wins over recipe and setting.",
-    ),
-    click.option(
-        "--batch-id",
-        metavar="ID",
-        help="Name the batch; default: an id from its content, so that equal content continues.",
-    ),
-    click.option(
-        "--export",
-        "export_to",
-        type=location.parse,
-        metavar="OUT.xlsx",
-        help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
-    ),
+    answer_options,
+    batch_id_option(", so that equal content continues"),
+    export_option,
+    terms_options("; the rest waits for rowfleet resume, or for the same command without this"),
 )
 
-terms_options = together(
-    click.option(
-        "--max-cost",
-        type=DOLLARS,
-        metavar="USD",
-        help="Start no more rows when the batch has cost so much; default: no limit.",
-    ),
-    click.option(
-        "--sample",
-        "sample_size",
-        type=WholeNumber(1, MOST_SAMPLED),
-        metavar="N",
-        help="Run N random rows, and show them and what the rest would cost; the rest waits for "
-        "rowfleet resume, or for the same command without this.",
-    ),
-    click.option(
-        "--dedupe",
-        is_flag=True,
-        help="Ask once about rows whose sent cells are the same, and give all the answer.",
-    ),
+#: The options of `submit` that `launch` hands on as they are, in the order of the Job's command
+#: line. The Job's name comes from that line, so a new option goes to the end of those with a value
+#: or of those without.
+HANDED_ON = (
+    "--sheet",
+    "--start-row",
+    "--num-rows",
+    "--model",
+    "--analyzer",
+    "--batch-id",
+    "--max-cost",
+    "--sample",
+    "--tier",
+    "--urgent",
+    "--dedupe",
 )
+
+
+def handed_on(context: click.Context) -> dict[str, object]:
+    """Return the values of those options by the options' names."""
+    names = {flag: option.name for option in context.command.params for flag in option.opts}
+    return {flag: context.params[str(names[flag])] for flag in HANDED_ON}
+
 
 where_options = together(
     click.option("-n", "--namespace", metavar="NAME", help="Namespace; default: the context's."),

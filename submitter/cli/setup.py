@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -165,12 +165,16 @@ def recorded_batch(
 
 def read_settings(**options: Any) -> Settings:
     """Return the settings, with the local ledger where none is named."""
-    settings = load_settings(**options)
-    if settings.database_url is None:
-        from submitter.local.state import default_database_url
+    return with_a_ledger(load_settings(**options))
 
-        settings = load_settings(**options, database_url=default_database_url())
-    return settings
+
+def with_a_ledger(settings: Settings) -> Settings:
+    """Return the settings with the local ledger where they name none."""
+    if settings.database_url is not None:
+        return settings
+    from submitter.local.state import default_database_url
+
+    return settings.model_copy(update={"database_url": SecretStr(default_database_url())})
 
 
 def ledger_of(settings: Settings, *, create: bool = False) -> Engine:

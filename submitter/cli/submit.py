@@ -7,14 +7,20 @@ from pathlib import Path
 import click
 
 from rowfleet.errors import InputError
-from rowfleet.ledger.statuses import TIERS
 from rowfleet.queue.client import Queue
 from rowfleet.settings import load_settings
 from submitter.batch_api import tier as batch_tier
 from submitter.cli import console
 from submitter.cli.command import Command
 from submitter.cli.dry_run import show_dry_run
-from submitter.cli.options import asked_options, dry_run_option, json_option, terms_options
+from submitter.cli.options import (
+    dry_run_option,
+    json_option,
+    submission_options,
+    tier_option,
+    urgent_option,
+    wait_option,
+)
 from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
@@ -23,8 +29,8 @@ from submitter.cli.setup import (
     feeder_for,
     ledger_of,
     opened_sheet,
-    read_settings,
     recipe_for,
+    with_a_ledger,
 )
 from submitter.progress import display, watching
 from submitter.storage import location, schemes
@@ -46,15 +52,10 @@ from submitter.submission.submission import Range, prepare
     help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or "
     f"{schemes.listed(schemes.remote(), ' or ')}.",
 )
-@asked_options
-@terms_options
-@click.option("--urgent", is_flag=True, help="Let its rows go before those of other batches.")
-@click.option(
-    "--tier",
-    type=click.Choice(TIERS),
-    help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
-)
-@click.option("--wait", is_flag=True, help="Stay until the batch has ended; exit with its code.")
+@submission_options
+@urgent_option
+@tier_option
+@wait_option
 @dry_run_option
 @json_option
 def submit(
@@ -85,7 +86,8 @@ def submit(
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
     if export_to:
         check_export(export_to, source)
-    settings = read_settings()
+    named = load_settings()
+    settings = with_a_ledger(named)
     asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
     recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
     terms = agreed_terms(
@@ -111,7 +113,7 @@ def submit(
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=tier, as_json=as_json)
-        if load_settings().database_url is None:
+        if named.database_url is None:
             raise InputError(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
                 "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
-from rowfleet.settings import load_settings
+from rowfleet.settings import Settings, load_settings
 from submitter.cli import console
 from submitter.cli.command import Command
-from submitter.cli.options import DEFAULT_RELEASE, where_options
+from submitter.cli.options import DEFAULT_RELEASE, json_option, where_options
 from submitter.cluster import kubeconfig
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class _Row:
     "workers", cls=Command, example="rowfleet workers\nrowfleet workers -n rowfleet --json"
 )
 @where_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+@json_option
 def workers(namespace: str | None, context: str | None, release: str | None, as_json: bool) -> None:
     """List the running workers: what Celery says of each, and its pod.
 
@@ -49,7 +49,8 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
     account.
     """
     asked_for = bool(namespace or context or release)
-    broker = load_settings().redis_url is not None
+    settings = load_settings()
+    broker = settings.redis_url is not None
     if not broker and not asked_for and not kubeconfig.is_available():
         raise InputError("REDIS_URL is not set, and there is no kubeconfig to list the pods with")
     with ThreadPoolExecutor(1) as pool:
@@ -58,7 +59,7 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
             if asked_for or kubeconfig.is_available()
             else None
         )
-        answers = _celery() if broker else []
+        answers = _celery(settings) if broker else []
         try:
             pods = listed.result() if listed else None
         except RowfleetError as error:
@@ -77,25 +78,23 @@ def workers(namespace: str | None, context: str | None, release: str | None, as_
     else:
         console.out.print("no worker has a pod there")
     if broker and not as_json:
-        _say_dead_letters()
+        _say_dead_letters(settings)
     if not broker:
         console.note("REDIS_URL is not set: what Celery says of the workers is left out")
 
 
-def _say_dead_letters() -> None:
+def _say_dead_letters(settings: Settings) -> None:
     from rowfleet.queue.client import Queue
     from submitter import celery_workers
 
-    settings = load_settings()
     if count := Queue(settings).dead_letters():
         console.note(celery_workers.dead_letters(settings.queue, count))
 
 
-def _celery() -> list[Worker]:
+def _celery(settings: Settings) -> list[Worker]:
     from rowfleet.queue.client import Queue
     from submitter import celery_workers
 
-    settings = load_settings()
     Queue(settings).check()
     return celery_workers.list_workers(settings)
 

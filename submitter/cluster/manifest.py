@@ -10,9 +10,10 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, Final
 
 from rowfleet.errors import InputError
@@ -74,35 +75,21 @@ def arguments(
     export: SheetLocation | None,
     *,
     recipe: JobRecipe | None = None,
-    sheet: str | None = None,
-    start_row: int = 0,
-    num_rows: int | None = None,
-    model: str | None = None,
-    analyzer: str | None = None,
-    batch_id: str | None = None,
-    urgent: bool = False,
-    max_cost: float | None = None,
-    sample_size: int | None = None,
-    dedupe: bool = False,
-    tier: str | None = None,
+    options: Mapping[str, object] = MappingProxyType({}),
 ) -> list[str]:
-    """Return what the pod's `rowfleet` is told."""
-    options = {
+    """Return what the pod's `rowfleet` is told.
+
+    ``options`` are more options of `submit` with their values, in their order here; flags come
+    last. None, False and 0 are what `submit` does anyway, and are left out.
+    """
+    values = {
         "--export": export.argument if export else None,
         "--recipe": str(recipe.path) if recipe else None,
-        "--sheet": sheet,
-        "--start-row": start_row or None,
-        "--num-rows": num_rows,
-        "--model": model,
-        "--analyzer": analyzer,
-        "--batch-id": batch_id,
-        "--max-cost": max_cost,
-        "--sample": sample_size,
-        "--tier": tier,
+        **{name: value for name, value in options.items() if value is not True},
     }
     # `=`, so that a value that starts with a dash is none of our options.
-    given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    flags = [name for name, is_set in {"--urgent": urgent, "--dedupe": dedupe}.items() if is_set]
+    given = [f"{name}={value}" for name, value in values.items() if value not in (None, False, 0)]
+    flags = [name for name, value in options.items() if value is True]
     return ["submit", f"--excel={excel.argument}", "--wait", *given, *flags]
 
 

@@ -101,7 +101,9 @@ def test_kubernetes_takes_the_job_and_its_recipe(version: str) -> None:
 
 def test_the_job_is_told_what_the_batch_may_cost_and_what_to_try_first() -> None:
     source = sheet_location.locate("--excel", "s3://in/a.xlsx")
-    told = manifest.arguments(source, None, max_cost=2.5, sample_size=100, dedupe=True)
+    told = manifest.arguments(
+        source, None, options={"--max-cost": 2.5, "--sample": 100, "--dedupe": True}
+    )
     assert told[2:] == ["--wait", "--max-cost=2.5", "--sample=100", "--dedupe"]
 
 
@@ -130,12 +132,14 @@ def test_arguments_are_those_of_submit() -> None:
         sheet_location.locate("--excel", "pvc://sheets/2026/a b.xlsx"),
         sheet_location.locate("--export", "s3://bucket/b.xlsx"),
         recipe=manifest.JobRecipe(manifest.CHART_RECIPES / "mine.yaml"),
-        sheet="-first",
-        start_row=100,
-        num_rows=10,
-        model="gpt-5",
-        analyzer="openai",
-        batch_id="x",
+        options={
+            "--sheet": "-first",
+            "--start-row": 100,
+            "--num-rows": 10,
+            "--model": "gpt-5",
+            "--analyzer": "openai",
+            "--batch-id": "x",
+        },
     )
     command, *options = given
     assert command == "submit"
