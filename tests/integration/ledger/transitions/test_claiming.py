@@ -1,0 +1,168 @@
+"""Which rows a worker claims, keeps and loses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from rowfleet.ledger.engine import try_to_write
+from rowfleet.ledger.statuses import BATCH_STATUSES
+from rowfleet.ledger.transitions import claiming
+from tests.support.changes import (
+    CANCELLED,
+    HOUR,
+    KEYS,
+    NUMBERS,
+    POISONED,
+    Changes,
+    changed_by,
+    make_ledger,
+    of_b,
+)
+
+
+@pytest.mark.parametrize("take_over", [True, False])
+@pytest.mark.parametrize("status", BATCH_STATUSES)
+def test_claiming(engine: Engine, status: str, take_over: bool) -> None:
+    make_ledger(engine, status)
+    got, changes = changed_by(
+        engine,
+        lambda c: claiming.claim(
+            c, KEYS, holder="h1", worker="w9", lease=HOUR, take_over=take_over
+        ),
+    )
+    lost = {"status": "pending"}
+    if status in ("loading", "running"):
+        runs = {"status": "running", "worker": "w9", "lease_until": "future"}
+        first = {**runs, "claim": "h1", "attempts": 1, "started_at": "past"}
+        again = {**runs, "attempts": 2}
+        expected: dict[int, dict[str, Any]] = {
+            **dict.fromkeys((0, 1, 2, 16), first),
+            **dict.fromkeys((14, 15), again),
+            3: {"worker": "w9", "attempts": 2},
+            4: {"worker": "w9", "attempts": 2, "lease_until": "future"},
+        }
+        tallied = {}
+        if take_over:
+            taken = {"claim": "h1", "worker": "w9", "attempts": 2, "losses": 1}
+            expected[5] = {**taken, "lease_until": "future"}
+            expected[13] = {**POISONED, "claim": "h1"}
+            tallied = {"failed": 1}
+        assert changes == of_b(expected, **tallied)
+        runs_here = sorted(set(expected) - {13})
+        assert sorted(got) == [("b", number) for number in runs_here]
+        assert {key[1]: row.attempts for key, row in got.items()} == {
+            number: expected[number]["attempts"] for number in runs_here
+        }
+        assert {key[1] for key, row in got.items() if row.losses} == ({5} if take_over else set())
+        return
+    assert got == {}
+    if not take_over:
+        assert changes == {}
+    elif status == "cancelled":
+        lost = {**CANCELLED, "losses": 1}
+        assert changes == of_b({4: lost, 5: lost, 13: POISONED}, cancelled=2, failed=1)
+    else:
+        lost = {"status": "pending", "losses": 1}
+        assert changes == of_b({4: lost, 5: lost, 13: POISONED}, failed=1)
+
+
+def test_a_row_that_waits_loses_no_worker_when_another_takes_it(engine: Engine) -> None:
+    """Although its last claim stands: only a row that runs has a worker to lose."""
+    make_ledger(engine)
+    keys = [("b", number) for number in (0, 2, 14, 15)]
+    got, _ = changed_by(
+        engine, lambda c: claiming.claim(c, keys, holder="h9", worker="w9", lease=HOUR)
+    )
+    assert {key[1]: row.losses for key, row in got.items()} == {0: 0, 2: 0, 14: 0, 15: 0}
+
+
+def test_claiming_within_a_budget(engine: Engine) -> None:
+    """While none has ended ten rows may run; five do, so five of those that ask get their turn."""
+    make_ledger(engine, max_cost=1.0)
+    keys = [("b", number) for number in (0, 1, 2, 14, 15, 16)]
+    got, changes = changed_by(
+        engine, lambda c: claiming.claim(c, keys, holder="h1", worker="w9", lease=HOUR)
+    )
+    assert sorted(number for _, number in got) == [0, 1, 2, 14, 15]
+    assert {number for _, number in changes} == {0, 1, 2, 14, 15}
+    other = [("b", 16), ("c", 0)]
+    got, changes = changed_by(
+        engine, lambda c: claiming.claim(c, other, holder="h1", worker="w9", lease=HOUR)
+    )
+    assert sorted(got) == [("c", 0)]
+    assert list(changes) == [("c", 0)]
+
+
+def test_what_a_budget_does_not_pay_for_leaves_the_queue(engine: Engine) -> None:
+    make_ledger(engine, max_cost=0.0)
+    got, changes = changed_by(
+        engine, lambda c: claiming.claim(c, KEYS, holder="h9", worker="w9", lease=HOUR)
+    )
+    back = {"status": "pending", "queued_at": None}
+    assert (got, changes) == ({}, of_b({2: back, 15: back}))
+
+
+@pytest.mark.parametrize("status", ["running", "cancelled"])
+def test_postponing(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+
+    def postpone(number: int) -> Changes:
+        return changed_by(
+            engine, lambda c: claiming.postpone(c, ("b", number), holder="h1", delay=HOUR)
+        )[1]
+
+    if status == "running":
+        assert postpone(3) == of_b({3: {"status": "pending", "attempts": 0, "due_at": "future"}})
+    else:
+        assert postpone(3) == of_b({3: {**CANCELLED, "attempts": 0}}, cancelled=1)
+    assert [postpone(number) for number in (2, 5, 6, 7, 14, 15)] == [{}] * 6
+
+
+def test_renewing(engine: Engine) -> None:
+    make_ledger(engine)
+
+    def renew(*numbers: int, lease: float) -> Changes:
+        keys = [("b", number) for number in numbers]
+        return changed_by(engine, lambda c: claiming.renew(c, keys, holder="h1", lease=lease))[1]
+
+    assert renew(3, lease=HOUR) == {}
+    assert renew(*NUMBERS, lease=HOUR) == of_b({4: {"lease_until": "future"}})
+    assert renew(3, lease=-HOUR) == of_b({3: {"lease_until": "past"}})
+
+
+def test_trying_to_write_changes_nothing(engine: Engine) -> None:
+    make_ledger(engine)
+    assert changed_by(engine, try_to_write) == (None, {})
+
+
+@pytest.mark.parametrize("status", ["running", "cancelled"])
+def test_expiring(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+
+    def expire(grace: float) -> tuple[int, Changes]:
+        return changed_by(engine, lambda c: claiming.expire(c, "b", grace=grace, by="f"))
+
+    assert expire(2 * HOUR) == (0, {})
+    if status == "running":
+        lost = {"status": "pending", "losses": 1}
+        assert expire(60) == (3, of_b({4: lost, 5: lost, 13: POISONED}, failed=1))
+    else:
+        lost = {**CANCELLED, "losses": 1}
+        assert expire(60) == (3, of_b({4: lost, 5: lost, 13: POISONED}, failed=1, cancelled=2))
+
+
+def test_giving_up_a_worker(engine: Engine) -> None:
+    """Its rows of all batches are free. That of a worker after it in the alphabet is not."""
+    make_ledger(engine)
+    moved, changes = changed_by(engine, lambda c: claiming.give_up(c, worker="w1", by="f"))
+    lost = {"status": "pending", "losses": 1}
+    assert moved == 6
+    assert changes == {(batch_id, n): lost for batch_id in "abc" for n in (3, 4)}
+    moved, changes = changed_by(engine, lambda c: claiming.give_up(c, worker="w2", by="f"))
+    assert moved == 9
+    assert set(changes) == {(batch_id, n) for batch_id in "abc" for n in (5, 6, 13)} | {
+        ("tally", batch_id) for batch_id in "abc"
+    }

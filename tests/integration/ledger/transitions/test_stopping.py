@@ -1,0 +1,155 @@
+"""What users and the API stop, go on with, cancel and retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, update
+
+from rowfleet.ledger.models import Batch
+from rowfleet.ledger.statuses import BATCH_STATUSES, WAITING
+from rowfleet.ledger.transitions import recording, stopping
+from tests.support.changes import CANCELLED, changed_by, make_ledger, of_b
+
+Change = Callable[[Connection], Any]
+
+
+@pytest.mark.parametrize("status", BATCH_STATUSES)
+def test_changing_a_batch(engine: Engine, status: str) -> None:
+    """Each change is for batches of some states."""
+    changes: dict[str, tuple[Change, tuple[str, ...], dict[str, Any]]] = {
+        "stop": (
+            lambda c: stopping.stop(c, "b", "so"),
+            ("loading", "running"),
+            {"status": "stopped", "reason": "so"},
+        ),
+        "reopen": (
+            lambda c: stopping.reopen(c, "b"),
+            ("stopped",),
+            {"status": "loading", "reason": None},
+        ),
+        "finish loading": (
+            lambda c: recording.finish_loading(c, "b"),
+            ("loading",),
+            {"status": "running"},
+        ),
+        "end sample": (
+            lambda c: stopping.end_sample(c, "b"),
+            ("sampled",),
+            {"status": "running"},
+        ),
+        "set budget": (
+            lambda c: stopping.set_budget(c, "b", None),
+            ("budget_exhausted",),
+            {"status": "running", "reason": None},
+        ),
+    }
+    make_ledger(engine, status)
+    for change, before, after in changes.values():
+        with engine.begin() as connection:
+            connection.execute(
+                update(Batch).where(Batch.id == "b").values(status=status, reason="a reason")
+            )
+        result, changed = changed_by(engine, change)
+        assert changed == ({"b": after} if status in before else {})
+        assert result in (None, status in before)
+
+
+def test_what_a_user_says_of_a_batch_is_noted(engine: Engine) -> None:
+    make_ledger(engine, sample=[10, 0])
+    recipe = {"name": "another"}
+    for change, values in (
+        (lambda c: recording.describe(c, "b", recipe), {"recipe": recipe}),
+        (lambda c: stopping.set_budget(c, "b", 2.5), {"max_cost": 2.5}),
+        (lambda c: stopping.move_queue(c, "b", "p"), {"queue": "p"}),
+        (lambda c: stopping.move_queue(c, "b", "n", before="q"), {}),
+        (
+            lambda c: stopping.move_queue(c, "b", "n", before="p", urgent=True),
+            {"queue": "n", "urgent": True},
+        ),
+        (lambda c: stopping.move_queue(c, "b", "n", urgent=False), {"urgent": False}),
+        (lambda c: stopping.end_sample(c, "b"), {"sample": None}),
+    ):
+        assert changed_by(engine, change)[1] == ({"b": values} if values else {})
+
+
+def test_a_row_of_the_sample_that_follows_another_gives_its_place_to_that(engine: Engine) -> None:
+    make_ledger(engine, "loading", sample=[10, 0, 11])
+    changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))[1]
+    assert changes == {"b": {"status": "running", "sample": [0, 7]}}
+
+
+#: Rows that wait, in the order in which they are swept.
+SWEPT = [2, 15, 0, 1, 14, 16, 11, 17, 10, 18, 19]
+
+
+@pytest.mark.parametrize("status", BATCH_STATUSES)
+def test_cancelling(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+    result, changes = changed_by(engine, lambda c: stopping.cancel(c, "b", by="f"))
+    if status in ("finished", "cancelled"):
+        assert (result, changes) == (False, {})
+        return
+    batch = changes.pop("b")
+    assert batch.pop("reason", None) is None
+    assert batch == CANCELLED
+    assert (result, changes) == (True, of_b(dict.fromkeys(SWEPT, CANCELLED), cancelled=11))
+
+
+@pytest.mark.parametrize("status", BATCH_STATUSES)
+def test_sweeping(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+    moved, changes = changed_by(engine, lambda c: stopping.sweep(c, "b", by="f"))
+    if status == "cancelled":
+        assert (moved, changes) == (11, of_b(dict.fromkeys(SWEPT, CANCELLED), cancelled=11))
+    elif status in ("stopped", *WAITING):
+        back = {"status": "pending", "queued_at": None}
+        assert (moved, changes) == (2, of_b({2: back, 15: back}))
+    else:
+        assert (moved, changes) == (0, {})
+
+
+def test_sweeping_in_steps(engine: Engine) -> None:
+    make_ledger(engine, "cancelled")
+    swept: list[int] = []
+    while True:
+        moved, changes = changed_by(engine, lambda c: stopping.sweep(c, "b", by="f", limit=3))
+        assert moved == len(changes) - bool(moved)
+        if not moved:
+            break
+        swept.append(moved)
+    assert swept == [3, 3, 3, 2]
+
+
+@pytest.mark.parametrize("status", BATCH_STATUSES)
+def test_retrying(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+    numbers, changes = changed_by(engine, lambda c: stopping.retry_failed(c, "b", None, by="f"))
+    again = {"status": "pending", "finished_at": None, "error": None}
+    expected = of_b({8: {**again, "retries": 0, "losses": 0}, 12: again}, failed=-2)
+    if status in ("finished", "cancelled", "sampled"):
+        expected["b"] = {"status": "running", "reason": None}
+    assert numbers == [8, 12]
+    assert changes == expected
+
+
+def test_retrying_some_or_in_steps(engine: Engine) -> None:
+    def retried(numbers: list[int] | None = None, **which: int) -> list[int]:
+        with engine.connect() as connection:  # and takes it back
+            return stopping.retry_failed(connection, "b", numbers, by="f", **which)
+
+    make_ledger(engine)
+    assert retried([8]) == retried([12]) == [8, 12]  # they are answered together
+    assert retried([7, 9]) == []
+    assert retried(limit=1) == [8]
+    assert retried(after=8) == [12]
+    assert retried(after=7) == [8, 12]
+    assert retried(after=12) == []
+    with engine.begin() as connection:
+        connection.execute(update(Batch).where(Batch.id == "b").values(status="cancelled"))
+    assert retried(after=7) == []
+    assert retried() == [8, 12]
+    with engine.connect() as connection:
+        assert stopping.retry_failed(connection, "no such batch", None, by="f") == []
