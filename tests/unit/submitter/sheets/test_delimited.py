@@ -1,0 +1,90 @@
+"""Comma-separated values are read as a sheet is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rowfleet.cells import Cell
+from submitter.excel import MAX_CELL_CHARS
+from submitter.sheets.opening import open_sheet
+from tests.support.workbooks import RECIPE, read, refusal
+
+
+def csv(path: Path, content: str | bytes) -> Path:
+    path = path.with_suffix(".csv")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_is_read_like_a_sheet(path: Path, delimiter: str) -> None:
+    lines = [["Refunds 2024"], [], ["Vendor", "Amount"], ["Ac,me; x", "12.50"], [], ["B", "7.25"]]
+    quoted = [[f'"{cell}"' if " " in cell else cell for cell in line] for line in lines]
+    file = csv(path, "\r\n".join(map(delimiter.join, quoted)))
+    with open_sheet(file, recipe=RECIPE) as sheet:
+        assert sheet.title == "invoices"
+        assert sheet.header == ("Vendor", "Amount")
+        assert sheet.formats == ("General", "0.00")
+        assert list(sheet.rows()) == [(0, ["Ac,me; x", 12.5]), (2, ["B", 7.25])]
+        assert list(sheet.rows(1, 2)) == [(2, ["B", 7.25])]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_csvs_encoding_is_found(path: Path, encoding: str) -> None:
+    assert read(csv(path, "Größe,B\né€,x\n".encode(encoding))) == [(0, ["é€", "x"])]
+
+
+def test_a_csv_in_no_known_encoding_is_refused(path: Path) -> None:
+    assert refusal(csv(path, b"A,B\n\x81\xff,x\n")) == (
+        "invoices.csv: its text is neither UTF-8 nor cp1252; save it as UTF-8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        (["1", "22", "-3"], [1, 22, -3]),
+        (["1.50", "2.25"], [1.5, 2.25]),
+        (["1.5", "2.25", "3"], [1.5, 2.25, 3]),
+        (["1.50", "2"], ["1.50", "2"]),
+        (["1", "007"], ["1", "007"]),
+        (["1", "n/a"], ["1", "n/a"]),
+        (["1", "+2"], ["1", "+2"]),
+        (["1e5", "2"], ["1e5", "2"]),
+        (["1234567890123456"], ["1234567890123456"]),
+        (["03/04/2024"], ["03/04/2024"]),
+        (["-0", "1"], ["-0", "1"]),
+    ],
+)
+def test_a_csv_column_is_numbers_only_if_nothing_is_lost(
+    path: Path, column: list[str], cells: list[Cell]
+) -> None:
+    rows = read(csv(path, "\n".join(["A;B", *(f"x;{cell}" for cell in column)])))
+    assert [row[1] for _, row in rows] == cells
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("\n\n", "is empty"),
+        ("A,B\n", "has a header in row 1, and no rows below it"),
+        ("A,A\n1,2\n", "row 1: the header 'A' stands in columns A and B"),
+        ("A,,C\n1,2,3\n", "no name for the column B, where B2"),
+        ("A,B\n1,2\n1,2,3\n", "no name for the column C, where C3"),
+        ('A,B\n"' + "x" * (MAX_CELL_CHARS + 1) + '",2\n', "field larger than field limit"),
+    ],
+)
+def test_a_bad_csv_is_refused_like_a_bad_sheet(path: Path, content: str, sentence: str) -> None:
+    assert sentence in refusal(csv(path, content))
+
+
+def test_a_csv_has_no_sheets(path: Path) -> None:
+    assert "has no sheets, so not 'X' either" in refusal(csv(path, "A,B\n1,2\n"), "X")
+
+
+def test_nul_and_lines_within_a_csvs_cell_are_read(path: Path) -> None:
+    assert read(csv(path, 'A,B\n"one\ntwo",x\0y\n')) == [
+        (0, ["one\ntwo", "x\N{REPLACEMENT CHARACTER}y"])
+    ]
