@@ -26,19 +26,18 @@ from typing import Any
 
 from celery.exceptions import Reject
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import (
-    is_denied,
-    is_unavailable,
-    lacks_schema,
+    Connection,
+    Engine,
     try_to_write,
-    unreachable,
     waiting_briefly,
+    writing,
 )
+from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerLacksSchema, LedgerUnavailable
+from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.queries import batch_records, fleet, rows
 from rowfleet.ledger.records import BatchRecord, Claimed, Key, Outcome, Spent
 from rowfleet.ledger.transitions import claiming, settling, stopping
@@ -91,6 +90,10 @@ UPGRADE_PAUSE = (60.0, 300.0)
 UPGRADED_WITHIN = 3600
 
 
+#: Errors of a ledger that would refuse any request now.
+_TAKES_NOTHING_NOW = (LedgerUnavailable, LedgerLacksSchema, LedgerDenied)
+
+
 class _NotUnderstood(Exception):
     """A batch that was recorded by a newer version. Its text says what this one does not know."""
 
@@ -99,7 +102,7 @@ class _TransactionRefused(Exception):
     """The ledger is there and does not take what a transaction says. Nothing of it is written."""
 
     def __init__(self, error: Exception, *, again: bool) -> None:
-        super().__init__(type(error).__name__)
+        super().__init__(getattr(error, "kind", type(error).__name__))
         self.error = error
         #: Whether an earlier try may have been committed.
         self.again = again
@@ -297,32 +300,28 @@ class Bookkeeper:
 
         Raises _TransactionRefused, with nothing done, if the ledger does not take it.
         """
-        pause, away = FIRST_PAUSE, False
+        absence = Absence(log, pause=FIRST_PAUSE, longest=LONGEST_PAUSE)
         while True:
             began = time.monotonic()
             results: list[Any] = []
             try:
                 self._renew_when_due()
                 if group or overdue:
-                    with self._engine.begin() as connection:
+                    with writing(self._engine) as connection:
                         results = self._work(connection, group, overdue, again=again)
-            except Exception as error:
-                if not (isinstance(error, DBAPIError) and _is_to_be_waited_for(error)):
-                    raise _TransactionRefused(error, again=again) from error
-                if not away:
-                    log.warning("%s; waiting, no row is lost", unreachable(self._engine, error))
-                away = again = True
+            except _TAKES_NOTHING_NOW as error:
+                pause, again = absence.goes_on(error), True
                 self._written_at = -math.inf
                 # Leases are renewed in time where only the requests' transaction has to wait.
                 time.sleep(min(pause, self._lease / 4))
-                pause = min(2 * pause, LONGEST_PAUSE)
                 if self._is_ending():
                     group[:] = self._without_claims(group)
                 continue
+            except Exception as error:
+                raise _TransactionRefused(error, again=again) from error
             self._reached_at = time.monotonic()
-            if away:
+            if absence.ends():
                 log.warning("the ledger answers again")
-                away = False
             if self._reached_at - began > LATE * self._lease:
                 # The answer stood still, or this process did: the rows may be another's by now.
                 again = True
@@ -350,7 +349,7 @@ class Bookkeeper:
         """
         if time.monotonic() < self._renew_at:
             return
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             try_to_write(connection)
             claiming.renew(connection, list(self._running), holder=self.holder, lease=self._lease)
             self._call_off(connection)
@@ -565,11 +564,6 @@ class Bookkeeper:
         if row == "pending":  # a claim takes a pending row, unless it can't be paid for
             return "what is left of its batch's budget is set aside for rows that run"
         return {"running": "another worker runs it"}.get(row, f"it is {row} already")
-
-
-def _is_to_be_waited_for(error: DBAPIError) -> bool:
-    """Tell whether the database would refuse anything now, whatever it is asked for."""
-    return is_unavailable(error) or lacks_schema(error) or is_denied(error)
 
 
 def _understood(record: BatchRecord) -> BatchInfo:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
-from sqlalchemy import Engine
-
-from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.engine import Engine, open_ledger
 from rowfleet.settings import Settings
 
 _lock = threading.Lock()

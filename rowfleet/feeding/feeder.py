@@ -12,9 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Engine
-
-from rowfleet.ledger.engine import looking, try_to_write
+from rowfleet.ledger.engine import Engine, looking, try_to_write, writing
 from rowfleet.ledger.queries import fleet
 from rowfleet.ledger.queries.rows import (
     count_live,
@@ -92,7 +90,7 @@ class Feeder:
     def step(self) -> None:
         """Feed, repair and close what needs it, if it is this process's turn.
 
-        Raises ServiceError or sqlalchemy's DBAPIError if a service is away; nothing is lost then.
+        Raises ServiceError if a service is away; nothing is lost then.
         """
         with self._queue.turn(FEEDER, self._id, TURN_SECONDS) as mine:
             if mine:
@@ -163,7 +161,7 @@ class Feeder:
             if not waiting:
                 break
             share = min(max(1, self._window // sharing), INSERT_MOST)
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 numbers = feeding.feed(connection, batch.id, share)
             self._make_room(waiting + len(numbers) - self._window, is_urgent=is_urgent)
             if numbers:
@@ -179,7 +177,7 @@ class Feeder:
         for batch_id, number in self._queue.take_back(count, is_urgent=is_urgent):
             rows.setdefault(batch_id, []).append(number)
         for batch_id, numbers in rows.items():
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 feeding.put_back(connection, batch_id, numbers, by=self._id)
 
     def _fill(self, live: Sequence[str], *, is_urgent: bool) -> int:
@@ -201,7 +199,7 @@ class Feeder:
         fed = 0
         while fed < limit:
             chunk = min(FEED_CHUNK, limit - fed)
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 numbers = feeding.feed(connection, batch_id, chunk)
             self._queue.push(batch_id, numbers, is_urgent=is_urgent)
             fed += len(numbers)
@@ -256,13 +254,13 @@ class Feeder:
         back = 0
         for batch_id, numbers in lost.items():
             if numbers:
-                with self._engine.begin() as connection:
+                with writing(self._engine) as connection:
                     back += feeding.put_back(connection, batch_id, numbers, by=self._id)
         with looking(self._engine) as connection:
             expired = expired_rows(connection, live, self._redelivery)
         for batch_id in sorted(expired):
             if not patient or self._ledger_is_steady():
-                with self._engine.begin() as connection:
+                with writing(self._engine) as connection:
                     back += claiming.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
                     )
@@ -274,7 +272,7 @@ class Feeder:
         ``thorough``: look for rows without the answer of the row they follow although others run.
         """
         self._settle_followers(batch_id, thorough=thorough)
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             if not finishing.finish_batch(connection, batch_id):
                 finishing.finish_sample(connection, batch_id)
                 finishing.exhaust(connection, batch_id, by=self._id)
@@ -290,7 +288,7 @@ class Feeder:
         for batch_id in left:
             in_chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
             may_expire = not patient or self._ledger_is_steady()
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 if may_expire:
                     back += claiming.expire(
                         connection, batch_id, grace=self._redelivery, by=self._id
@@ -304,12 +302,12 @@ class Feeder:
         Reads prove nothing: a database that only reads lets the leases of all workers run out.
         For a row to be expired that takes longer than ``redelivery``, so a gap of that length
         between two writes counts as an absence, and so does a write that is refused. Each write is
-        noted, and not each step: a step over many batches may take longer. Raises DBAPIError.
+        noted, and not each step: a step over many batches may take longer. Raises LedgerError.
         """
         now = time.monotonic()
         if now - self._written_at >= TRY_INTERVAL:
             before, self._written_at = self._written_at, -math.inf
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 try_to_write(connection)
             self._written_at = now = time.monotonic()
             if now - before > self._redelivery:
@@ -321,7 +319,7 @@ class Feeder:
         with looking(self._engine) as connection:
             due = thorough or only_followers_are_left(connection, batch_id)
         while due:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 moved = settling.settle_followers(connection, batch_id, by=self._id)
             due = moved == settling.MOST_FOLLOWERS
 

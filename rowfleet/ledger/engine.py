@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, false, text, update
+from sqlalchemy import Connection as Connection  # noqa: PLC0414 (the callers' name for it)
+from sqlalchemy import Engine as Engine  # noqa: PLC0414
+from sqlalchemy import create_engine, event, false, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
 
-from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.ledger.ledger_errors import translated
 from rowfleet.ledger.models import Row
-from rowfleet.masking import MASK, outside
 from rowfleet.service_urls import DATABASE_DRIVERS, check_database_url, sqlite_file
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,6 @@ TCP_USER_TIMEOUT_MS = 20_000
 #: stands still, or whose network does, would keep its rows from all others for hours. Between two
 #: statements of ours lie milliseconds; leases last 45 seconds.
 SILENT_MS = 15_000
-#: PostgreSQL's codes for a write on a standby, for a table and a column that are not there, and for
-#: what a role may not do. https://www.postgresql.org/docs/current/errcodes-appendix.html
-_READ_ONLY, _UNDEFINED, _NOT_ALLOWED = "25006", ("42P01", "42703"), "42501"
-#: Classes of PostgreSQL's codes whose messages name roles and tables, no values: log-ins, rights
-#: and missing objects. https://www.postgresql.org/docs/current/errcodes-appendix.html
-_OF_NAMES = ("28", "42")
 
 
 def database_url(url: str) -> URL:
@@ -143,15 +137,28 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
 def waiting_briefly(engine: Engine, seconds: float) -> Engine:
     """Return the same engine, whose transactions wait ``seconds`` for a lock of another, at most.
 
-    Then PostgreSQL raises an OperationalError. SQLite waits SQLITE_BUSY_TIMEOUT as ever.
+    Then PostgreSQL counts as unavailable. SQLite waits SQLITE_BUSY_TIMEOUT as ever.
     """
     return engine.execution_options(lock_timeout_ms=max(1, round(seconds * 1000)))
 
 
 @contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction, which is committed at the end of the block.
+
+    What the database says within is raised as a LedgerError, and nothing is changed then.
+    """
+    with translated(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that only reads, so that on SQLite it waits for no writer."""
-    with engine.connect().execution_options(only_reads=True) as connection:
+    """Open a transaction that only reads, so that on SQLite it waits for no writer.
+
+    Raises LedgerError as `writing` does.
+    """
+    with translated(engine), engine.connect().execution_options(only_reads=True) as connection:
         yield connection
 
 
@@ -170,77 +177,14 @@ def looking(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def is_unavailable(error: DBAPIError) -> bool:
-    """Tell whether ``error`` means that the database is away, busy or lost a race, not misused.
-
-    A server that takes no more clients is busy; one that only reads is a standby since a fail-over.
-    """
-    return (
-        isinstance(error, OperationalError)
-        or error.connection_invalidated
-        or _sqlstate(error) == _READ_ONLY
-    )
-
-
-def lacks_schema(error: DBAPIError) -> bool:
-    """Tell whether ``error`` means that the ledger has not this version's tables and columns."""
-    missing = ("no such table", "no such column", "has no column named")  # SQLite has no codes
-    return _sqlstate(error) in _UNDEFINED or any(text in str(error.orig) for text in missing)
-
-
-def is_denied(error: DBAPIError) -> bool:
-    """Tell whether ``error`` means that this user may not do that, until a person grants it."""
-    return _sqlstate(error) == _NOT_ALLOWED
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
 def check_ledger(engine: Engine) -> None:
-    """Connect once. Raises ServiceError, without the password, if the database doesn't answer."""
-    try:
-        with reading(engine) as connection:
-            connection.execute(text("SELECT 1"))
-    except DBAPIError as error:
-        raise unreachable(engine, error) from None
-
-
-def unreachable(engine: Engine, error: DBAPIError) -> RowfleetError:
-    """Return the sentence that says which database can't be reached, and why.
-
-    A ServiceError; an InputError for a file that is not SQLite's, which no waiting mends.
-    """
-    where = engine.url.render_as_string(hide_password=True)
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_NOTADB":
-        return InputError(f"DATABASE_URL: {engine.url.database} is not an SQLite database")
-    why = words_of(error)
-    if lacks_schema(error):
-        return ServiceError(f"the ledger in {where} lacks tables of this version: {why}")
-    if is_denied(error):
-        return ServiceError(f"the role that DATABASE_URL names in {where} may not do that: {why}")
-    if engine.url.password and str(engine.url.password) in why:
-        why = why.replace(str(engine.url.password), MASK)
-    return ServiceError(f"the ledger's database {where} can't be reached: {why}")
-
-
-def words_of(error: DBAPIError) -> str:
-    """Return what the database says of ``error``, unless that may quote what it was given.
-
-    A database that is away, has not this version's tables, or denies a right, speaks of those. Of a
-    value that it does not take it quotes the value, which may be a cell: then only the error's kind
-    is named.
-    """
-    names_things = (_sqlstate(error) or "").startswith(_OF_NAMES)
-    if is_unavailable(error) or lacks_schema(error) or names_things:
-        diagnosis = getattr(error.orig, "diag", None)
-        return outside(getattr(diagnosis, "message_primary", None) or error.orig)
-    code = _sqlstate(error) or getattr(error.orig, "sqlite_errorname", "")
-    return f"{type(error.orig).__name__} {code}".strip()
+    """Connect once. Raises LedgerError, without the password, if the database doesn't answer."""
+    with reading(engine) as connection:
+        connection.execute(text("SELECT 1"))
 
 
 def try_to_write(connection: Connection) -> None:
-    """Write without changing anything. Raises sqlalchemy's DBAPIError where a renewal would.
+    """Write without changing anything. Raises as a renewal would.
 
     PostgreSQL refuses even a change of no row if it only reads, or if the role may not change
     rows. SQLite has to put a page on the disk to find that it is full.

@@ -10,10 +10,10 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import DBAPIError
 
-from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import PRIVATE_FOLDER, is_denied, log, reading, unreachable
+from rowfleet.errors import InputError, ServiceError
+from rowfleet.ledger.engine import PRIVATE_FOLDER, log, reading
+from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerError, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -87,21 +87,24 @@ def migrate(engine: Engine) -> None:
             raise _newer(found)
         if found != SCHEMA:
             _upgrade(engine)
-    except DBAPIError as error:
-        if is_denied(error):
-            where = engine.url.render_as_string(hide_password=True)
-            raise ServiceError(
-                f"the role that DATABASE_URL names in {where} may not make or change tables, and "
-                f"the ledger lacks the schema {SCHEMA}; run `rowfleet migrate` as the tables' owner"
-            ) from None
-        raise unreachable(engine, error) from None
+    except LedgerDenied:
+        where = engine.url.render_as_string(hide_password=True)
+        raise LedgerDenied(
+            f"the role that DATABASE_URL names in {where} may not make or change tables, and "
+            f"the ledger lacks the schema {SCHEMA}; run `rowfleet migrate` as the tables' owner"
+        ) from None
 
 
 def _upgrade(engine: Engine) -> None:
     from alembic import command
 
     config = _config()
-    with engine.connect() as connection, foreign_keys_off(connection), connection.begin():
+    with (
+        translated(engine),
+        engine.connect() as connection,
+        foreign_keys_off(connection),
+        connection.begin(),
+    ):
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         if is_newer(found := current(connection)):  # while the lock was waited for
@@ -149,8 +152,8 @@ def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None 
                 raise _newer(found)
             state = "has no schema yet" if found is None else f"has the schema {found}"
             problem = f"the ledger {state}, this worker works with {SCHEMA}; waiting"
-        except DBAPIError as error:
-            problem = f"{unreachable(engine, error)}; waiting"
+        except (LedgerError, InputError) as error:
+            problem = f"{error}; waiting"
         if problem != said:
             log.warning("%s", problem)
             said = problem

@@ -6,10 +6,8 @@ import math
 import time
 from collections.abc import Iterable
 
-from sqlalchemy import Engine
-
 from rowfleet import analyzer_kinds
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.queries import fleet
 from rowfleet.queue.client import Queue
 from rowfleet.queue.keys import LARGEST_CAP
@@ -59,7 +57,7 @@ class Cap:
         self._next = 0.0
 
     def write(self) -> None:
-        """Renew the cap, every two seconds at most. Raises ServiceError, and DBAPIError."""
+        """Renew the cap, every two seconds at most. Raises ServiceError."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + CAP_INTERVAL

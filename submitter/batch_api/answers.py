@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rowfleet import retry, spending
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
+from rowfleet.ledger.engine import writing
 from rowfleet.ledger.records import ENDED, Claimed, Outcome, Part, Spent
 from rowfleet.ledger.transitions import batch_api_parts, settling
 from rowfleet.openai_api import batch_files
@@ -53,7 +54,7 @@ class Answers:
                 raise
             seen = Remote(part.remote_id, "cancelled", None, None, 0, 0, ())
         if seen.status != part.remote_status:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 batch_api_parts.seen(connection, part.token, seen.status)
         if is_refused(seen) and not cancelled:
             self._wait_for_room(part, seen)
@@ -72,11 +73,11 @@ class Answers:
         others = [p for p in self._batch.parts() if p.is_at_api and p.token != part.token]
         if others or self._api.had_company(seen):
             self._room.refused(is_empty=not others)
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 batch_api_parts.no_room(connection, part.token)
             return
         message = seen.problems[0][1]
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             batch_api_parts.no_room(connection, part.token)
             batch_api_parts.release(connection, self._batch.batch_id, part.token)
         smaller = self._room.too_large(part.row_count)
@@ -102,7 +103,7 @@ class Answers:
                 self._settle_rest(part, "not answered within 24 hours by the Batch API")
             case _:
                 self._settle_rest(part, "the Batch API's files have no answer for this row")
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             batch_api_parts.settled(connection, part.token)
         self._room.freed()
         self._say(
@@ -131,7 +132,7 @@ class Answers:
                 self._batch.go_on()
                 said = [batch_files.read_batch_line(line) for line in lines]
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
-                with self._engine.begin() as connection:
+                with writing(self._engine) as connection:
                     rows = batch_api_parts.held(
                         connection, self._batch.batch_id, list(results), claim=part.token
                     )
@@ -161,7 +162,7 @@ class Answers:
         batch_id = self._batch.batch_id
         while True:
             self._batch.go_on()
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 numbers = batch_api_parts.held_numbers(
                     connection, batch_id, SETTLE_GROUP, claim=part.token
                 )
@@ -172,7 +173,7 @@ class Answers:
                 return
 
     def _give_all_back(self, part: Part) -> None:
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             batch_api_parts.give_back(connection, self._batch.batch_id, claim=part.token)
 
     # --- one row

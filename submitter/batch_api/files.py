@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 
 from rowfleet.analysis import AnalysisError
+from rowfleet.ledger.engine import writing
 from rowfleet.ledger.records import Part
 from rowfleet.ledger.transitions import batch_api_parts
 from submitter.batch_api.client import BatchAPI, NotFound, Remote
@@ -27,7 +28,7 @@ def tidy(batch: Followed, api: BatchAPI, part: Part, seen: Remote | None = None)
     except AnalysisError as error:
         log.info("files of part %d can't be deleted now: %s", part.part, error.reason)
         return
-    with batch.engine.begin() as connection:
+    with writing(batch.engine) as connection:
         batch_api_parts.end(connection, part.token)
 
 

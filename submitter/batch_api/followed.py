@@ -7,12 +7,10 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet import analyzer_kinds, prices
 from rowfleet.errors import InputError
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Engine, reading, writing
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.parts import parts_of
 from rowfleet.ledger.records import BatchRecord, Part
@@ -74,7 +72,7 @@ class Followed:
 
     def stop_batch(self, reason: str) -> None:
         """Stop the batch with ``reason``. Raises InputError if it is cancelled already."""
-        with self.engine.begin() as connection:
+        with writing(self.engine) as connection:
             stopped = stopping.stop(connection, self.batch_id, reason)
         if not stopped and self.record().status == "cancelled":
             raise InputError(
@@ -83,21 +81,21 @@ class Followed:
 
     def give_up(self, part: Part) -> None:
         """Let the rows of a part that the API has not got wait again; its file is deleted next."""
-        with self.engine.begin() as connection:
+        with writing(self.engine) as connection:
             batch_api_parts.release(connection, self.batch_id, part.token)
 
     # --- the lease
 
     def hold(self) -> bool:
         """Claim the batch, or go on claiming it, for a lease. False: another process follows it."""
-        with self.engine.begin() as connection:
+        with writing(self.engine) as connection:
             return batch_api_parts.hold(
                 connection, self.batch_id, follower=self.follower_id, lease=self.lease
             )
 
     def release(self) -> None:
         """Let other processes follow the batch at once."""
-        with suppress(DBAPIError), self.engine.begin() as connection:
+        with suppress(LedgerError), writing(self.engine) as connection:
             batch_api_parts.let_go(connection, self.batch_id, follower=self.follower_id)
 
     # --- the stop

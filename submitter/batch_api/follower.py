@@ -11,12 +11,11 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.analysis import Misconfigured, Permanent, Transient
 from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import is_unavailable, unreachable
+from rowfleet.ledger.engine import Engine, writing
+from rowfleet.ledger.ledger_errors import LedgerUnavailable
+from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.transitions import batch_api_parts, finishing, in_chunks
 from submitter.batch_api.answers import Answers
 from submitter.batch_api.client import BatchAPI, NotFound
@@ -68,21 +67,19 @@ class Follower:
         after a while instead.
         """
         with suppress(FollowingStopped):
-            pause, failures = self._poll, 0
+            pause, absence = self._poll, Absence(log)
             while True:
                 failure = self._try_round()
                 if failure is None and self._may_leave(wait=wait):
                     return
                 moved, delay = failure is None and self._moved, pause
                 if failure is not None:
-                    failures += 1
-                    if failures == 1:
-                        log.warning("%s; waiting, no row is lost", failure)
-                    if failures >= PATIENCE and not wait:
+                    absence.goes_on(failure)
+                    if absence.tries >= PATIENCE and not wait:
                         raise ServiceError(f"{failure}; the same again goes on")
                     delay = max(pause, getattr(failure, "retry_after", None) or 0)
                 else:
-                    failures = 0
+                    absence.ends()
                 pause = self._poll if moved else self._slower(pause)
                 if self.batch.pause(delay):
                     return
@@ -94,14 +91,10 @@ class Follower:
         """Do all that can be done now; return what was in the way, if it may pass."""
         try:
             self._moved = self._round()
-        except Transient as error:
+        except (Transient, LedgerUnavailable) as error:
             return error
         except (Misconfigured, Permanent) as error:
             self.batch.stop_batch(str(error))
-        except DBAPIError as error:
-            if not is_unavailable(error):
-                raise
-            return unreachable(self._engine, error)
         except OSError as error:
             raise ServiceError(
                 f"a file of rows can't be written to {tempfile.gettempdir()}: {error.strerror}"
@@ -110,7 +103,7 @@ class Follower:
 
     def _round(self) -> bool:
         if not self._has_reopened:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 batch_api_parts.reopen(connection, self.batch.batch_id)
             self._has_reopened = True
         moved = False
@@ -125,7 +118,7 @@ class Follower:
             elif self.batch.record().status == "cancelled":
                 self.batch.give_up(part)
         moved |= self._send()
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             finishing.finish_batch(connection, self.batch.batch_id)
         in_chunks.sweep(self._engine, self.batch.batch_id, by=self.batch.follower_id)
         return moved

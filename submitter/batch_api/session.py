@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from contextlib import suppress
 
 from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.engine import Engine, reading
+from rowfleet.ledger.ledger_errors import LedgerUnavailable
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
 from submitter.batch_api.followed import Followed
@@ -37,13 +36,13 @@ def follow(
     If another process follows it, wait for that one, or with ``wait`` False leave it to it.
     """
     batch = follower.batch
-    if not _held(batch, engine):
+    if not batch.hold():
         log.warning(
             "another process follows batch %s, or did until just now; waiting",
             batch.batch_id,
         )
         give_up = time.monotonic() + batch.lease + 2 * SHOW_INTERVAL
-        while not _held(batch, engine):
+        while not batch.hold():
             if not wait and time.monotonic() > give_up:
                 return _progress(engine, batch.batch_id)
             time.sleep(SHOW_INTERVAL)
@@ -78,20 +77,10 @@ def _accompany(
 ) -> None:
     """Renew the claim and show progress until the follower is done; what is away comes back."""
     while not wait_for([done], timeout=min(SHOW_INTERVAL, batch.lease / 4)).done:
-        try:
+        with suppress(LedgerUnavailable):  # the follower logs that, and waits
             if not batch.hold():
                 raise ServiceError(f"another process has taken over batch {batch.batch_id}")
             show(_progress(engine, batch.batch_id))
-        except DBAPIError as error:
-            if not is_unavailable(error):
-                raise
-
-
-def _held(batch: Followed, engine: Engine) -> bool:
-    try:
-        return batch.hold()
-    except DBAPIError as error:
-        raise unreachable(engine, error) from None
 
 
 def _progress(engine: Engine, batch_id: str) -> Progress:

@@ -9,12 +9,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine
-
 from rowfleet import analyzer_kinds
 from rowfleet.analysis import AnalysisError
 from rowfleet.errors import InputError
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.records import Progress
 from rowfleet.recipes.recipe import Recipe

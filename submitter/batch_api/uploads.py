@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 from rowfleet import cells
 from rowfleet.analysis import AnalysisError, Question, Transient
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import reading, writing
 from rowfleet.ledger.queries.parts import asked_within, get_part, waiting_for_room
 from rowfleet.ledger.records import Part
 from rowfleet.ledger.transitions import batch_api_parts
@@ -61,7 +61,7 @@ class Uploads:
     def assemble(self) -> bool:
         """Send the next file of rows. Return False if there was nothing to send."""
         token = uuid.uuid4().hex
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             if not batch_api_parts.open_part(
                 connection,
                 self._batch.batch_id,
@@ -73,7 +73,7 @@ class Uploads:
         with tempfile.TemporaryFile(prefix="rowfleet-") as file:
             numbers = self._write(file, token)
             if numbers is None:
-                with self._engine.begin() as connection:
+                with writing(self._engine) as connection:
                     batch_api_parts.end(connection, token)
                 return False
             count, first, last = numbers
@@ -83,7 +83,7 @@ class Uploads:
                 self._batch.give_up(part)
                 raise
         self._batch.go_on()
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             recorded = batch_api_parts.uploaded(
                 connection, token, file_id=file_id, rows=count, first=first, last=last
             )
@@ -100,7 +100,7 @@ class Uploads:
         written: list[int] = []
         while (left := self._room.file_rows - len(written)) > 0:
             self._batch.go_on()
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 rows = batch_api_parts.take(
                     connection, batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
                 )
@@ -108,7 +108,7 @@ class Uploads:
                 line = batch_files.batch_line(self._question(number, encoded))
                 if written and size + len(line) > self._batch.limits.file_bytes:
                     over = [row[0] for row in rows[at:]]
-                    with self._engine.begin() as connection:
+                    with writing(self._engine) as connection:
                         batch_api_parts.give_back(connection, batch_id, over, claim=token)
                     return len(written), written[0], written[-1]
                 file.write(line)
@@ -145,7 +145,7 @@ class Uploads:
             self._batch.give_up(part)
             return True
         if made is None:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 if not batch_api_parts.ask(
                     connection,
                     part.token,
@@ -155,7 +155,7 @@ class Uploads:
                     return False
             self._batch.go_on()
             made = self._ask(part)
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             batch_api_parts.created(connection, part.token, remote_id=made.id, status=made.status)
         self._say(f"part {part.part}: {part.row_count:,} rows are with the API as {made.id}")
         return True
@@ -182,7 +182,7 @@ class Uploads:
         except Unanswered:
             raise
         except Transient:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 batch_api_parts.refused(connection, part.token)
             raise
         except AnalysisError:

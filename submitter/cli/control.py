@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 
 import click
-from sqlalchemy import Engine
 
 from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import records
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Engine, reading, writing
 from rowfleet.ledger.queries import batch_records, parts
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.queries.rows import failed_among
@@ -159,7 +158,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
     settings = read_settings()
     engine = ledger_of(settings)
     batch_id = complete_id(engine, batch_id)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
         if record.status == "stopped":
             raise InputError(_stopped(record))
@@ -223,7 +222,7 @@ def cancel(batch_id: str, as_json: bool) -> None:
     settings = read_settings()
     engine = ledger_of(settings)
     batch_id = complete_id(engine, batch_id)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
         cancelled = stopping.cancel(connection, batch_id, by=this_process())
         left = bool(parts.parts_of(connection, batch_id))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries.progress import history
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
@@ -76,5 +75,5 @@ def _history(settings: Settings, recipe: Recipe) -> records.History | None:
     try:
         with reading(engine) as connection:
             return history(connection, recipe.name, recipe.model)
-    except DBAPIError:  # away, or not ours yet; an estimate does without
+    except LedgerError:  # away, or not ours yet; an estimate does without
         return None

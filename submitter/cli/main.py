@@ -6,19 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
-from rowfleet.errors import InputError, RowfleetError, ServiceError
+from rowfleet.errors import InputError, RowfleetError
 from rowfleet.exit_codes import ExitCode
 from rowfleet.masking import quieten
 from submitter.cli import console
 from submitter.cli.command import HELP_OPTIONS, DeferringGroup
 from submitter.termination import Terminated, raise_on_sigterm
-
-if TYPE_CHECKING:
-    from sqlalchemy.exc import DBAPIError
 
 
 @click.group(cls=DeferringGroup, context_settings=HELP_OPTIONS)
@@ -106,8 +103,6 @@ def main() -> NoReturn:
     except Terminated:
         console.complain("ended by SIGTERM; the same command again goes on")
         code = ExitCode.TERMINATED
-    except _database_errors() as error:
-        code = _complain_of_the_ledger(error)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
@@ -118,20 +113,6 @@ def _log_handler() -> logging.Handler:
     from rich.logging import RichHandler
 
     return RichHandler(console=console.err, show_path=False, show_time=False)
-
-
-def _database_errors() -> type[DBAPIError]:
-    """Return the class of the database's errors; imported only once an error needs a name."""
-    from sqlalchemy.exc import DBAPIError
-
-    return DBAPIError
-
-
-def _complain_of_the_ledger(error: DBAPIError) -> int:
-    from rowfleet.ledger.engine import words_of
-
-    console.complain(f"the ledger failed: {words_of(error)}")
-    return ServiceError.exit_code
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from functools import partial
 
 from rowfleet.cells import decode
 from rowfleet.errors import InputError
 from rowfleet.ledger import records
-from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.engine import Engine, reading
+from rowfleet.ledger.patience import patiently
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import recorded_rows, rows_numbered, waiting_to_be_asked
 from rowfleet.ledger.records import Progress
@@ -30,7 +28,6 @@ from submitter.local.worker import queue_of
 from submitter.progress import display, watching
 from submitter.results import columns, writer
 from submitter.storage import location, transfer
-from submitter.submission import recording
 from submitter.submission.submission import Submission
 
 
@@ -152,20 +149,12 @@ def _what_runs_the_rest(record: records.BatchRecord) -> str:
 def write_results_patiently(
     engine: Engine, batch_id: str, out: location.Location, *, say: bool
 ) -> None:
-    """Write the finished sheet, again for as long as the ledger is away; say so once."""
-    away = False
-    while True:
-        try:
-            write_results(engine, batch_id, out, say=say)
-            return
-        except DBAPIError as error:
-            if not is_unavailable(error):
-                raise
-            if not away:
-                problem = unreachable(engine, error)
-                logging.getLogger(__name__).warning("%s; the export waits for it", problem)
-            away = True
-            time.sleep(recording.PAUSE)
+    """Write the finished sheet, again for as long as the ledger is away."""
+    patiently(
+        partial(write_results, engine, batch_id, out, say=say),
+        logging.getLogger(__name__),
+        "%s; the export waits for it",
+    )
 
 
 def write_results(

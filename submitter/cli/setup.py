@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from rowfleet import analyzer_kinds, prices
 from rowfleet.analyzer_kinds import Kind
 from rowfleet.errors import InputError
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records, schema
-from rowfleet.ledger.engine import check_ledger, open_ledger, reading, unreachable
+from rowfleet.ledger.engine import Engine, check_ledger, open_ledger, reading
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import batch_records
 from rowfleet.queue.client import Queue
 from rowfleet.rate_limits.cap import Cap
@@ -157,10 +156,10 @@ def recorded_batch(
             engine = ledger_of(settings, create=True)
         with reading(engine) as connection:
             return batch_records.find_batch(connection, batch_id)
-    except DBAPIError as error:
+    except LedgerError:
         if dry_run:  # away, or not ours yet; a look does without
             return None
-        raise unreachable(engine, error) from None
+        raise
 
 
 def read_settings(**options: Any) -> Settings:

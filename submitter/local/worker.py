@@ -15,16 +15,21 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.errors import ServiceError
-from rowfleet.ledger.engine import PRIVATE_FILE, PRIVATE_FOLDER, from_anywhere, reading
+from rowfleet.ledger.engine import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    Engine,
+    from_anywhere,
+    reading,
+    writing,
+)
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import fleet, rows
 from rowfleet.ledger.transitions import claiming, feeding
 from rowfleet.settings import VARIABLES, Settings
 from submitter.local import run_lock
-from submitter.local.run_lock import RunLock, writing
+from submitter.local.run_lock import RunLock
 from submitter.local.state import state_directory
 
 log = logging.getLogger(__name__)
@@ -68,7 +73,7 @@ class Run:
 
         While the ledger is away nothing is done; the next look finds the same runs.
         """
-        with suppress(DBAPIError):
+        with suppress(LedgerError):
             for name in run_lock.dead(self._directory):
                 with reading(self._engine) as connection:
                     workers = fleet.workers_with_rows(connection, _prefix(name))
@@ -77,7 +82,7 @@ class Run:
 
     def free_rows(self, worker: str) -> None:
         """Put the rows back that ``worker``, a process that has ended, was running."""
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             claiming.give_up(connection, worker=worker, by=worker)
 
     def put_queue_back(self, queue: str) -> None:
@@ -85,7 +90,7 @@ class Run:
 
         While the ledger is away nothing is done; the next run finds that the messages are gone.
         """
-        with suppress(DBAPIError), self._engine.begin() as connection:
+        with suppress(LedgerError), writing(self._engine) as connection:
             live = [batch.id for batch in fleet.live_batches(connection, queue)]
             # Up to a minute from now: whatever the clocks, all that are queued.
             for batch_id, numbers in rows.queued_before(connection, live, -60).items():
@@ -140,13 +145,13 @@ class LocalWorker:
 
     def start(self) -> None:
         """Start the worker; it ends by itself if this process dies."""
-        with writing(self._logs):
+        with run_lock.writing(self._logs):
             self._logs.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with suppress(OSError):  # an older version made it for all to read, and its files too
             self._logs.chmod(PRIVATE_FOLDER)
         self._starts.append(time.monotonic())
         self._name = self._run.worker_name(len(self._starts))
-        with writing(self.log_file):
+        with run_lock.writing(self.log_file):
             descriptor = os.open(
                 self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE
             )
@@ -209,7 +214,7 @@ class LocalWorker:
                 process.stdin.close()
 
     def _free_rows(self) -> None:
-        with suppress(DBAPIError):  # the ledger is away: then their leases run out
+        with suppress(LedgerError):  # the ledger is away: then their leases run out
             self._run.free_rows(self._name)
 
     def _tail(self) -> str:

@@ -7,13 +7,11 @@ import math
 import time
 from dataclasses import replace
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.errors import RowfleetError, ServiceError
 from rowfleet.exit_codes import ExitCode
 from rowfleet.ledger import records
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Engine, reading
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import fleet
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
@@ -86,7 +84,7 @@ class Presence:
             return False
         try:
             return not self.is_there()
-        except DBAPIError:  # the next look at the ledger says so
+        except LedgerError:  # the next look at the ledger says so
             return False
 
     def seen(self, progress: records.Progress) -> records.Progress:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.errors import RowfleetError, ServiceError
 from rowfleet.exit_codes import ExitCode
 from rowfleet.feeding.feeder import Feeder
-from rowfleet.ledger.engine import reading, unreachable
+from rowfleet.ledger.engine import Engine, reading
+from rowfleet.ledger.ledger_errors import LedgerError
+from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
@@ -46,16 +45,13 @@ def exit_code(progress: Progress) -> ExitCode:
 def read_progress(engine: Engine, batch_id: str) -> Progress:
     """Return how far the batch is, and why rows are tried again.
 
-    Raises ServiceError if the ledger can't be reached.
+    Raises LedgerError if the ledger can't be reached.
     """
-    try:
-        with reading(engine) as connection:
-            progress = progress_of(connection, batch_id)
-            if progress.pending and progress.status not in ENDED:
-                progress = replace(progress, retried_for=rows.why_retried(connection, batch_id))
-            return progress
-    except DBAPIError as error:
-        raise unreachable(engine, error) from None
+    with reading(engine) as connection:
+        progress = progress_of(connection, batch_id)
+        if progress.pending and progress.status not in ENDED:
+            progress = replace(progress, retried_for=rows.why_retried(connection, batch_id))
+        return progress
 
 
 def until_ended(
@@ -71,20 +67,20 @@ def until_ended(
     The end is read from the ledger alone: a broker that is away delays rows and hides no end. A
     service that is away is waited for; each is named once until it is back.
     """
-    away: set[str] = set()
+    absences = {"broker": Absence(log), "ledger": Absence(log)}
     waiting = None if feeder is None else takeover.Waiting(engine, feeder, batch_id)
     while True:
         problems: dict[str, RowfleetError] = {}
         if feeder is not None:
-            problems |= _feed(engine, feeder, batch_id)
+            problems |= _feed(feeder, batch_id)
         try:
             if waiting is not None:
                 waiting.look()
-        except DBAPIError as error:
-            problems["ledger"] = unreachable(engine, error)
+        except LedgerError as error:
+            problems["ledger"] = error
         try:
             progress = read_progress(engine, batch_id)
-        except ServiceError as error:
+        except LedgerError as error:
             problems["ledger"] = error
         else:
             show(progress)
@@ -93,28 +89,31 @@ def until_ended(
         if each_time is not None:
             try:
                 each_time()
-            except DBAPIError as error:
-                problems["ledger"] = unreachable(engine, error)
-        for service, problem in problems.items():
-            if service not in away:
-                log.warning("%s; waiting, no row is lost", problem)
-        away = set(problems)
+            except LedgerError as error:
+                problems["ledger"] = error
+        for service, absence in absences.items():
+            if service in problems:
+                absence.goes_on(problems[service])
+            else:
+                absence.ends()
         time.sleep(INTERVAL)
 
 
-def _feed(engine: Engine, feeder: Feeder, batch_id: str) -> dict[str, RowfleetError]:
+def _feed(feeder: Feeder, batch_id: str) -> dict[str, RowfleetError]:
     """Let the feeder do a step. Return which services are away, each with a sentence."""
     problems: dict[str, RowfleetError] = {}
     try:
         try:
             feeder.step()
+        except LedgerError:
+            raise
         except ServiceError as error:
             problems["broker"] = error
             # Workers may settle the last rows while the broker is away.
             feeder.close(batch_id)
             feeder.sweep(batch_id)
-    except DBAPIError as error:
-        problems["ledger"] = unreachable(engine, error)
+    except LedgerError as error:
+        problems["ledger"] = error
     return problems
 
 

@@ -8,11 +8,10 @@ from contextlib import closing
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine
 
 from rowfleet.cells import Cell, encode_all
 from rowfleet.errors import InputError
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Connection, Engine, reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import recorded_cells
 from rowfleet.ledger.records import BatchRecord

@@ -10,13 +10,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-
 from rowfleet.cells import encode_all
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.feeding.feeder import Feeder
-from rowfleet.ledger.engine import is_unavailable, reading, unreachable
+from rowfleet.ledger.engine import Connection, Engine, reading, writing
+from rowfleet.ledger.patience import Absence, patiently
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import last_recorded
 from rowfleet.ledger.records import BatchRecord
@@ -29,9 +27,6 @@ from submitter.submission.submission import Submission, new_batch
 from submitter.submission.takeover import QueueFor
 
 log = logging.getLogger(__name__)
-
-#: Seconds between tries while the ledger is away.
-PAUSE = 1.0
 
 #: Seconds until a service is asked again that was away when the queue was to be fed.
 FEED_AGAIN = 10.0
@@ -67,7 +62,7 @@ def begin(
     same: str | None = None
     others: set[str] = set()
     while True:
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             recording.submit_alone(connection)
             alike = matching.asking_the_same(connection, submission)
             known = [batch for batch in alike if batch.id not in others]
@@ -142,7 +137,7 @@ class _Feeding:
     def __init__(self, feeder: Feeder | None, batch_id: str) -> None:
         self._feeder = feeder
         self._batch_id = batch_id
-        self._away = False
+        self._absence = Absence(log, "not feeding for now, no row is lost: %s", pause=FEED_AGAIN)
         self._not_before = -math.inf
 
     def step(self, *, last: bool = False) -> None:
@@ -151,29 +146,19 @@ class _Feeding:
             return
         try:
             self._feeder.feed(only=self._batch_id)
-            self._away = False
-        except (ServiceError, DBAPIError) as error:
-            if not self._away:
-                log.warning("not feeding for now, no row is lost: %s", error)
-            self._away = True
-            self._not_before = time.monotonic() + FEED_AGAIN
+            self._absence.ends()
+        except ServiceError as error:
+            self._not_before = time.monotonic() + self._absence.goes_on(error)
 
 
 def _patiently(engine: Engine, work: Callable[[Connection], object]) -> None:
-    """Do ``work`` in a transaction, again for as long as the ledger is away; say so once.
+    """Do ``work`` in a transaction, again for as long as the ledger is away.
 
     ``work`` must change nothing the second time: a commit may have gone through unconfirmed.
     """
-    away = False
-    while True:
-        try:
-            with engine.begin() as connection:
-                work(connection)
-            return
-        except DBAPIError as error:
-            if not is_unavailable(error):
-                raise
-            if not away:
-                log.warning("%s; waiting, no row is lost", unreachable(engine, error))
-            away = True
-            time.sleep(PAUSE)
+
+    def once() -> None:
+        with writing(engine) as connection:
+            work(connection)
+
+    patiently(once, log)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
 from rowfleet.errors import InputError
+from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import recording, stopping
 from submitter.submission.submission import Submission

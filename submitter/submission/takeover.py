@@ -11,11 +11,9 @@ import os
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine
-
 from rowfleet.errors import InputError
 from rowfleet.feeding.feeder import Feeder
-from rowfleet.ledger.engine import reading
+from rowfleet.ledger.engine import Connection, Engine, reading, writing
 from rowfleet.ledger.queries import batch_records, fleet
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import stopping
@@ -103,7 +101,7 @@ class Waiting:
     def look(self) -> None:
         """Close the batch if it has ended on another queue; take it back if nothing works there.
 
-        Raises DBAPIError while the ledger is away.
+        Raises LedgerError while the ledger is away.
         """
         with reading(self._engine) as connection:
             batch = batch_records.get_batch(connection, self._batch_id)
@@ -128,7 +126,7 @@ class Waiting:
         self._feeder.sweep(batch.id)
         is_left = runner is None and batch.status in ("loading", "running")
         if is_left and now - self._seen_at >= UNWORKED:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 stopping.move_queue(
                     connection, batch.id, self._feeder.queue_name, before=batch.queue
                 )

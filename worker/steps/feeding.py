@@ -9,11 +9,10 @@ from typing import Any
 
 from celery import bootsteps
 from celery.signals import worker_shutdown
-from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeding.feeder import Feeder
-from rowfleet.ledger.engine import unreachable
+from rowfleet.ledger.patience import Absence
 from rowfleet.queue.client import Queue
 from rowfleet.rate_limits.cap import Cap
 from rowfleet.rate_limits.lane import PerMinute
@@ -66,24 +65,21 @@ class Keeper(bootsteps.StartStopStep):
                 engine, queue, PerMinute(settings.requests_per_minute, settings.tokens_per_minute)
             ),
         )
-        away = False
+        absence = Absence(log, "not feeding for now: %s")
         while not self._stop.wait(INTERVAL):
             try:
                 feeder.step()
-                away = False
-            except (ServiceError, DBAPIError) as error:
-                if not away:
-                    why = unreachable(engine, error) if isinstance(error, DBAPIError) else error
-                    log.warning("not feeding for now: %s", why)
-                away = True
+                absence.ends()
+            except ServiceError as error:
+                absence.goes_on(error)
             except Exception:
-                if not away:
+                if not absence.tries:
                     log.exception("feeding failed; trying again")
-                away = True
+                absence.tries += 1
 
     def _leave_word(self, **_: Any) -> None:
         if self._feeder is not None:
             try:
                 self._feeder.leave_word()
-            except (ServiceError, DBAPIError) as error:
+            except ServiceError as error:
                 log.warning("the autoscaler was not told of retries to come: %s", error)

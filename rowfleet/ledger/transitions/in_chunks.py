@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import Engine
-
+from rowfleet.ledger.engine import Engine, writing
 from rowfleet.ledger.transitions import stopping
 from rowfleet.ledger.transitions.sql import ROWS_AT_ONCE
 
@@ -24,7 +23,7 @@ def sweep(engine: Engine, batch_id: str, *, by: str, seconds: float | None = Non
     began = time.monotonic()
     count = 0
     while True:
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             moved = stopping.sweep(connection, batch_id, by=by, limit=ROWS_AT_ONCE)
         count += moved
         if not moved or (seconds is not None and time.monotonic() - began > seconds):
@@ -42,7 +41,7 @@ def retry_failed(
     again: list[int] = []
     after = None
     while True:
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             moved = stopping.retry_failed(
                 connection, batch_id, numbers, by=by, after=after, limit=ROWS_AT_ONCE
             )

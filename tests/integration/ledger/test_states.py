@@ -14,6 +14,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,8 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import is_unavailable, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.ledger_errors import LedgerUnavailable, is_unavailable
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Key, Outcome, Spent
@@ -162,10 +164,8 @@ class Fleet(RuleBasedStateMachine):
 
     def unless_in_the_way(self, work: Callable[[], Any]) -> None:
         """Do ``work``, which has transactions of its own and may be cut off between any two."""
-        try:
+        with suppress(LedgerUnavailable):
             work()
-        except DBAPIError as error:
-            self.check(error)
 
     def check(self, error: DBAPIError) -> None:
         """Raise it unless it is of the kind that clients wait out."""

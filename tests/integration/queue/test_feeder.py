@@ -13,12 +13,12 @@ from contextlib import suppress
 import pytest
 import redis
 from sqlalchemy import Engine, update
-from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import ServiceError
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records
 from rowfleet.ledger.clock import in_seconds
+from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.queue.app import celery_app
@@ -286,7 +286,7 @@ def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
     with only_reads(engine):
         until = time.monotonic() + 2
         while time.monotonic() < until:
-            with suppress(DBAPIError):
+            with suppress(LedgerError):
                 keeper.step()
             time.sleep(0.1)
     keeper.step()

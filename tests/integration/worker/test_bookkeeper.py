@@ -14,7 +14,8 @@ from sqlalchemy import Engine, create_engine, event, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger.clock import in_seconds
-from rowfleet.ledger.engine import is_unavailable, open_ledger
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.ledger_errors import is_unavailable
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import progress, rows
 from rowfleet.ledger.records import Outcome
