@@ -617,7 +617,7 @@ def test_a_download_that_is_too_large_is_refused(
     content = b"x" * (1 << 20)
     https.files["/a.xlsx"] = content
     send("s3://sheets/large.xlsx", content)
-    monkeypatch.setattr(location, "MAX_SHEET_BYTES", (1 << 20) - 1)
+    monkeypatch.setattr(bounds, "MAX_SHEET_BYTES", (1 << 20) - 1)
     for uri in (f"https://127.0.0.1:{https.port}/a.xlsx", "s3://sheets/large.xlsx"):
         with pytest.raises(InputError, match=r"xlsx: is larger than 0 MiB"):
             fetch(uri)
@@ -637,7 +637,7 @@ def test_a_download_without_end_or_length_is_refused(monkeypatch: pytest.MonkeyP
         def log_message(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(location, "MAX_SHEET_BYTES", 4 << 20)
+    monkeypatch.setattr(bounds, "MAX_SHEET_BYTES", 4 << 20)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
