@@ -469,10 +469,10 @@ def test_upload_that_breaks_off_leaves_the_object_as_it_was(
 COPY = """
 import resource, shutil, sys
 from pathlib import Path
-from submitter import storage
+from submitter.storage import location, transfer
 
-source, target = map(storage.parse, sys.argv[1:])
-with storage.fetched(source) as got, storage.sent(target) as out:
+source, target = map(location.parse, sys.argv[1:])
+with transfer.downloaded(source) as got, transfer.uploaded(target) as out:
     shutil.copy(got, out)
 status = Path("/proc/self/status")
 if status.exists():
