@@ -40,6 +40,7 @@ from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerLacksSchema, Ledge
 from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.queries import batch_records, fleet, rows
 from rowfleet.ledger.records import BatchRecord, Claimed, Key, Outcome, Spent
+from rowfleet.ledger.statuses import HELD
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.prices import Price
 from rowfleet.queue.keys import is_key
@@ -559,7 +560,7 @@ class Bookkeeper:
         if state is None:
             return "not in the ledger"
         row, batch = state
-        if batch in ("stopped", "cancelled", "sampled", "budget_exhausted"):
+        if batch in HELD:
             return f"its batch is {batch}"
         if row == "pending":  # a claim takes a pending row, unless it can't be paid for
             return "what is left of its batch's budget is set aside for rows that run"

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rowfleet.ledger.records import Progress
+from rowfleet.ledger.statuses import FOLLOWED_TO
 from rowfleet.masking import outside
 from rowfleet.prices import format_dollars
-from submitter.progress.watching import ENDED, LONGEST_BESIDE
+from submitter.progress.watching import LONGEST_BESIDE
 
 #: Seconds between lines where output is not a terminal: a log of a day's batch stays readable.
 LINE_INTERVAL = 15.0
@@ -44,7 +45,7 @@ class _Lines:
         self._last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
-        ended = progress.status in ENDED
+        ended = progress.status in FOLLOWED_TO
         due = time.monotonic() - self._at >= LINE_INTERVAL
         if (due or ended) and progress != self._last:
             self._console.print(line(progress), markup=False, highlight=False, soft_wrap=True)
@@ -91,7 +92,7 @@ def _details(progress: Progress, retried_for: str) -> str:
     ]
     if progress.cancelled:
         parts.append(f"cancelled {progress.cancelled:,}")
-    if progress.status not in ENDED and not progress.is_idle:
+    if progress.status not in FOLLOWED_TO and not progress.is_idle:
         parts.append(f"{progress.rows_per_second:.1f} rows/s")
         if progress.eta_seconds is not None:
             parts.append(f"ETA {timedelta(seconds=round(progress.eta_seconds))}")

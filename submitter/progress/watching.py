@@ -16,6 +16,7 @@ from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
+from rowfleet.ledger.statuses import FOLLOWED_TO
 from submitter.submission import takeover
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,6 @@ INTERVAL = 1.0
 #: Characters of an id that stand beside a bar of 40 and the counts in 80 columns; a longer one has
 #: a line of its own, so that it is never cut.
 LONGEST_BESIDE = 24
-
-#: A batch in one of these states goes nowhere by itself.
-ENDED = ("finished", "cancelled", "stopped", "sampled", "budget_exhausted")
 
 
 def exit_code(progress: Progress) -> ExitCode:
@@ -49,7 +47,7 @@ def read_progress(engine: Engine, batch_id: str) -> Progress:
     """
     with reading(engine) as connection:
         progress = progress_of(connection, batch_id)
-        if progress.pending and progress.status not in ENDED:
+        if progress.pending and progress.status not in FOLLOWED_TO:
             progress = replace(progress, retried_for=rows.why_retried(connection, batch_id))
         return progress
 
@@ -123,6 +121,6 @@ def _is_over(progress: Progress, *, mends: bool) -> bool:
     Rows of a cancelled batch that wait are still to end. Only a process that ``mends`` waits for
     those, since it ends them itself: else it might wait for a fleet that is not there.
     """
-    if progress.status not in ENDED or progress.running:
+    if progress.status not in FOLLOWED_TO or progress.running:
         return False
     return progress.status != "cancelled" or not mends or progress.ended == progress.total

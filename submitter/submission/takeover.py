@@ -16,6 +16,7 @@ from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import Connection, Engine, reading, writing
 from rowfleet.ledger.queries import batch_records, fleet
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.statuses import ACTIVE
 from rowfleet.ledger.transitions import stopping
 from submitter import hints
 from submitter.local.worker import NODE_PREFIX, Run, is_submitting, queue_of
@@ -79,7 +80,7 @@ def for_local(engine: Engine, run: Run) -> QueueFor:
 
 def _refuse(connection: Connection, engine: Engine, batch: BatchRecord, *, fleets: bool) -> None:
     """Raise InputError if another process runs the batch; ``fleets``: also if a fleet does."""
-    if batch.status not in ("loading", "running"):
+    if batch.status not in ACTIVE:
         return
     runner = runner_of(connection, engine, batch)
     if runner is not None and (fleets or "`rowfleet local`" in runner):
@@ -124,7 +125,7 @@ class Waiting:
         self._is_elsewhere = True
         self._feeder.close(batch.id)
         self._feeder.sweep(batch.id)
-        is_left = runner is None and batch.status in ("loading", "running")
+        is_left = runner is None and batch.status in ACTIVE
         if is_left and now - self._seen_at >= UNWORKED:
             with writing(self._engine) as connection:
                 stopping.move_queue(

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, o
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, Row, Tally
 from rowfleet.ledger.records import LiveBatch, Standing
+from rowfleet.ledger.statuses import ACTIVE, HELD, ROW_IN_FLIGHT
 
 
 def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
@@ -21,7 +22,7 @@ def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
         select(Batch.id, Batch.urgent)
         .where(
             Batch.queue == queue,
-            Batch.status.in_(("loading", "running")),
+            Batch.status.in_(ACTIVE),
             Batch.tier == "workers",
         )
         .order_by(Batch.created_at, Batch.id)
@@ -39,7 +40,7 @@ def unsettled_batches(connection: Connection, queue: str) -> list[str]:
         select(Batch.id)
         .where(
             Batch.queue == queue,
-            Batch.status.in_(("cancelled", "stopped", "sampled", "budget_exhausted")),
+            Batch.status.in_(HELD),
             Batch.tier == "workers",
             _is_unsettled(),
         )
@@ -53,7 +54,7 @@ def _is_unsettled() -> ColumnElement[bool]:
     # each batch and never collects all rows of the ledger first.
     of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
     pending = of_batch.where(Row.status == "pending")
-    live = of_batch.where(Row.status.in_(("queued", "running")))
+    live = of_batch.where(Row.status.in_(ROW_IN_FLIGHT))
     # Ordered as the indexes are: PostgreSQL would rather look for one row in the table itself.
     runs = live.order_by(Row.status).scalar_subquery()
     waits = pending.where(Row.same_as.is_(None)).order_by(Row.number).scalar_subquery()
@@ -98,7 +99,7 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
         (batch_id, status)
         for batch_id, status in connection.execute(
             select(Row.batch_id, Row.status)
-            .where(Row.batch_id.in_(batch_ids), Row.status.in_(("queued", "running")))
+            .where(Row.batch_id.in_(batch_ids), Row.status.in_(ROW_IN_FLIGHT))
             .distinct()
         )
     }
@@ -163,7 +164,7 @@ def seconds_to_next(
     if live:
         rows = connection.execute(
             select(Row.status, func.min(Row.lease_until), func.min(Row.queued_at))
-            .where(Row.batch_id.in_(live), Row.status.in_(("queued", "running")))
+            .where(Row.batch_id.in_(live), Row.status.in_(ROW_IN_FLIGHT))
             .group_by(Row.status)
         )
         for status, lease_until, queued_at in rows:
@@ -225,7 +226,7 @@ def live_models(connection: Connection, queue: str) -> list[tuple[str, str]]:
     """Return the analyzers and models that the live batches of ``queue`` ask."""
     rows = connection.execute(
         select(Batch.analyzer, Batch.model)
-        .where(Batch.queue == queue, Batch.status.in_(("loading", "running")))
+        .where(Batch.queue == queue, Batch.status.in_(ACTIVE))
         .distinct()
     )
     return [(row.analyzer, row.model) for row in rows]

@@ -12,6 +12,7 @@ from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
 from rowfleet.ledger.queries.batch_records import get_batch
 from rowfleet.ledger.records import ENDED, SETTLED, FailedRow, RecordedRow, SampledRow
+from rowfleet.ledger.statuses import ROW_IN_FLIGHT
 
 #: Rows with the latest retries that `why_retried` reads.
 _RETRIES_READ = 200
@@ -86,9 +87,7 @@ def count_live(connection: Connection, batch_ids: Collection[str]) -> int:
     if not batch_ids:
         return 0
     return connection.execute(
-        select(func.count()).where(
-            Row.batch_id.in_(batch_ids), Row.status.in_(("queued", "running"))
-        )
+        select(func.count()).where(Row.batch_id.in_(batch_ids), Row.status.in_(ROW_IN_FLIGHT))
     ).scalar_one()
 
 
@@ -96,7 +95,7 @@ def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
     """Return how many rows are queued, and how many running."""
     rows = connection.execute(
         select(Row.status, func.count())
-        .where(Row.batch_id == batch_id, Row.status.in_(("queued", "running")))
+        .where(Row.batch_id == batch_id, Row.status.in_(ROW_IN_FLIGHT))
         .group_by(Row.status)
     )
     counts = {row[0]: int(row[1]) for row in rows}
@@ -221,7 +220,7 @@ def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
         select(
             exists().where(pending, Row.same_as.is_not(None)),
             exists().where(pending, Row.same_as.is_(None)),
-            exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
+            exists().where(Row.batch_id == batch_id, Row.status.in_(ROW_IN_FLIGHT)),
         )
     ).one()
     return tuple(row) == (True, False, False)

@@ -27,7 +27,7 @@ from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import budget
 from rowfleet.ledger.records import MAX_LOSSES, Claimed, Key
-from rowfleet.ledger.statuses import ACTIVE
+from rowfleet.ledger.statuses import ACTIVE, ROW_UNCLAIMED
 from rowfleet.ledger.transitions.feeding import put_back
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import add_to, tally_cancelled, write_tallies
@@ -97,7 +97,7 @@ def _claiming() -> Any:
         .where(
             tuple_(Row.batch_id, Row.number).in_(bindparam("keys", expanding=True)),
             or_(
-                Row.status.in_(("pending", "queued")),
+                Row.status.in_(ROW_UNCLAIMED),
                 and_(Row.status == "running", or_(run_out, Row.claim == holder)),
             ),
             Row.batch_id.in_(

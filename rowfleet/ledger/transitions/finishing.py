@@ -14,6 +14,7 @@ from sqlalchemy import (
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import budget
+from rowfleet.ledger.statuses import ROW_IN_FLIGHT, ROW_OPEN
 from rowfleet.ledger.transitions.sql import change_status, hold_batch
 from rowfleet.ledger.transitions.stopping import sweep
 
@@ -29,7 +30,7 @@ def finish_batch(connection: Connection, batch_id: str) -> bool:
         # Apart, since each has an index of its own.
         exists().where(pending, Row.same_as.is_(None)),
         exists().where(pending, Row.same_as.is_not(None)),
-        exists().where(Row.batch_id == batch_id, Row.status.in_(("queued", "running"))),
+        exists().where(Row.batch_id == batch_id, Row.status.in_(ROW_IN_FLIGHT)),
     )
     over = select(literal(1)).where(Batch.id == batch_id, Batch.status.in_(before), ~unfinished)
     # Before it is held, since it mostly is not over.
@@ -54,7 +55,7 @@ def finish_sample(connection: Connection, batch_id: str) -> bool:
     unfinished = exists().where(
         Row.batch_id == batch_id,
         Row.number.in_(sample),
-        Row.status.in_(("pending", "queued", "running")),
+        Row.status.in_(ROW_OPEN),
     )
     return change_status(connection, batch_id, ("running",), "sampled", ~unfinished)
 

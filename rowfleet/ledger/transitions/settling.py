@@ -34,6 +34,7 @@ from sqlalchemy.orm import aliased
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Json, Row
 from rowfleet.ledger.records import Key, Outcome, Spent
+from rowfleet.ledger.statuses import ROW_ENDED, ROW_UNCLAIMED
 from rowfleet.ledger.transitions.sql import is_cancelled, reason_text
 from rowfleet.ledger.transitions.tallies import add_to, write_tallies
 
@@ -119,7 +120,7 @@ def _settle_followers_of(
             Row.batch_id == batch_id,
             Row.status == "pending",
             Row.same_as.is_not(None),
-            leader.status.in_(("done", "failed", "cancelled")),
+            leader.status.in_(ROW_ENDED),
             *which,
         )
         .limit(MOST_FOLLOWERS)
@@ -227,7 +228,7 @@ def _settling(dialect: str) -> Any:
             Row.claim == bindparam("holder", type_=String),
             or_(
                 Row.status == "running",
-                and_(~goes_on, Row.status.in_(("pending", "queued"))),
+                and_(~goes_on, Row.status.in_(ROW_UNCLAIMED)),
             ),
         )
         .values(
