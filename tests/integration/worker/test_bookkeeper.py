@@ -79,12 +79,14 @@ def test_a_slot_that_is_stuck_gives_its_row_up_and_the_worker_learns_of_it(
     assert not books.is_stuck()
 
 
-def test_leases_are_renewed_while_rows_run(engine: Engine, eventually: Callable[..., None]) -> None:
+def test_leases_are_renewed_while_rows_run(engine: Engine) -> None:
     make_batch(engine, 1)
-    books = Bookkeeper(engine, worker="w1", lease=1, time_limit=60)
+    books = Bookkeeper(engine, worker="w1", lease=4, time_limit=60)
     assert isinstance(books.claim(("b", 0)), Assignment)
-    threading.Event().wait(2.5)  # more than two leases
-    other = Bookkeeper(engine, worker="w2", lease=1, time_limit=60)
+    threading.Event().wait(5)  # more than a lease
+    with engine.connect() as connection:
+        assert connection.execute(select(Row.lease_until > in_seconds(0))).scalar()
+    other = Bookkeeper(engine, worker="w2", lease=4, time_limit=60)
     assert other.claim(("b", 0)) == Refused("another worker runs it")
 
 

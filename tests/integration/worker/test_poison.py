@@ -256,7 +256,7 @@ def test_a_mistake_after_the_answer_fails_the_row_and_says_so(
         )
     assert statuses(engine) == ["pending", "failed"]
     assert reason(engine, 1) == why
-    assert "row 1 of b ended unexpectedly" in caplog.messages
+    assert caplog.messages.count("row 1 of b ended unexpectedly") == 2
 
 
 def test_a_row_claimed_for_a_slot_that_was_interrupted_is_given_back(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
+from rowfleet.ledger.models import Batch, RemoteBatch
 from rowfleet.ledger.statuses import BATCH_STATUSES
 from rowfleet.ledger.transitions import batch_api_parts
 from tests.support.changes import CANCELLED, NUMBERS, changed_by, make_ledger, of_b
@@ -55,3 +56,15 @@ def test_giving_back(engine: Engine, status: str, numbers: list[int] | None) -> 
     else:
         ended = {**back, **CANCELLED}
         assert changes == of_b(dict.fromkeys(expected, ended), cancelled=len(expected))
+
+
+def test_parts_of_a_batch_are_counted_from_one(engine: Engine) -> None:
+    make_ledger(engine)
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(follower="f"))
+        for batch_id, part in (("a", 1), ("a", 2), ("b", 1), ("b", 2), ("a", 3)):
+            token = f"{batch_id}{part}"
+            assert batch_api_parts.open_part(connection, batch_id, token=token, follower="f")
+            number = select(RemoteBatch.part).where(RemoteBatch.token == token)
+            assert connection.execute(number).scalar_one() == part
+        assert not batch_api_parts.open_part(connection, "b", token="t", follower="g")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, update
 
-from rowfleet.ledger.models import Batch
+from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import BATCH_STATUSES, WAITING
 from rowfleet.ledger.transitions import recording, stopping
 from tests.support.changes import CANCELLED, changed_by, make_ledger, of_b
@@ -77,6 +77,8 @@ def test_what_a_user_says_of_a_batch_is_noted(engine: Engine) -> None:
 
 def test_a_row_of_the_sample_that_follows_another_gives_its_place_to_that(engine: Engine) -> None:
     make_ledger(engine, "loading", sample=[10, 0, 11])
+    with engine.begin() as connection:  # rows of other batches follow none
+        connection.execute(update(Row).where(Row.batch_id != "b").values(same_as=None))
     changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))[1]
     assert changes == {"b": {"status": "running", "sample": [0, 7]}}
 
@@ -141,6 +143,10 @@ def test_retrying_some_or_in_steps(engine: Engine) -> None:
             return stopping.retry_failed(connection, "b", numbers, by="f", **which)
 
     make_ledger(engine)
+    with engine.begin() as connection:  # rows of other batches follow others
+        connection.execute(
+            update(Row).where(Row.batch_id != "b", Row.number.in_((7, 9))).values(same_as=8)
+        )
     assert retried([8]) == retried([12]) == [8, 12]  # they are answered together
     assert retried([7, 9]) == []
     assert retried(limit=1) == [8]
