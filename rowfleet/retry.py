@@ -1,8 +1,9 @@
-"""What becomes of a row after an attempt, as a value. Nothing here touches ledger or queue."""
+"""A row's outcome after an attempt, as a value. Nothing here touches ledger or queue."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
 from rowfleet.ledger.records import Claimed, Outcome, Spent
@@ -10,6 +11,22 @@ from rowfleet.ledger.records import Claimed, Outcome, Spent
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.
 JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a row is tried again after a transient error, and after how many seconds."""
+
+    max_retries: int
+    #: Seconds, where the API does not ask for a delay of its own.
+    delay: float
+
+    def seconds_until(self, row: Claimed, error: Transient) -> float | None:
+        """Return the seconds until the row's next try, None if it has had all its tries."""
+        if row.retries >= self.max_retries:
+            return None
+        wanted = self.delay if error.retry_after is None else error.retry_after
+        return wanted * (1 + random.uniform(0, JITTER))  # noqa: S311 (not a secret)
 
 
 def after_answer(row: Claimed, answer: Answer, spent: Spent, latency: float | None) -> Outcome:
@@ -24,16 +41,14 @@ def after_failure(
     error: AnalysisError,
     spent: Spent,
     latency: float | None,
-    *,
-    max_retries: int,
-    retry_delay: float,
+    policy: RetryPolicy,
 ) -> Outcome:
     """Return the outcome of an attempt that was not answered.
 
-    A transient error is tried again ``max_retries`` times, after the seconds the API asked for or
-    else ``retry_delay``. A misconfigured batch gets its row back without that counting, and so
-    does one whose row only waited. A row that was answered, and then waited, has had a try: else
-    invalid answers with a 429 between them would be paid for without end.
+    The policy says whether a transient error is tried again, and when. A misconfigured batch gets
+    its row back without that counting, and so does one whose row only waited. A row that was
+    answered, and then waited, has had a try: else invalid answers with a 429 between them would be
+    paid for without end.
     """
     reason = str(error)
     if isinstance(error, Postponed) and error.usage.calls:
@@ -59,9 +74,8 @@ def after_failure(
             spent=spent,
             latency=latency,
         )
-    if isinstance(error, Transient) and row.retries < max_retries:
-        wanted = retry_delay if error.retry_after is None else error.retry_after
-        delay = wanted * (1 + random.uniform(0, JITTER))  # noqa: S311 (not a secret)
+    delay = policy.seconds_until(row, error) if isinstance(error, Transient) else None
+    if delay is not None:
         return Outcome(
             row.key,
             row.attempts,

@@ -35,6 +35,7 @@ from rowfleet.masking import outside, quieten
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.message import TASK_NAME
+from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings, load_settings
 from worker import ledger, transport
 from worker.analyzers.registry import Registry
@@ -95,7 +96,7 @@ if "flower" in sys.argv:
         app.conf.broker_transport_options[f"{name}_key"] = f"{settings.queue}.flower.{name}"
 app.set_default()
 
-_limits = Limits(settings.max_retries, settings.retry_delay, settings.soft_time_limit)
+_limits = Limits(RetryPolicy(settings.max_retries, settings.retry_delay), settings.soft_time_limit)
 _node = f"celery@{os.uname().nodename}"
 _doubts = Doubts()
 

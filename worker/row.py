@@ -20,6 +20,7 @@ from rowfleet.analysis import (
 )
 from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.openai_api.doubts import Doubts
+from rowfleet.retry import RetryPolicy
 from worker.analyzers import Analyzer
 from worker.assignment import Assignment, BatchInfo, Refused, ResultRefused
 from worker.bookkeeper import Bookkeeper
@@ -36,10 +37,9 @@ class RowFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how often a row is tried, in seconds and tries."""
+    """How often a row is tried, and for how many seconds each time."""
 
-    max_retries: int
-    retry_delay: float
+    retries: RetryPolicy
     soft_time_limit: float
 
 
@@ -114,8 +114,7 @@ def _outcome(
         failure,
         _spent(failure.usage, batch),
         clock.seconds(),
-        max_retries=limits.max_retries,
-        retry_delay=limits.retry_delay,
+        limits.retries,
     )
     if isinstance(failure, Misconfigured):
         books.stop_batch(row.key[0], str(failure))

@@ -201,8 +201,7 @@ class Answers:
             error,
             self._spent(error.usage),
             None,
-            max_retries=self._batch.limits.max_retries,
-            retry_delay=self._batch.limits.retry_delay,
+            self._batch.limits.retries,
         )
 
     def _spent(self, usage: Usage) -> Spent:

@@ -16,6 +16,7 @@ from rowfleet.ledger.queries.parts import parts_of
 from rowfleet.ledger.records import BatchRecord, Part
 from rowfleet.ledger.transitions import batch_api_parts, stopping
 from rowfleet.recipes import loading
+from rowfleet.retry import RetryPolicy
 
 #: The least seconds that a follower's claim on a batch lasts; else three looks' time.
 LEAST_LEASE = 2.0
@@ -23,13 +24,12 @@ LEAST_LEASE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a file may be, in rows and bytes; when to look, in seconds; how often to try."""
+    """How large a file may be, in rows and bytes; when to look, in seconds; how to try again."""
 
     file_rows: int
     file_bytes: int
     poll: float
-    max_retries: int
-    retry_delay: float
+    retries: RetryPolicy
 
 
 class FollowingStopped(Exception):

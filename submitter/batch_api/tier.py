@@ -16,6 +16,7 @@ from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.records import Progress
 from rowfleet.recipes.recipe import Recipe
+from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from submitter.submission.submission import Terms
 
@@ -109,8 +110,7 @@ def _follower(
         file_rows=settings.batch_file_rows,
         file_bytes=round(settings.batch_file_mb * 1_000_000),
         poll=settings.batch_poll,
-        max_retries=settings.max_retries,
-        retry_delay=settings.retry_delay,
+        retries=RetryPolicy(settings.max_retries, settings.retry_delay),
     )
     api = BatchAPI(api_key(settings), settings.openai_base_url, model=model)
     return Follower(engine, api, batch_id, limits, say=say)

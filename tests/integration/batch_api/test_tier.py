@@ -27,6 +27,7 @@ from rowfleet.ledger.transitions import (
 )
 from rowfleet.queue.client import Queue
 from rowfleet.recipes.recipe import Recipe
+from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from submitter.batch_api import answers, followed, session
 from submitter.batch_api.client import BatchAPI
@@ -83,8 +84,7 @@ def follower(
         "file_rows": 10,
         "file_bytes": 200_000_000,
         "poll": 0.05,
-        "max_retries": 3,
-        "retry_delay": 0,
+        "retries": RetryPolicy(3, 0),
     }
     return Follower(
         engine,
@@ -160,7 +160,7 @@ def test_errors_and_what_expired_come_back_to_their_rows(
         ]
     )
     make_batch(engine, 10, tier="batch")
-    end = through(engine, standin, max_retries=2)
+    end = through(engine, standin, retries=RetryPolicy(2, 0))
     assert (end.status, end.done, end.failed) == ("finished", 6, 4)
     found = rows(engine)
     assert [n for n, row in found.items() if row.status == "failed"] == [4, 6, 8, 9]

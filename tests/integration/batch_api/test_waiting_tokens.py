@@ -17,6 +17,7 @@ from rowfleet.ledger.models import RemoteBatch, Row
 from rowfleet.ledger.records import Progress
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import in_chunks, stopping
+from rowfleet.retry import RetryPolicy
 from submitter.batch_api import followed, session
 from submitter.batch_api.client import BatchAPI
 from submitter.batch_api.followed import Limits
@@ -44,7 +45,7 @@ def through(
 ) -> Progress:
     """Follow the batch `b` to its end, or as far as may be."""
     api = BatchAPI("sk-test", standin.base_url, model="gpt-5-mini")
-    limits = Limits(file_rows, 200_000_000, 0.05, 3, 0)
+    limits = Limits(file_rows, 200_000_000, 0.05, RetryPolicy(3, 0))
     follower = Follower(engine, api, "b", limits, say=say or (lambda _sentence: None))
     return session.follow(engine, follower, wait=wait, show=lambda _progress: None)
 
@@ -158,7 +159,7 @@ def test_a_submitter_killed_when_a_part_gets_room_pays_for_nothing_twice(
         through(ledger, standin, wait=False)
     standin.configure(batch_seconds=0)
     api = Doomed("sk-test", standin.base_url, model="gpt-5-mini")
-    doomed = Follower(ledger, api, "b", Limits(10, 200_000_000, 0.05, 3, 0))
+    doomed = Follower(ledger, api, "b", Limits(10, 200_000_000, 0.05, RetryPolicy(3, 0)))
     assert doomed.batch.hold()
     with pytest.raises(Killed):
         doomed.run(wait=True)

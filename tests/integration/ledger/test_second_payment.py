@@ -18,6 +18,7 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, finishing, settling, stopping
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.queue.client import Queue
+from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from tests.support.ledger import ECHO, make_batch, statuses
 from worker import bookkeeper
@@ -111,7 +112,7 @@ def run(engine: Engine, analyzer: _Says) -> None:
         0,
         books=books,
         analyzer=lambda _name: analyzer,
-        limits=Limits(max_retries=0, retry_delay=1, soft_time_limit=50),
+        limits=Limits(RetryPolicy(0, 1), soft_time_limit=50),
         doubts=Doubts(),
     )
 

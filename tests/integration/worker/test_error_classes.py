@@ -19,6 +19,7 @@ from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import batch_records, progress
 from rowfleet.ledger.transitions import finishing
 from rowfleet.openai_api.doubts import DOUBTFUL_ROWS, Doubts
+from rowfleet.retry import RetryPolicy
 from submitter.progress import display
 from tests.standin import Standin
 from tests.support.ledger import make_batch, statuses
@@ -33,7 +34,7 @@ class Fleet:
     def __init__(self, engine: Engine, base_url: str) -> None:
         self._books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
         self.analyzer = OpenAIAnalyzer("sk-test", base_url)
-        self._limits = Limits(3, 0, 30)
+        self._limits = Limits(RetryPolicy(3, 0), 30)
         self._doubts = Doubts()
 
     def run(self, number: int) -> None:

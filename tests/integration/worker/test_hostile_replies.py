@@ -24,7 +24,7 @@ from rowfleet.ledger.models import Batch, Row, Tally
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.openai_api.headers import LONGEST_PAUSE
 from rowfleet.recipes.recipe import Recipe
-from rowfleet.retry import JITTER
+from rowfleet.retry import JITTER, RetryPolicy
 from tests.support.ledger import ECHO, make_batch
 from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 from worker.analyzers.openai.endpoint import Reply
@@ -32,7 +32,7 @@ from worker.analyzers.openai.limiter import Limiter
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 
-LIMITS = Limits(max_retries=3, retry_delay=1, soft_time_limit=20)
+LIMITS = Limits(RetryPolicy(3, 1), soft_time_limit=20)
 
 #: Rows of a batch, and which of them gets the reply.
 ROWS, VICTIM = 5, 2

@@ -25,12 +25,13 @@ from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, settling
 from rowfleet.openai_api.doubts import Doubts
+from rowfleet.retry import RetryPolicy
 from tests.support.ledger import ECHO, make_batch, statuses
 from worker.assignment import Assignment, Refused, ResultRefused
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 
-LIMITS = Limits(max_retries=3, retry_delay=1, soft_time_limit=60)
+LIMITS = Limits(RetryPolicy(3, 1), soft_time_limit=60)
 
 #: Outcomes that the ledger refuses, each for a reason of its own.
 POISONS: dict[str, dict[str, Any]] = {
