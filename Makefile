@@ -60,8 +60,9 @@ demo: $(READY)  ## Run the main job on the example sheet
 	XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
 	@echo "to look at it again: XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet batches"
 
+# Tests start hundreds of processes: bytecode on the disk halves their start.
 test: $(READY) $(TOOLS) $(CHECKOV)  ## Run the tests; they start the servers they need
-	$(BIN)/python -m pytest -n 5 --dist worksteal --ignore tests/e2e $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 5 --dist worksteal --ignore tests/e2e $(ARGS)
 
 chaos: $(READY)  ## Harm a fleet in every way; see docs/explanation/reliability.md. CHAOS_SEED=N repeats a run
 	$(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED) )CHAOS_REPORT=build/chaos.json $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" $(ARGS)

@@ -14,7 +14,7 @@ from tests.support import tools
 def test_two_processes_that_unpack_at_once_both_find_the_whole_program(tmp_path: Path):
     program = tmp_path / "bin" / "kubectl"
     code = (
-        "import subprocess, sys; from pathlib import Path; from tests import tools;"
+        "import subprocess, sys; from pathlib import Path; from tests.support import tools;"
         "to = Path(sys.argv[1]); tools.unpack('kubectl', to);"
         "subprocess.run([to, 'version', '--client'], check=True)"
     )

@@ -326,7 +326,7 @@ def test_a_recipe_of_a_newer_version_waits_for_newer_workers_and_holds_up_no_row
         assert set(due) == {True}  # so that they are no load
         assert {*attempts, *retries} == {0}
         assert batch_records.get_batch(connection, "new").status == "running"
-    assert sum("was recorded by another version" in line for line in caplog.messages) == 1
+    assert sum("its rows wait for workers that do" in line for line in caplog.messages) == 1
 
 
 def test_a_batch_that_no_worker_understands_is_stopped_when_an_upgrade_is_over(
