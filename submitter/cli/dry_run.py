@@ -45,13 +45,13 @@ def show_dry_run(
         console.say(f"analyzer {kind.name}: computed offline, no tokens and no cost")
     else:
         hint = tier != "batch" and terms.sample is None
-        console.say(
+        sentences = (
             bill.estimated(about, kind.name, recipe.model, hint=hint)
             if kind.asks_a_model
-            else bill.without_tokens(about, kind.name)
+            else [bill.without_tokens(about, kind.name)]
         )
-        for line in bill.on_terms(about, terms):
-            console.say(line)
+        for sentence in (*sentences, *bill.on_terms(about, terms)):
+            console.say(sentence)
         if kind.asks_openai and settings.openai_api_key is None:
             console.say(
                 "OPENAI_API_KEY is not set: a dry run needs none, the rows do where they run"

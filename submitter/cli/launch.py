@@ -163,10 +163,8 @@ def _announce(name: str, namespace: str, done: str) -> None:
         "replaced": "created anew; the one before had ended",
         "running": "runs already",
     }[done]
-    console.note(
-        f"Job {name} in the namespace {namespace}: {what}\n"
-        f"its log: kubectl logs -n {namespace} -f job/{name}"
-    )
+    console.note(f"Job {name} in the namespace {namespace}: {what}")
+    console.note(f"its log: kubectl logs -n {namespace} -f job/{name}")
 
 
 def _follow(there: client.Cluster, job: manifest.Object) -> int:

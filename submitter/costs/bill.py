@@ -24,8 +24,10 @@ def dollars_between(low: float | None, high: float | None) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def estimated(estimate: Estimate, analyzer: str, model: str | None, *, hint: bool = True) -> str:
-    """Return what a batch would take, in two sentences; ``hint`` at a way to know it better."""
+def estimated(
+    estimate: Estimate, analyzer: str, model: str | None, *, hint: bool = True
+) -> Iterator[str]:
+    """Yield a batch's estimate, in two sentences; ``hint`` at a way to know it better."""
     measured = f"; --sample {min(100, max(1, estimate.rows // 2))} measures it" if hint else ""
     tokens = estimate.prompt_tokens + estimate.completion_tokens
     if estimate.earlier_calls:
@@ -34,12 +36,12 @@ def estimated(estimate: Estimate, analyzer: str, model: str | None, *, hint: boo
         certainty = "the answers' length, and what is reasoned, is a guess" + measured
     else:
         certainty = "the answers' length is a guess" + measured
-    return (
+    yield (
         f"analyzer {analyzer}, model {model}: about {tokens:,} tokens "
         f"({estimate.prompt_tokens:,} in, {estimate.completion_tokens:,} out), "
-        f"{dollars_between(estimate.cost_low_usd, estimate.cost_high_usd)}\n"
-        f"{estimate.sampled_rows:,} rows were counted; {certainty}"
+        f"{dollars_between(estimate.cost_low_usd, estimate.cost_high_usd)}"
     )
+    yield f"{estimate.sampled_rows:,} rows were counted; {certainty}"
 
 
 def without_tokens(estimate: Estimate, analyzer: str) -> str:

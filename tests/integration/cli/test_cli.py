@@ -308,6 +308,7 @@ def test_a_dry_run_says_rows_tokens_and_cost_and_needs_no_service(
     assert (said["dry_run"], said["rows"], said["analyzer"]) == (True, 200, analyzer)
     if analyzer == "openai":
         assert f"{said['prompt_tokens']:,} in, {said['completion_tokens']:,} out), $" in out
+        assert f"\n{said['sampled_rows']:,} rows were counted; " in out
         assert said["cost_usd"] > 0
     else:
         assert "no tokens and no cost" in out

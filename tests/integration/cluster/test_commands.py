@@ -82,7 +82,7 @@ def test_a_launch_makes_one_job_and_says_where_its_log_is(
     name = job["metadata"]["name"]
     assert code == 0
     assert name.startswith("rowfleet-master-refunds-")
-    assert f"kubectl logs -n default -f job/{name}" in err
+    assert f"\nits log: kubectl logs -n default -f job/{name}\n" in err
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["submit", "--excel=/sheets/sheets/Master_Refunds.xlsx", "--wait"]
 
