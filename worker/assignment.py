@@ -41,7 +41,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that is not to be run, and why: it has ended, somebody has it, its batch stands."""
+    """A row that is not to be run, and why: it has ended, another slot has it, its batch stands."""
 
     why: str
 

@@ -63,7 +63,7 @@ BATCHES_KEPT = 64
 #: Seconds between tries while the ledger is away, at first and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
-#: A transaction that takes more than this part of a lease is done again before anybody begins a row
+#: A transaction that takes more than this part of a lease is done again before a slot begins a row
 #: that it claimed. Leases are renewed four times in their length.
 LATE = 0.75
 
@@ -243,7 +243,7 @@ class Bookkeeper:
     def _persist(
         self, group: list[_Request], overdue: list[Outcome], *, again: bool = False
     ) -> None:
-        """Do all of ``group``: in one transaction, or halved until what is refused stands alone."""
+        """Do all of ``group``: in one transaction, or halved until a refused one stands alone."""
         try:
             self._transact(group, overdue, again=again)
         except _TransactionRefused as refusal:
@@ -332,7 +332,7 @@ class Bookkeeper:
             return
 
     def _without_claims(self, group: list[_Request]) -> list[_Request]:
-        """Send away who asks to begin a row. Results stay: they must be saved."""
+        """Refuse requests to begin a row. Results stay: they must be saved."""
         everything = group.copy()
         with suppress(queue.Empty):
             while True:
@@ -445,7 +445,7 @@ class Bookkeeper:
         return Refused(self._why(connection, key))
 
     def _confirm(self, group: list[_Request], results: list[Any]) -> None:
-        """After the commit: remember what runs, and answer who asked."""
+        """After the commit: remember the running rows, and answer the slots."""
         for request, result in zip(group, results, strict=True):
             if isinstance(result, Assignment):
                 self._running[result.row.key] = (result.row.attempts, result.clock)

@@ -47,8 +47,7 @@ QUEUED_GRACE = 5.0
 #: Seconds between the two looks that must both find no message.
 SECOND_LOOK = 1.0
 
-#: Seconds that the word to the autoscaler waits longer than a row does: while somebody is here, it
-#: is always renewed before.
+#: Extra seconds before the autoscaler's wake-up; a live feeder always renews it sooner.
 WORD_INTERVAL = 2 * REPAIR_INTERVAL
 
 #: Rows moved to the queue in one transaction.
@@ -71,7 +70,7 @@ class Feeder:
     ) -> None:
         """``redelivery``: seconds until a dead worker's message is delivered again, above zero.
 
-        ``cap`` is renewed before each feeding: pods are started for what is on the queue.
+        ``cap`` is renewed before each feeding: pods are started for the rows on the queue.
         """
         self._engine = engine
         self._queue = queue
@@ -88,7 +87,7 @@ class Feeder:
         return self._queue.name
 
     def step(self) -> None:
-        """Feed, repair and close what needs it, if it is this process's turn.
+        """Feed, repair and close batches that need it, if it is this process's turn.
 
         Raises ServiceError if a service is away; nothing is lost then.
         """
@@ -109,7 +108,7 @@ class Feeder:
             self._looked_at = now
 
     def leave_word(self) -> None:
-        """Tell the autoscaler when somebody is needed, in case nobody is here then."""
+        """Tell the autoscaler when a feeder is needed, in case no process runs then."""
         with looking(self._engine) as connection:
             live = fleet.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live]

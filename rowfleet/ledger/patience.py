@@ -1,4 +1,4 @@
-"""Waiting for a service that is away: what is logged, how long the pauses are, what is retried."""
+"""Waiting for a service that is away: its log lines, its pauses and its retries."""
 
 from __future__ import annotations
 

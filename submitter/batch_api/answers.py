@@ -69,7 +69,7 @@ class Answers:
         return seen.status != part.remote_status
 
     def _wait_for_room(self, part: Part, seen: Remote) -> None:
-        """Keep a refused part's file until there is room, or split what is too large by itself."""
+        """Keep a refused part's file until there is room, or split a part that is too large."""
         others = [p for p in self._batch.parts() if p.is_at_api and p.token != part.token]
         if others or self._api.had_company(seen):
             self._room.refused(is_empty=not others)
@@ -144,7 +144,7 @@ class Answers:
         return reasons
 
     def _settle_failed(self, part: Part, seen: Remote) -> list[str]:
-        """Settle what is left of a part that the API refused as a whole. Return why the batch must
+        """Settle the rest of a part that the API refused as a whole. Return why the batch must
         stop, if so."""
         code, message = next(iter(seen.problems), ("", "it does not say why"))
         match from_batch_error(code):

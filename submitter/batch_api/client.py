@@ -70,7 +70,7 @@ class Remote:
     #: Requests that are answered, and that failed.
     completed: int
     failed: int
-    #: Code and message of what is wrong with the whole batch.
+    #: Code and message of an error of the whole batch.
     problems: tuple[tuple[str, str], ...]
     #: When it was made, and when it ended, in Unix seconds; None: it has not, or does not say.
     created_at: int = 0

@@ -88,7 +88,7 @@ class Follower:
         return min(pause * BACK_OFF, self._poll * LONGEST)
 
     def _try_round(self) -> Exception | None:
-        """Do all that can be done now; return what was in the way, if it may pass."""
+        """Do all that can be done now; return the obstacle, if it may pass."""
         try:
             self._moved = self._round()
         except (Transient, LedgerUnavailable) as error:

@@ -54,7 +54,7 @@ def follow(
     finally:
         batch.stop()
         thread.join(timeout=2)
-        # Else a request may be on its way: nobody should look for what it makes before it arrives.
+        # Else a request may be on its way: no follower should look for its batch before it arrives.
         if not thread.is_alive():
             batch.release()
     done.result()
@@ -75,7 +75,7 @@ def _into(done: Future[None], follower: Follower, wait: bool) -> None:
 def _accompany(
     engine: Engine, batch: Followed, done: Future[None], show: Callable[[Progress], None]
 ) -> None:
-    """Renew the claim and show progress until the follower is done; what is away comes back."""
+    """Renew the claim and show progress until the follower is done, through outages."""
     while not wait_for([done], timeout=min(SHOW_INTERVAL, batch.lease / 4)).done:
         with suppress(LedgerUnavailable):  # the follower logs that, and waits
             if not batch.hold():

@@ -1,4 +1,4 @@
-"""`--tier batch` for the command line: who may use it, and what its commands do.
+"""`--tier batch` for the command line: its users, and the work of its commands.
 
 What needs the `openai` package is loaded only here: it takes half a second.
 """

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-#: What asks for help. A command keeps what it is first asked with, so it must know by itself.
+#: The options that ask for help. Click keeps a command's from its first use, so each command gets
+#: them itself.
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 

@@ -79,7 +79,7 @@ def escaped(text: object) -> str:
 
 
 def complain(sentence: object) -> None:
-    """Say on one line what is wrong."""
+    """Say on one line the error."""
     err.print(
         f"[red]rowfleet:[/] {escape(one_line(str(sentence)))}", highlight=False, soft_wrap=True
     )

@@ -1,4 +1,4 @@
-"""The start of a command: settings, ledger, broker, sheet, and what is asked about it."""
+"""The start of a command: settings, ledger, broker, sheet, and the question about it."""
 
 from __future__ import annotations
 

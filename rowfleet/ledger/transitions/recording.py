@@ -91,8 +91,7 @@ def record_rows(
         return 0
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
-    # Holds the batch, so that it can't be cancelled between this and the rows, and that nobody else
-    # records rows of it.
+    # Holds the batch: nothing cancels it before the rows, and no other process records rows of it.
     if not connection.execute(batch.values(total=Batch.total)).rowcount:
         raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
     first = _first_sent(connection, batch_id, sent) if sent else {}
