@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
 from rowfleet.ledger.records import Claimed, Outcome, Spent
@@ -63,37 +63,20 @@ def after_failure(
             begun=False,
             spent=spent,
         )
-    if isinstance(error, Misconfigured):
-        return Outcome(
-            row.key,
-            row.attempts,
-            "pending",
-            error=reason,
-            brief=error.reason,
-            counts=False,
-            spent=spent,
-            latency=latency,
-        )
-    delay = policy.seconds_until(row, error) if isinstance(error, Transient) else None
-    if delay is not None:
-        return Outcome(
-            row.key,
-            row.attempts,
-            "pending",
-            error=reason,
-            brief=error.reason,
-            delay=delay,
-            spent=spent,
-            latency=latency,
-        )
-    if isinstance(error, Transient):
-        reason = f"{reason} (tried {row.retries + 1} times)"
-    return Outcome(
+    again = Outcome(
         row.key,
         row.attempts,
-        "failed",
+        "pending",
         error=reason,
         brief=error.reason,
         spent=spent,
         latency=latency,
     )
+    if isinstance(error, Misconfigured):
+        return replace(again, counts=False)
+    delay = policy.seconds_until(row, error) if isinstance(error, Transient) else None
+    if delay is not None:
+        return replace(again, delay=delay)
+    if isinstance(error, Transient):
+        reason = f"{reason} (tried {row.retries + 1} times)"
+    return replace(again, status="failed", error=reason)

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection as Connection  # noqa: PLC0414 (the callers' name for it)
-from sqlalchemy import Engine as Engine  # noqa: PLC0414
+from sqlalchemy import Connection as Connection  # noqa: PLC0414 (callers import it from here)
+from sqlalchemy import Engine as Engine  # noqa: PLC0414 (callers import it from here)
 from sqlalchemy import create_engine, event, false, text, update
 from sqlalchemy.engine import URL, make_url
 

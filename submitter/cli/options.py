@@ -26,7 +26,7 @@ class AnalyzerName(click.Choice[str]):
         self.case_sensitive = True
 
     @property
-    def choices(self) -> list[str]:  # type: ignore[override]
+    def choices(self) -> list[str]:  # type: ignore[override]  # click has an attribute here
         """The names of all analyzers."""
         return analyzer_kinds.names()
 

@@ -28,7 +28,7 @@ def embedded_broker() -> Iterator[str]:
     with writing(base):
         base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
-        raise ServiceError(f"{base} belongs to somebody else; set TMPDIR to a directory of yours")
+        raise ServiceError(f"{base} belongs to another user; set TMPDIR to a directory of yours")
     _sweep(base)
     lock = RunLock(base, "run-")
     home = base / lock.name

@@ -87,7 +87,7 @@ def make_ledger(engine: Engine, status: str = "running", **terms: Any) -> None:
     """Record the batches: ``b`` with ``status`` and ``terms``, ``a`` and ``c`` run."""
     columns = Row.__table__.columns
     unset = {
-        column.name: int(column.server_default.arg)  # type: ignore[attr-defined]
+        column.name: int(column.server_default.arg)  # type: ignore[attr-defined]  # `text('0')` here
         if column.server_default is not None
         else None
         for column in columns

@@ -117,7 +117,7 @@ def test_last_tries_are_made_one_at_a_time(engine: Engine, monkeypatch: pytest.M
 def test_rows_wait_for_tables_that_are_gone_and_are_given_back_by_a_worker_that_ends(
     engine: Engine, eventually: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a restore from an old backup. What has run is saved when they are back."""
+    """As after a restore from an old backup. Answers are saved once the rows are back."""
     make_batch(engine, 3)
     ending = threading.Event()
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60, is_ending=ending.is_set)

@@ -34,9 +34,9 @@ def test_finishing(engine: Engine, status: str) -> None:
         assert finish(3, left) == (False, {})
     assert finish(10, "pending") == (False, {})
     if status in ("running", "budget_exhausted"):
-        change = {"status": "finished", "finished_at": "past"}
+        change: dict[str, str | None] = {"status": "finished", "finished_at": "past"}
         if status != "running":
-            change["reason"] = None  # type: ignore[assignment]
+            change["reason"] = None
         assert finish() == (True, {"b": change})
     else:
         assert finish() == (False, {})

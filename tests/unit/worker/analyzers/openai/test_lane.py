@@ -36,14 +36,14 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 def limiter(lanes: Lanes | None, given: PerMinute | None = None) -> Limiter:
-    return Limiter(lanes, given or PerMinute())  # type: ignore[arg-type]
+    return Limiter(lanes, given or PerMinute())  # type: ignore[arg-type]  # lanes of the test
 
 
 def alone(given: PerMinute, **last: Any) -> Any:
     """Return the lane of a process without Redis, for which the time stands still."""
     loop = asyncio.get_running_loop()
     moment = loop.time()
-    loop.time = lambda: moment  # type: ignore[method-assign]
+    loop.time = lambda: moment  # type: ignore[method-assign]  # time stands still
     lane = Lane(MODEL, limiter(None)._ask, given)
     if last:
         lane._last = Granted([], None, pause=0, completion=None, **last)
