@@ -1,4 +1,4 @@
-"""Feeding: pending rows go to the queue up to its window, and rows that got lost come back.
+"""Feeding: pending rows go to the queue up to its window, and from time to time repair is due.
 
 The waiting submitter does this, and every worker: one of them at a time has the turn. So a batch
 goes on when its submitter is gone, and a retry's delay is spent in the ledger, not in a worker.
@@ -6,54 +6,33 @@ goes on when its submitter is gone, and a retry's delay is spent in the ledger, 
 
 from __future__ import annotations
 
-import logging
-import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from rowfleet.ledger.engine import Engine, looking, try_to_write, writing
+from rowfleet.feeding.repair import Repairs
+from rowfleet.feeding.steadiness import Steadiness
+from rowfleet.ledger.engine import Engine, looking, writing
 from rowfleet.ledger.queries import fleet
-from rowfleet.ledger.queries.rows import (
-    count_live,
-    expired_rows,
-    only_followers_are_left,
-    queued_before,
-)
 from rowfleet.ledger.records import Standing
-from rowfleet.ledger.transitions import claiming, feeding, finishing, in_chunks, settling
+from rowfleet.ledger.transitions import feeding
 from rowfleet.queue.client import INSERT_MOST, Queue
 from rowfleet.queue.keys import FEEDER
 from rowfleet.rate_limits.cap import Cap
-
-log = logging.getLogger(__name__)
 
 #: Seconds the feeder keeps its turn after a step; another takes over when it dies.
 TURN_SECONDS = 10.0
 
 #: Seconds between looks for rows that got lost, by comparing counts.
 REPAIR_INTERVAL = 3.0
-#: Seconds for which the ledger must have taken a feeder's writes before the feeder takes a worker
-#: for gone. A worker whose writes were refused, too, renews its leases within these.
-PATIENCE = 10.0
-#: Seconds between a feeder's tries to write, at least.
-TRY_INTERVAL = 0.5
 #: Seconds between looks into the messages themselves: a full window is 11 MB of them.
 LOOK_INTERVAL = 60.0
-
-#: Seconds a row must have been queued before a missing message counts as lost: its feeder may not
-#: have pushed it yet.
-QUEUED_GRACE = 5.0
-#: Seconds between the two looks that must both find no message.
-SECOND_LOOK = 1.0
 
 #: Extra seconds before the autoscaler's wake-up; a live feeder always renews it sooner.
 WORD_INTERVAL = 2 * REPAIR_INTERVAL
 
 #: Rows moved to the queue in one transaction.
 FEED_CHUNK = 1_000
-#: Seconds for which one look sweeps a batch, well below TURN_SECONDS; the next look goes on.
-SWEEP_SECONDS = 2.0
 
 
 class Feeder:
@@ -79,7 +58,8 @@ class Feeder:
         self._cap = cap
         self._id = uuid.uuid4().hex
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
-        self._written_at = self._steady_since = -math.inf
+        self._steadiness = Steadiness(engine, redelivery)
+        self._repairs = Repairs(engine, queue, self._steadiness, redelivery=redelivery, by=self._id)
 
     @property
     def queue_name(self) -> str:
@@ -130,7 +110,7 @@ class Feeder:
         """
         if self._cap is not None:
             self._cap.write()
-        self._ledger_is_steady()
+        self._steadiness.check()
         with looking(self._engine) as connection:
             live = fleet.live_batches(connection, self._queue.name)
             ids = [batch.id for batch in live if only in (None, batch.id)]
@@ -209,131 +189,13 @@ class Feeder:
     def repair(
         self, only: str | None = None, *, thorough: bool = True, patient: bool = False
     ) -> int:
-        """Put back rows whose worker or message is gone, and close batches that have ended.
+        """Put back lost rows and close ended batches: see `Repairs.repair`."""
+        return self._repairs.repair(only, thorough=thorough, patient=patient)
 
-        Batches that do not run any more are swept, and the rows of their dead workers put back.
-        Safe at any time, by several at once: a row that is merely slow at worst gets a second
-        message, which finds it taken. Without ``thorough`` the messages are only read when there
-        are fewer of them than rows that should have one. If ``patient``, no worker is taken for
-        gone before the ledger has taken this feeder's writes for a while. Return how many rows
-        were put back.
-        """
-        with looking(self._engine) as connection:
-            live = (
-                [only]
-                if only
-                else [batch.id for batch in fleet.live_batches(connection, self._queue.name)]
-            )
-            waiting = queued_before(connection, live, QUEUED_GRACE)
-            expected = count_live(connection, live)
-        lost: dict[str, list[int]] = {}
-        if waiting and (thorough or sum(self._queue.depth()) < expected):
-            lost = self._without_message(waiting)
-            if any(lost.values()):
-                # On its way from list to hash a message is in neither for a moment.
-                time.sleep(SECOND_LOOK)
-                lost = self._without_message(lost)
-        if thorough:
-            self._queue.mend_notes()
-        back = self._put_back(live, lost, patient=patient)
-        with looking(self._engine) as connection:
-            standings = fleet.standings(connection, live)
-        for batch in standings:
-            if only or _may_close(batch, thorough=thorough):
-                self.close(batch.id, thorough=thorough)
-        back += self.sweep(only, patient=patient)
-        if back:
-            log.warning("put back %d rows whose worker or message was lost", back)
-        return back
+    def close(self, batch_id: str) -> None:
+        """Mark the batch as ended if it has: see `Repairs.close`."""
+        self._repairs.close(batch_id)
 
-    def _put_back(
-        self, live: Sequence[str], lost: Mapping[str, Sequence[int]], *, patient: bool
-    ) -> int:
-        """Put back the rows without a message, and those of dead workers. Return how many."""
-        back = 0
-        for batch_id, numbers in lost.items():
-            if numbers:
-                with writing(self._engine) as connection:
-                    back += feeding.put_back(connection, batch_id, numbers, by=self._id)
-        with looking(self._engine) as connection:
-            expired = expired_rows(connection, live, self._redelivery)
-        for batch_id in sorted(expired):
-            if not patient or self._ledger_is_steady():
-                with writing(self._engine) as connection:
-                    back += claiming.expire(
-                        connection, batch_id, grace=self._redelivery, by=self._id
-                    )
-        return back
-
-    def close(self, batch_id: str, *, thorough: bool = False) -> None:
-        """Mark the batch as ended if it has. Only the ledger is asked: the broker may be away.
-
-        ``thorough``: look for rows without the answer of the row they follow although others run.
-        """
-        self._settle_followers(batch_id, thorough=thorough)
-        with writing(self._engine) as connection:
-            if not finishing.finish_batch(connection, batch_id):
-                finishing.finish_sample(connection, batch_id)
-                finishing.exhaust(connection, batch_id, by=self._id)
-
-    def sweep(self, only: str | None = None, *, patient: bool = True) -> int:
-        """Settle batches that do not run, or one. Only the ledger is asked: the broker may be away.
-
-        ``patient``: as in `repair`. Return how many rows of dead workers were put back.
-        """
-        with looking(self._engine) as connection:
-            left = [only] if only else fleet.unsettled_batches(connection, self._queue.name)
-        back = 0
-        for batch_id in left:
-            in_chunks.sweep(self._engine, batch_id, by=self._id, seconds=SWEEP_SECONDS)
-            may_expire = not patient or self._ledger_is_steady()
-            with writing(self._engine) as connection:
-                if may_expire:
-                    back += claiming.expire(
-                        connection, batch_id, grace=self._redelivery, by=self._id
-                    )
-                finishing.finish_batch(connection, batch_id)
-        return back
-
-    def _ledger_is_steady(self) -> bool:
-        """Try to write, and tell whether the ledger has taken writes for as long as PATIENCE.
-
-        Reads prove nothing: a database that only reads lets the leases of all workers run out.
-        For a row to be expired that takes longer than ``redelivery``, so a gap of that length
-        between two writes counts as an absence, and so does a write that is refused. Each write is
-        noted, and not each step: a step over many batches may take longer. Raises LedgerError.
-        """
-        now = time.monotonic()
-        if now - self._written_at >= TRY_INTERVAL:
-            before, self._written_at = self._written_at, -math.inf
-            with writing(self._engine) as connection:
-                try_to_write(connection)
-            self._written_at = now = time.monotonic()
-            if now - before > self._redelivery:
-                self._steady_since = now
-        return now - self._steady_since >= PATIENCE
-
-    def _settle_followers(self, batch_id: str, *, thorough: bool) -> None:
-        """Give rows that are the same as another its end, where that was not done with it."""
-        with looking(self._engine) as connection:
-            due = thorough or only_followers_are_left(connection, batch_id)
-        while due:
-            with writing(self._engine) as connection:
-                moved = settling.settle_followers(connection, batch_id, by=self._id)
-            due = moved == settling.MOST_FOLLOWERS
-
-    def _without_message(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-        present = self._queue.present()
-        return {
-            batch_id: [number for number in numbers if (batch_id, number) not in present]
-            for batch_id, numbers in rows.items()
-        }
-
-
-def _may_close(batch: Standing, *, thorough: bool) -> bool:
-    """Tell whether the batch, or rows of it that follow another, may have to be ended."""
-    if batch.has_followers and (thorough or batch.leads_nothing):
-        return True
-    return batch.status == "running" and (
-        batch.leads_nothing or batch.has_sample or batch.has_budget
-    )
+    def sweep(self, batch_id: str) -> int:
+        """Settle a batch that does not run: see `Repairs.sweep`."""
+        return self._repairs.sweep(batch_id)

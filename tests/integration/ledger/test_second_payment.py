@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 
 from rowfleet.analysis import Answer, Question, Transient, Usage
-from rowfleet.feeding import feeder as feeding
+from rowfleet.feeding import steadiness
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Row, Tally
@@ -30,7 +30,7 @@ def test_a_lease_that_ran_out_just_now_leaves_the_row_to_its_own_message(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message is delivered again after `redelivery` seconds; a second one could be paid for."""
-    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.steadiness.PATIENCE", 0.0)
     make_batch(engine, 2, queue=settings.queue)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-20)
@@ -90,7 +90,7 @@ def test_a_row_that_is_retried_by_hand_has_all_its_lives_and_tries_again(engine:
 def test_patience_after_an_outage_outlasts_the_longest_pause_of_a_worker() -> None:
     """A worker may sleep that long before it renews its leases, and then renews them once more."""
     assert bookkeeper.PATIENCE >= 2 * bookkeeper.LONGEST_PAUSE
-    assert feeding.PATIENCE >= 2 * bookkeeper.LONGEST_PAUSE
+    assert steadiness.PATIENCE >= 2 * bookkeeper.LONGEST_PAUSE
 
 
 class _Says:

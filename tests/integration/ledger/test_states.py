@@ -633,7 +633,7 @@ def impatient(engine: Engine, database_url: str) -> Iterator[Engine]:
 def test_every_row_reaches_one_end_and_is_paid_for_once(
     impatient: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeding.feeder.SECOND_LOOK", 0.0)
+    monkeypatch.setattr("rowfleet.feeding.repair.SECOND_LOOK", 0.0)
     monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(settling, "MOST_FOLLOWERS", 2)
     monkeypatch.setattr(Fleet, "engine", impatient, raising=False)

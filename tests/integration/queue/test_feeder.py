@@ -255,7 +255,7 @@ def test_a_vanished_workers_rows_come_back_when_no_other_worker_took_them_over(
 def test_workers_that_lost_the_ledger_with_the_feeder_are_not_taken_for_gone_at_once(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.steadiness.PATIENCE", 2.0)
     monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
     make_batch(engine, 2, queue=queue.name)
     keeper = feeder(engine, queue)
@@ -277,7 +277,7 @@ def test_workers_whose_writes_were_refused_are_not_taken_for_gone_at_once(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
     """The feeder could read all the time."""
-    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 1.5)
+    monkeypatch.setattr("rowfleet.feeding.steadiness.PATIENCE", 1.5)
     monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 0.0)
     make_batch(engine, 1, queue=queue.name)
     keeper = feeder(engine, queue)
@@ -328,7 +328,7 @@ def test_a_feeder_that_takes_longer_than_a_redelivery_still_finds_dead_workers(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
     """Its looks are further apart than what it takes for an absence of the ledger."""
-    monkeypatch.setattr("rowfleet.feeding.feeder.PATIENCE", 2.0)
+    monkeypatch.setattr("rowfleet.feeding.steadiness.PATIENCE", 2.0)
     monkeypatch.setattr("rowfleet.feeding.feeder.REPAIR_INTERVAL", 1.5)
     make_batch(engine, 1, queue=queue.name)
     with engine.begin() as connection:

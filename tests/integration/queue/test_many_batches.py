@@ -52,7 +52,7 @@ def idle_batches(engine: Engine, queue: str, numbers: range) -> None:
 def test_idle_batches_cost_a_step_no_statement(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeding.feeder.TRY_INTERVAL", 0.0)  # each step tries to write
+    monkeypatch.setattr("rowfleet.feeding.steadiness.TRY_INTERVAL", 0.0)  # each step tries to write
     queue = Queue(settings)
     keeper = Feeder(engine, queue, window=100, redelivery=75)
 
