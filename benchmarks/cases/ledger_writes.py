@@ -42,7 +42,7 @@ def measure(rounds: int) -> Iterator[Figure]:
     ours: dict[str, list[float]] = {}
     theirs: dict[str, list[float]] = {}
     # A bookkeeper ends with its process, and says until then that its database is gone.
-    logging.getLogger("worker.bookkeeper").setLevel(logging.CRITICAL)
+    logging.getLogger("worker.group_commit").setLevel(logging.CRITICAL)
     with services.ledgers("postgresql") as ledgers:
         for _ in range(min(rounds, 3)):
             for books, runs in ((Grouped, ours), (Apart, theirs)):

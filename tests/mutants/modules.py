@@ -12,8 +12,13 @@ PATTERNS = (
     "worker/analyzers/openai/limiter.py",
     "worker/analyzers/openai/shared_lanes.py",
     "worker/assignment.py",
+    "worker/batch_cache.py",
     "worker/bookkeeper.py",
+    "worker/claims.py",
+    "worker/group_commit.py",
     "worker/row.py",
+    "worker/running_rows.py",
+    "worker/slot_requests.py",
     "worker/transport.py",
 )
 

@@ -21,7 +21,7 @@ from rowfleet.queue.client import Queue
 from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from tests.support.ledger import ECHO, make_batch, statuses
-from worker import bookkeeper
+from worker import group_commit
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 
@@ -89,8 +89,8 @@ def test_a_row_that_is_retried_by_hand_has_all_its_lives_and_tries_again(engine:
 
 def test_patience_after_an_outage_outlasts_the_longest_pause_of_a_worker() -> None:
     """A worker may sleep that long before it renews its leases, and then renews them once more."""
-    assert bookkeeper.PATIENCE >= 2 * bookkeeper.LONGEST_PAUSE
-    assert steadiness.PATIENCE >= 2 * bookkeeper.LONGEST_PAUSE
+    assert group_commit.PATIENCE >= 2 * group_commit.LONGEST_PAUSE
+    assert steadiness.PATIENCE >= 2 * group_commit.LONGEST_PAUSE
 
 
 class _Says:

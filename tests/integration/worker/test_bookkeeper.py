@@ -92,7 +92,7 @@ def test_leases_are_renewed_while_rows_run(engine: Engine) -> None:
 
 def test_last_tries_are_made_one_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of rows that have lost the same two workers, only one may be what killed those."""
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 0.0)
     make_batch(engine, 3)
     keys = [("b", number) for number in range(3)]
     for dead in ("first", "second"):
@@ -147,7 +147,7 @@ def test_a_row_is_not_begun_if_its_lease_ran_out_before_the_claim_was_confirmed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that stalls behind the commit, or a process that is stopped there."""
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 0.0)
     make_batch(engine, 2)
     lease = 1.0
     watching = create_engine(engine.url)
@@ -182,7 +182,7 @@ def test_no_row_is_taken_over_just_after_the_ledger_was_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was away from the row's worker, too, which may not be back yet and has the answer."""
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 2.0)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 2.0)
     make_batch(engine, 3)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
@@ -207,7 +207,7 @@ def test_no_row_is_taken_over_after_an_outage_until_leases_were_renewed(
     engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However short it was: the row's worker may have been refused its renewal."""
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 0.0)
     make_batch(engine, 3)
     with engine.begin() as connection:
         claiming.claim(connection, [("b", 0)], holder="away", worker="w1", lease=-1)
@@ -228,8 +228,8 @@ def test_a_worker_without_rows_is_patient_after_a_time_without_writes(
     engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing that it was asked for failed, but the row's worker could not renew its lease."""
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 2.0)
-    monkeypatch.setattr("worker.bookkeeper.LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 2.0)
+    monkeypatch.setattr("worker.group_commit.LONGEST_PAUSE", 0.2)
     make_batch(engine, 1)
     books = Bookkeeper(engine, worker="idle", lease=2, time_limit=60)
     with engine.begin() as connection:
@@ -286,7 +286,7 @@ def test_rows_of_a_transaction_that_stands_still_are_free_again(
 def test_what_is_asked_for_shortly_after_a_transaction_goes_together(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.bookkeeper.APART", 1.0)
+    monkeypatch.setattr("worker.slot_requests.APART", 1.0)
     make_batch(engine, 21)
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     assert isinstance(books.claim(("b", 20)), Assignment)
@@ -316,7 +316,7 @@ def test_an_idle_process_leaves_the_ledger_alone_between_renewals(engine: Engine
 def test_a_last_try_that_loses_its_slot_leaves_the_turn_to_the_next(
     engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.bookkeeper.PATIENCE", 0.0)
+    monkeypatch.setattr("worker.group_commit.PATIENCE", 0.0)
     make_batch(engine, 2)
     keys = [("b", 0), ("b", 1)]
     for dead in ("first", "second"):
@@ -388,7 +388,7 @@ def test_a_mistake_of_the_bookkeeper_is_raised_to_its_callers_and_holds_up_no_ot
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     assert isinstance(books.claim(("b", 0)), Assignment)
     with monkeypatch.context() as broken:
-        broken.setattr(books, "_persist", lambda *_: 1 / 0)
+        broken.setattr(books._commits, "commit", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             books.claim(("b", 1))
     assert isinstance(books.claim(("b", 1)), Assignment)
@@ -397,7 +397,7 @@ def test_a_mistake_of_the_bookkeeper_is_raised_to_its_callers_and_holds_up_no_ot
 def test_leases_that_the_ledger_refuses_to_renew_are_tried_again(
     engine: Engine, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.bookkeeper.LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("worker.group_commit.LONGEST_PAUSE", 0.2)
     make_batch(engine, 1)
     books = Bookkeeper(engine, worker="w", lease=2, time_limit=60)
     assert isinstance(books.claim(("b", 0)), Assignment)

@@ -267,7 +267,7 @@ def test_a_row_claimed_for_a_slot_that_was_interrupted_is_given_back(
     make_batch(engine, 1)
     books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
     with held(engine):
-        books._put("claim", ("b", 0)).future.cancel()
+        books._requests.put("claim", ("b", 0)).future.cancel()
         threading.Event().wait(0.2)
     eventually(lambda: books.running() == 0 and statuses(engine) == ["pending"])
     with pytest.raises(SoftTimeLimitExceeded), patch.object(Future, "result", interrupted):
