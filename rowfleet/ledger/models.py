@@ -92,6 +92,17 @@ class Batch(Base):
     #: The process that follows its remote batches, and until when unless it says so again.
     follower: Mapped[str | None] = mapped_column(String(40))
     followed_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: The row of position 0 as a spreadsheet program numbers it; None: of an older version.
+    first_row: Mapped[int | None] = mapped_column(Integer)
+    #: Where the file was read: an absolute path, or a URI without credentials.
+    origin: Mapped[str | None] = mapped_column(Text)
+    #: The condition that its rows meet, in CEL, and the column that orders their feeding.
+    where_expression: Mapped[str | None] = mapped_column(Text)
+    order_by: Mapped[str | None] = mapped_column(Text)
+    #: What was done with rows that the sheet hides, `include` or `skip`, and with one of totals
+    #: below the data, `keep` or `skip`; None: of an older version, which kept it.
+    hidden: Mapped[str] = mapped_column(String(8), server_default="include")
+    totals: Mapped[str | None] = mapped_column(String(8))
 
 
 _LIVE = text("status IN ('queued', 'running')")
@@ -108,7 +119,12 @@ class Row(Base):
     __table_args__ = (
         CheckConstraint(f"status IN {ROW_STATUSES}", name="rows_status"),
         Index(
-            "rows_pending", "batch_id", "number", postgresql_where=_PENDING, sqlite_where=_PENDING
+            "rows_pending",
+            "batch_id",
+            "rank",
+            "number",
+            postgresql_where=_PENDING,
+            sqlite_where=_PENDING,
         ),
         Index("rows_due", "batch_id", "due_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
         Index("rows_live", "batch_id", "status", postgresql_where=_LIVE, sqlite_where=_LIVE),
@@ -187,6 +203,8 @@ class Row(Base):
     possibly_billed: Mapped[int] = mapped_column(Integer, server_default="0")
     #: Seconds from claim to end of the last attempt.
     latency: Mapped[float | None] = mapped_column(Float)
+    #: Its place in the order of feeding; None: rows of its batch are fed in the sheet's order.
+    rank: Mapped[int | None] = mapped_column(Integer)
 
 
 class RemoteBatch(Base):
@@ -247,3 +265,16 @@ class Tally(Base):
     #: Attempts that cost what `cost_usd` sums up, and the sum of the squares of what each cost.
     priced: Mapped[int] = mapped_column(BigInteger, server_default="0")
     cost_squared: Mapped[float] = mapped_column(Float, server_default="0")
+
+
+class Export(Base):
+    """A finished sheet that was written of a batch, by the hash of its bytes."""
+
+    __tablename__ = "exports"
+
+    batch_id: Mapped[str] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: In hex.
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    exported_at: Mapped[datetime] = mapped_column(Timestamp)

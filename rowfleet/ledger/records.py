@@ -10,6 +10,10 @@ from typing import Any, Final, Literal
 #: A row by its batch and number.
 Key = tuple[str, int]
 
+#: The row below a header in the first row, as a spreadsheet program numbers it. Older versions did
+#: not record where a header stood.
+FIRST_ROW: Final = 2
+
 #: Times a row's worker may vanish while it runs before the row counts as what kills it.
 MAX_LOSSES = 3
 
@@ -42,6 +46,14 @@ class NewBatch:
     sample: Sequence[int] | None = None
     dedupe: bool = False
     tier: str = "workers"
+    #: The row of position 0 as a spreadsheet program numbers it.
+    first_row: int | None = None
+    #: Where the file was read: an absolute path, or a URI without credentials.
+    origin: str | None = None
+    where_expression: str | None = None
+    order_by: str | None = None
+    hidden: Literal["include", "skip"] = "include"
+    totals: Literal["keep", "skip"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,20 @@ class BatchRecord:
     file_hash: str
     start_row: int
     num_rows: int | None
+    first_row: int | None = None
+    origin: str | None = None
+    where_expression: str | None = None
+    order_by: str | None = None
+    hidden: str = "include"
+    totals: str | None = None
+
+    def sheet_row(self, number: int) -> int:
+        """Return the number that a spreadsheet program shows for the row."""
+        return number + (FIRST_ROW if self.first_row is None else self.first_row)
+
+    def number_of(self, sheet_row: int) -> int:
+        """Return the row's number in the ledger; below 0 for a row above the data."""
+        return sheet_row - (FIRST_ROW if self.first_row is None else self.first_row)
 
 
 @dataclass(frozen=True, slots=True)

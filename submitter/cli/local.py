@@ -107,6 +107,7 @@ def local(
             batch_id=batch_id,
             terms=terms,
             tier="workers",
+            source=source,
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=None, as_json=as_json)

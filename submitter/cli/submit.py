@@ -110,6 +110,7 @@ def submit(
             urgent=urgent,
             terms=terms,
             tier=tier,
+            source=source,
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=tier, as_json=as_json)

@@ -126,6 +126,8 @@ def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: st
         sha256=sha256,
         filled=below(found.filled, first),
         read=read,
+        header_row=header.row,
+        sheet_columns=header.indexes,
         is_text=True,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 
 from rowfleet.cells import Cell
@@ -30,7 +30,16 @@ class Sheet:
     sha256: str  #: Of the file's bytes, in hex.
     filled: bytearray  #: One byte a position: 1 where the row holds a value.
     read: Reader
+    header_row: int  #: The sheet row of the header, counted from 0; position 0 is the next one.
+    sheet_columns: tuple[int, ...]  #: Sheet column of each name in ``header``, counted from 0.
+    #: Answer columns that an earlier run has added: their header → their sheet column.
+    answers: dict[str, int] = field(default_factory=dict)
     is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
+
+    @property
+    def first_row(self) -> int:
+        """The row of position 0 as a spreadsheet program numbers it, from 1."""
+        return self.header_row + 2
 
     @property
     def where(self) -> str:

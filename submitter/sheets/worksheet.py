@@ -120,6 +120,8 @@ def check_worksheet(part: Part, recipe: Recipe | None, name: str, sha256: str) -
         sha256=sha256,
         filled=_below(found.filled, first),
         read=read,
+        header_row=header.row,
+        sheet_columns=header.indexes,
     )
 
 

@@ -16,6 +16,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 Location = Path | Uri
 
 
+def origin(source: Location) -> str:
+    """Return the place by which the file is found again: an absolute path, or the URI's text."""
+    return str(source.absolute() if isinstance(source, Path) else source)
+
+
 def parse(text: str) -> Location:
     """Return the path or URI that ``text`` names.
 

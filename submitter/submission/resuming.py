@@ -6,7 +6,7 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import recording, stopping
-from submitter.submission.submission import Submission
+from submitter.submission.submission import Submission, new_batch
 from submitter.submission.takeover import QueueFor
 
 
@@ -50,6 +50,7 @@ def resume(
         if queue_for is not None:
             queue = queue_for(connection, found.id, found)
         stopping.move_queue(connection, found.id, queue, urgent=submission.urgent)
+    recording.found_in(connection, new_batch(submission), found.id)
     snapshot = submission.recipe.snapshot()
     if found.recipe != snapshot:  # other headers of result columns, say
         recording.describe(connection, found.id, {**snapshot, "model": found.model})

@@ -14,6 +14,8 @@ from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
 from submitter.results import columns, writer
 from submitter.sheets.sheet import Sheet
+from submitter.storage import location
+from submitter.storage.location import Location
 
 #: What a batch id may look like; it is part of task ids, object names and commands.
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -58,6 +60,8 @@ class Submission:
     #: Whether a user chose ``batch_id``. Otherwise a batch with the same rows and question is this
     #: one, whatever its id.
     is_named: bool = False
+    #: Where the file was read: an absolute path, or a URI without credentials.
+    origin: str | None = None
 
     @property
     def content_hash(self) -> str:
@@ -80,11 +84,12 @@ def prepare(
     urgent: bool = False,
     terms: Terms = Terms(),
     tier: str | None = None,
+    source: Location | None = None,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
-    Raises InputError for a ``batch_id`` that can't be one, and where the finished sheet could not
-    be written.
+    ``source`` is where the sheet was read. Raises InputError for a ``batch_id`` that can't be one,
+    and where the finished sheet could not be written.
     """
     results = columns.most_beside_the_original(recipe)
     writer.check_size(sheet.name, sheet.count(rows.start_row, rows.num_rows), sheet.header, results)
@@ -94,7 +99,18 @@ def prepare(
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
-    return Submission(sheet, rows, recipe, queue, batch_id, urgent, terms, tier, is_named=is_named)
+    return Submission(
+        sheet,
+        rows,
+        recipe,
+        queue,
+        batch_id,
+        urgent,
+        terms,
+        tier,
+        is_named=is_named,
+        origin=None if source is None else location.origin(source),
+    )
 
 
 def check_id(batch_id: str) -> None:
@@ -138,6 +154,8 @@ def new_batch(submission: Submission) -> NewBatch:
         sample=sample,
         dedupe=terms.dedupe,
         tier=submission.tier or "workers",
+        first_row=sheet.first_row,
+        origin=submission.origin,
     )
 
 

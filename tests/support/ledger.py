@@ -36,6 +36,7 @@ def make_batch(
     identities: list[str | None] | None = None,
     recipe: Recipe = ECHO,
     sent: Sequence[str] | None = None,
+    ranks: Sequence[int] | None = None,
     urgent: bool = False,
     tier: str = "workers",
     loaded: bool = True,
@@ -43,8 +44,8 @@ def make_batch(
 ) -> str:
     """Record a running batch of ``rows`` rows of one column, `Name`.
 
-    ``sent`` has each row's hash of what is sent; unless ``loaded``, more rows may follow; ``terms``
-    are further fields of `NewBatch`.
+    ``sent`` has each row's hash of what is sent, ``ranks`` its place in the feeding; unless
+    ``loaded``, more rows may follow; ``terms`` are further fields of `NewBatch`.
     """
     assert recipe.model is not None
     assert recipe.analyzer is not None
@@ -79,6 +80,7 @@ def make_batch(
                 for n in range(rows)
             ],
             None if sent is None else dict(enumerate(sent)),
+            None if ranks is None else dict(enumerate(ranks)),
         )
         if loaded:
             recording.finish_loading(connection, batch_id)

@@ -30,6 +30,14 @@ def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
     return [LiveBatch(*row) for row in rows]
 
 
+def may_be_fed() -> ColumnElement[bool]:
+    """Return the condition that rows of a batch may begin now.
+
+    A batch with an order waits until it is recorded whole: the row that goes first may be the last.
+    """
+    return and_(Batch.status.in_(ACTIVE), or_(Batch.order_by.is_(None), Batch.status != "loading"))
+
+
 def unsettled_batches(connection: Connection, queue: str) -> list[str]:
     """Return the batches of ``queue`` that do not run and are not settled, the oldest first.
 
@@ -57,7 +65,7 @@ def _is_unsettled() -> ColumnElement[bool]:
     live = of_batch.where(Row.status.in_(ROW_IN_FLIGHT))
     # Ordered as the indexes are: PostgreSQL would rather look for one row in the table itself.
     runs = live.order_by(Row.status).scalar_subquery()
-    waits = pending.where(Row.same_as.is_(None)).order_by(Row.number).scalar_subquery()
+    waits = pending.where(Row.same_as.is_(None)).order_by(Row.rank, Row.number).scalar_subquery()
     follows = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as).scalar_subquery()
     return or_(
         runs.is_not(None),
@@ -113,11 +121,13 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
     )
     # Scalars: see `_is_unsettled`. Ordered as their indexes are, since PostgreSQL would rather look
     # for a single row in the table itself.
-    fresh = pending.where(Row.same_as.is_(None), Row.due_at.is_(None)).order_by(Row.number)
+    fresh = pending.where(Row.same_as.is_(None), Row.due_at.is_(None))
+    fresh = fresh.order_by(Row.rank, Row.number)
     followers = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as)
     found = select(
         Batch.id,
         Batch.status,
+        may_be_fed().label("may_be_fed"),
         Batch.sample.is_not(None).label("has_sample"),
         Batch.max_cost.is_not(None).label("has_budget"),
         fresh.scalar_subquery().label("fresh"),
@@ -132,9 +142,9 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
             status=row.status,
             has_sample=bool(row.has_sample),
             has_budget=bool(row.has_budget),
-            has_fresh=row.fresh is not None,
-            first_due=row.first_due,
-            is_due=row.first_due is not None and row.first_due <= clock,
+            has_fresh=row.may_be_fed and row.fresh is not None,
+            first_due=row.first_due if row.may_be_fed else None,
+            is_due=row.may_be_fed and row.first_due is not None and row.first_due <= clock,
             has_followers=row.followers is not None,
             has_queued=(row.id, "queued") in live,
             has_running=(row.id, "running") in live,

@@ -59,7 +59,7 @@ def waiting_for_room(connection: Connection, batch_id: str, enough: int = 1) -> 
     fresh = select(Row.number).where(pending, Row.same_as.is_(None), Row.due_at.is_(None))
     ripe = select(Row.number).where(waits, Row.due_at <= clock)
     due = 0
-    for rows in (fresh.order_by(Row.number), ripe.order_by(Row.due_at)):
+    for rows in (fresh.order_by(Row.rank, Row.number), ripe.order_by(Row.due_at)):
         most = (enough if is_later else 1) - due
         if most > 0:
             due += connection.execute(

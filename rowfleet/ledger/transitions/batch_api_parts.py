@@ -23,9 +23,9 @@ from sqlalchemy import delete as sql_delete
 
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
+from rowfleet.ledger.queries.fleet import may_be_fed
 from rowfleet.ledger.queries.parts import not_settled
 from rowfleet.ledger.records import NO_ROOM, SETTLED, Claimed
-from rowfleet.ledger.statuses import ACTIVE
 from rowfleet.ledger.transitions.feeding import due_rows
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import tally_cancelled
@@ -196,10 +196,10 @@ def _set(connection: Connection, token: str, **values: object) -> None:
 def take_rows(
     connection: Connection, batch_id: str, limit: int, *, claim: str, worker: str
 ) -> list[tuple[int, Sequence[Any]]]:
-    """Move up to ``limit`` due rows, lowest numbers first, from pending to running at ``worker``.
+    """Move up to ``limit`` due rows, lowest ranks and numbers first, to running at ``worker``.
 
     Without a lease: no worker can take them over, only who knows ``claim`` settles them or gives
-    them back. Return their numbers and encoded cells in order.
+    them back. Return their numbers and encoded cells, in the order of the numbers.
     """
     due = due_rows(batch_id, limit)
     taken = connection.execute(
@@ -208,7 +208,7 @@ def take_rows(
             Row.batch_id == batch_id,
             Row.number.in_(select(due.c.number)),
             Row.status == "pending",
-            exists().where(Batch.id == batch_id, Batch.status.in_(ACTIVE)),
+            exists().where(Batch.id == batch_id, may_be_fed()),
         )
         .values(
             status="running",

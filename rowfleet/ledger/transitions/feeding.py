@@ -9,16 +9,16 @@ from sqlalchemy import CTE, Connection, exists, or_, select, update
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import budget
-from rowfleet.ledger.statuses import ACTIVE
+from rowfleet.ledger.queries.fleet import may_be_fed
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import tally_cancelled
 
 
 def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
-    """Move up to ``limit`` due rows, lowest numbers first, from pending to queued.
+    """Move up to ``limit`` due rows, lowest ranks and numbers first, from pending to queued.
 
     Of a batch with a sample only that is fed, and never more than the batch's budget admits.
-    Return their numbers in order. The caller sends their messages after the commit: a crash in
+    Return their numbers in that order. The caller sends their messages after the commit: a crash in
     between leaves queued rows without a message, which `put_back` finds.
     """
     terms = connection.execute(
@@ -38,12 +38,13 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
             Row.batch_id == batch_id,
             Row.number.in_(select(due.c.number)),
             Row.status == "pending",
-            exists().where(Batch.id == batch_id, Batch.status.in_(ACTIVE), Batch.tier == "workers"),
+            exists().where(Batch.id == batch_id, may_be_fed(), Batch.tier == "workers"),
         )
         .values(status="queued", queued_at=now(), due_at=None)
-        .returning(Row.number)
+        .returning(Row.rank, Row.number)
     )
-    return sorted(fed.scalars())
+    # Rows of one batch all have a rank, or none has.
+    return [number for _, number in sorted((row.rank or 0, row.number) for row in fed)]
 
 
 def due_rows(batch_id: str, limit: int, sample: Sequence[int] | None = None) -> CTE:
@@ -57,7 +58,7 @@ def due_rows(batch_id: str, limit: int, sample: Sequence[int] | None = None) -> 
             or_(Row.due_at.is_(None), Row.due_at <= now()),
             *([] if sample is None else [Row.number.in_(sample)]),
         )
-        .order_by(Row.number)
+        .order_by(Row.rank, Row.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
         # A bare subquery PostgreSQL may run once per row, each time with other rows locked.

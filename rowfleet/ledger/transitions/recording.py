@@ -62,6 +62,30 @@ def describe(connection: Connection, batch_id: str, recipe: Mapping[str, Any]) -
     connection.execute(update(Batch).where(Batch.id == batch_id).values(recipe=dict(recipe)))
 
 
+#: What says where a batch's rows stand in which file.
+_PLACE = (
+    "source",
+    "origin",
+    "file_hash",
+    "sheet",
+    "first_row",
+    "start_row",
+    "num_rows",
+    "where_expression",
+    "hidden",
+    "totals",
+)
+
+
+def found_in(connection: Connection, batch: NewBatch, batch_id: str) -> None:
+    """Let the batch ``batch_id`` be of the file that ``batch``, with the same rows, was read from.
+
+    So the finished sheet is a copy of the file that was submitted last, with its row numbers.
+    """
+    place = {name: getattr(batch, name) for name in _PLACE}
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(place))
+
+
 def create_batch(connection: Connection, batch: NewBatch) -> bool:
     """Record a batch as ``loading``. Return False if its id is there already."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -80,12 +104,14 @@ def record_rows(
     batch_id: str,
     rows: Sequence[tuple[int, Sequence[Any], str | None]],
     sent: Mapping[int, str] | None = None,
+    ranks: Mapping[int, int] | None = None,
 ) -> int:
     """Record rows as (number, encoded cells, identity), in order; those there stay as they are.
 
     ``sent`` has a hash for each row if rows that are sent the same are to be answered once: the
-    first with a hash is asked about, the others follow it. Return how many are new. Raises
-    InputError if the batch was cancelled meanwhile.
+    first with a hash is asked about, the others follow it. ``ranks`` has the place of each row in
+    the order of feeding, if that is not the sheet's. Return how many are new. Raises InputError if
+    the batch was cancelled meanwhile.
     """
     if not rows:
         return 0
@@ -102,6 +128,8 @@ def record_rows(
             leader = first[sent[number]]
             values["sent"] = sent[number] if leader == number else None
             values["same_as"] = None if leader == number else leader
+        if ranks:
+            values["rank"] = ranks[number]
         new.append(values)
     if _any_between(connection, batch_id, rows[0][0], rows[-1][0]):
         # Another submitter was here, or this one, whose commit was never confirmed.

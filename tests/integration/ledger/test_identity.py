@@ -72,7 +72,7 @@ def prepared(
     sheet: str | None = None,
 ) -> Iterator[Submission]:
     with open_sheet(path, sheet, recipe=recipe) as opened:
-        yield prepare(opened, rows, recipe, queue="q", batch_id=batch_id)
+        yield prepare(opened, rows, recipe, queue="q", batch_id=batch_id, source=path)
 
 
 def submit(engine: Engine, path: Path, **options: Any) -> tuple[str, bool]:
@@ -118,6 +118,30 @@ def test_equal_cells_continue_in_other_bytes_another_sheet_and_another_format(
     assert submit(engine, tmp_path / "c.xlsx") == (batch_id, True)
     assert submit(engine, saved_anew, rows=Range(0, 3)) == (batch_id, True)
     assert recorded(engine) == (1, 3)
+
+
+def test_a_batch_is_of_the_file_that_was_submitted_last(engine: Engine, tmp_path: Path) -> None:
+    """Its row numbers are those of that file, and the finished sheet is a copy of it."""
+
+    def place() -> tuple[object, ...]:
+        with engine.connect() as connection:
+            (of,) = batch_records.batches(connection)
+        assert of.number_of(of.sheet_row(2)) == 2
+        return of.origin, of.file_hash, of.sheet, of.start_row, of.num_rows, of.sheet_row(0)
+
+    def sha256(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    first = workbook(tmp_path / "a.xlsx")
+    submit(engine, first)
+    assert place() == (str(first), sha256(first), "Sheet", 0, None, 2)
+    with_title = workbook(tmp_path / "b.xlsx", [["Refunds of 2026"], [], *CELLS], title="Refunds")
+    _, is_found = submit(engine, with_title, rows=Range(0, 3))
+    assert is_found
+    assert place() == (str(with_title), sha256(with_title), "Refunds", 0, 3, 4)
+    longer = workbook(tmp_path / "b.xlsx", [["Refunds of 2026"], [], *CELLS, ["d", 4, None]])
+    assert submit(engine, longer)[1] is False
+    assert recorded(engine) == (2, 7)
 
 
 @pytest.mark.parametrize(

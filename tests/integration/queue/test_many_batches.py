@@ -16,7 +16,7 @@ from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import batch_records, fleet, parts, progress, rows
 from rowfleet.ledger.schema import migrate
-from rowfleet.ledger.transitions import claiming, settling
+from rowfleet.ledger.transitions import claiming, feeding, settling
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings, load_settings
 from tests.support.ledger import make_batch, statuses
@@ -187,6 +187,20 @@ def test_no_look_of_a_feeder_reads_the_table_of_rows(large: Engine, redis_url: s
     plans = plans_of(large, step)
     assert len(plans) >= 6
     assert not [plan for plan in plans if "Seq Scan on rows" in plan]
+
+
+@pytest.mark.parametrize("rank", ["NULL", "mod(number, 7)"], ids=["as the sheet", "ordered"])
+def test_rows_are_fed_in_order_without_sorting_them(large: Engine, rank: str) -> None:
+    with large.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE rows SET rank = {rank} WHERE batch_id = 'b'")
+    with large.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE rows"))
+        due = feeding.due_rows("b", 1_000).compile(large)
+        with connection.connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {due}", due.params)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "rows_pending" in plan
+    assert "Sort" not in plan
 
 
 def test_no_look_at_retries_reads_the_table_of_rows(large: Engine) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Connection, Engine, update
 
 from rowfleet.ledger.models import Batch
+from rowfleet.ledger.queries import fleet
 from rowfleet.ledger.statuses import BATCH_STATUSES
-from rowfleet.ledger.transitions import feeding
+from rowfleet.ledger.transitions import batch_api_parts, feeding, recording
 from tests.support.changes import CANCELLED, NUMBERS, QUEUED, changed_by, make_ledger, of_b, picture
+from tests.support.ledger import make_batch
 
 
 @pytest.mark.parametrize("status", BATCH_STATUSES)
@@ -28,6 +30,38 @@ def test_feeding_stops_at_its_limit_and_is_for_the_workers_tier(engine: Engine) 
     with engine.begin() as connection:
         connection.execute(update(Batch).where(Batch.id == "b").values(tier="batch"))
     assert changed_by(engine, lambda c: feeding.feed(c, "b", 2)) == ([], {})
+
+
+def test_rows_of_an_ordered_batch_are_fed_in_its_order_once_all_are_recorded(
+    engine: Engine,
+) -> None:
+    make_batch(engine, 4, order_by="Amount:desc", ranks=[2, 0, 3, 1], loaded=False)
+    with engine.begin() as connection:
+        assert feeding.feed(connection, "b", 100) == []
+        (standing,) = fleet.standings(connection, ["b"])
+        assert not standing.may_be_fed
+        assert fleet.seconds_to_next(connection, ["b"], 75) is None
+        recording.finish_loading(connection, "b")
+        (standing,) = fleet.standings(connection, ["b"])
+        assert standing.may_be_fed
+        assert feeding.feed(connection, "b", 3) == [1, 3, 0]
+        assert feeding.feed(connection, "b", 3) == [2]
+
+
+def test_the_batch_api_takes_the_rows_of_an_ordered_batch_in_its_order(engine: Engine) -> None:
+    make_batch(
+        engine, 4, order_by="Amount", ranks=[2, 0, 3, 1], tier="batch", queue="x", loaded=False
+    )
+
+    def taken(connection: Connection) -> list[int]:
+        rows = batch_api_parts.take_rows(connection, "b", 2, claim="c", worker="w")
+        return [number for number, _ in rows]
+
+    with engine.begin() as connection:
+        assert taken(connection) == []
+        recording.finish_loading(connection, "b")
+        assert taken(connection) == [1, 3]
+        assert taken(connection) == [0, 2]
 
 
 def test_a_fed_row_that_comes_back_is_due_at_once(engine: Engine) -> None:
