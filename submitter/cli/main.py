@@ -30,7 +30,7 @@ def cli() -> None:
     """
 
 
-#: Each command's name, where it is in `submitter.cli`, and its help's first sentence.
+#: Each command's name, where it is in `submitter.cli.commands`, and its help's first sentence.
 COMMANDS = (
     ("submit", "submit:submit", "Submit a spreadsheet: one task a row."),
     ("local", "local:local", "Do the whole job on this machine, with nothing else installed."),
@@ -78,7 +78,7 @@ COMMANDS = (
 )
 
 for _name, _place, _summary in COMMANDS:
-    cli.defer(_name, f"submitter.cli.{_place}", _summary)
+    cli.defer(_name, f"submitter.cli.commands.{_place}", _summary)
 
 
 def main() -> NoReturn:

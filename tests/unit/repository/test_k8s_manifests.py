@@ -66,7 +66,7 @@ def test_the_job_fails_at_once_for_what_stays_wrong_and_goes_on_when_a_node_is_l
 
 @pytest.mark.parametrize("name", JOBS)
 def test_its_arguments_are_those_of_submit_and_its_variables_the_charts(name: str) -> None:
-    from submitter.cli.submit import submit
+    from submitter.cli.commands.submit import submit
 
     (container,) = pod(name)["containers"]
     assert container["name"] == "submitter"

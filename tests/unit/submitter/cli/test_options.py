@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from submitter.cli.launch import launch
+from submitter.cli.commands.launch import launch
+from submitter.cli.commands.submit import submit
 from submitter.cli.options import HANDED_ON, handed_on
-from submitter.cli.submit import submit
 from submitter.cluster import manifest, sheet_location
 
 #: Options of `submit` that `launch` takes in a form of its own, and those that no Job needs.

@@ -126,7 +126,7 @@ def test_the_template_stays_as_it_is_and_its_pod_is_kept() -> None:
 
 
 def test_arguments_are_those_of_submit() -> None:
-    from submitter.cli.submit import submit
+    from submitter.cli.commands.submit import submit
 
     given = manifest.arguments(
         sheet_location.locate("--excel", "pvc://sheets/2026/a b.xlsx"),
