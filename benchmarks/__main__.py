@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.harness.figures import Figure, saved
 
-#: The modules, in the order they run: the short ones first.
+#: The modules below `benchmarks.cases`, in the order they run: the short ones first.
 BENCHMARKS = (
     "feeding",
     "first_message",
@@ -33,15 +33,17 @@ BENCHMARKS = (
     "progress",
     "scale",
     "memory",
-    "worker_start",
+    "worker.worker_start",
     "ledger_writes",
-    "rows",
-    "worker_memory",
-    "pool",
-    "events",
-    "unit_costs",
+    "worker.rows",
+    "worker.worker_memory",
+    "worker.pool",
+    "worker.events",
+    "worker.unit_costs",
     "autoscaler",
 )
+#: Each benchmark's name on the command line, and its place.
+NAMES = {place.rpartition(".")[2]: place for place in BENCHMARKS}
 
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -50,25 +52,26 @@ START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 def main() -> int:
     """Measure what is asked for; return 1 if a benchmark failed to run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of each (5)")
     parser.add_argument("--docs", action="store_true", help="only write the table into its page")
     asked = parser.parse_args()
     if asked.docs:
         write_page(saved())
         return 0
-    unknown = sorted(set(asked.names) - set(BENCHMARKS))
+    unknown = sorted(set(asked.names) - set(NAMES))
     if unknown:
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     console = Console()
     measured: list[Figure] = []
     failed = False
-    for name in BENCHMARKS:
+    for name, place in NAMES.items():
         if asked.names and name not in asked.names:
             continue
         started = time.monotonic()
         try:
-            for figure in importlib.import_module(f"benchmarks.cases.{name}").measure(asked.rounds):
+            case = importlib.import_module(f"benchmarks.cases.{place}")
+            for figure in case.measure(asked.rounds):
                 figure.save()
                 measured.append(figure)
         except Exception:  # one that can't run must not take the others with it

@@ -11,12 +11,13 @@ import pytest
 
 import benchmarks
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.cases.autoscaler import SLOTS, scaled
+from benchmarks.autoscaling.simulation import scaled
+from benchmarks.autoscaling.times import SLOTS
 
 
 def test_every_module_can_be_imported() -> None:
     names = [found.name for found in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.")]
-    assert {f"benchmarks.cases.{name}" for name in BENCHMARKS} <= set(names)
+    assert {f"benchmarks.cases.{place}" for place in BENCHMARKS} <= set(names)
     # In a process of its own: some are workers, which read their settings when imported.
     settings = {"REDIS_URL": "redis://127.0.0.1:1/0", "DATABASE_URL": "sqlite:///unused.db"}
     settings["OPENAI_API_KEY"] = "sk-unused"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.baselines.bare_calls import requests
-from benchmarks.cases.pool import GUIDE_SLOTS, guided
+from benchmarks.cases.worker.pool import GUIDE_SLOTS, guided
 from benchmarks.harness.figures import Figure, compared
 from benchmarks.harness.fleet import Fleet, fleet
 
