@@ -68,7 +68,8 @@ class Seen:
 #: Seconds that the model took for a row.
 SEEN_LATENCY = 3.0
 #: What the simulation is compared with (`python -m tests.e2e.curve`): every run of these two shapes
-#: on one commit and a machine with nothing else to do. No constant of times.py comes from the second.
+#: on one commit and a machine with nothing else to do. No time of benchmarks/autoscaling/times.py
+#: comes from the second shape.
 SEEN = (
     Seen(300, 20, 4, 1.7, 3.53, 13.57, 5.3, 18.3, 26.4, 28.7, 176),
     Seen(300, 20, 4, 1.7, 2.11, 12.22, 3.7, 15.1, 24.8, 29.4, 176),
