@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from rowfleet import retry, spending
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
 from rowfleet.ledger.engine import writing
-from rowfleet.ledger.records import ENDED, Claimed, Outcome, Part, Spent
+from rowfleet.ledger.part_records import ENDED, Part
+from rowfleet.ledger.records import Claimed, Outcome, Spent
 from rowfleet.ledger.transitions import batch_api_parts, settling
 from rowfleet.openai_api import batch_files
 from rowfleet.openai_api.doubts import Doubts

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from rowfleet.analysis import AnalysisError
 from rowfleet.ledger.engine import writing
-from rowfleet.ledger.records import Part
+from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.transitions import batch_api_parts
 from submitter.batch_api.client import BatchAPI, NotFound, Remote
 from submitter.batch_api.followed import Followed

@@ -11,9 +11,10 @@ from rowfleet import analyzer_kinds, prices
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Engine, reading, writing
 from rowfleet.ledger.ledger_errors import LedgerError
+from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.parts import parts_of
-from rowfleet.ledger.records import BatchRecord, Part
+from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import batch_api_parts, stopping
 from rowfleet.recipes import loading
 from rowfleet.retry import RetryPolicy

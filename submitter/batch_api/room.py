@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rowfleet.ledger.records import Part
+from rowfleet.ledger.part_records import Part
 from rowfleet.openai_api.error_classes import Fate
 from rowfleet.openai_api.failures import from_batch_error
 from submitter.batch_api.client import Remote

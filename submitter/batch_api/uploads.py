@@ -11,8 +11,8 @@ from typing import IO, Any, Final
 from rowfleet import cells
 from rowfleet.analysis import AnalysisError, Question, Transient
 from rowfleet.ledger.engine import reading, writing
+from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries.parts import asked_within, get_part, waiting_for_room
-from rowfleet.ledger.records import Part
 from rowfleet.ledger.transitions import batch_api_parts
 from rowfleet.openai_api import batch_files
 from rowfleet.openai_api.requests import ENDPOINTS

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import RemoteBatch, Row
-from rowfleet.ledger.records import SETTLED, Part
+from rowfleet.ledger.part_records import SETTLED, Part
 
 _PART = [getattr(RemoteBatch, name) for name in Part.__slots__]
 

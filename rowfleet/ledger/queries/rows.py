@@ -10,8 +10,9 @@ from sqlalchemy import Connection, and_, exists, func, select
 
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
+from rowfleet.ledger.part_records import ENDED, SETTLED
 from rowfleet.ledger.queries.batch_records import get_batch
-from rowfleet.ledger.records import ENDED, SETTLED, FailedRow, RecordedRow, SampledRow
+from rowfleet.ledger.records import FailedRow, RecordedRow, SampledRow
 from rowfleet.ledger.statuses import ROW_IN_FLIGHT
 
 #: Rows with the latest retries that `why_retried` reads.

@@ -23,9 +23,10 @@ from sqlalchemy import delete as sql_delete
 
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
+from rowfleet.ledger.part_records import NO_ROOM, SETTLED
 from rowfleet.ledger.queries.fleet import may_be_fed
 from rowfleet.ledger.queries.parts import not_settled
-from rowfleet.ledger.records import NO_ROOM, SETTLED, Claimed
+from rowfleet.ledger.records import Claimed
 from rowfleet.ledger.transitions.feeding import due_rows
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import tally_cancelled
