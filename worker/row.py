@@ -63,11 +63,11 @@ def run_row(
         return assignment.why
     try:
         outcome = _outcome(assignment, analyzer, limits, books, doubts)
-    except BaseException as error:
-        if _ends_the_slot(error):
-            books.give_back(assignment)
-            raise
+    except Exception as error:
         outcome = _unexpected(assignment, error)
+    except BaseException:  # the slot ends, not the row
+        books.give_back(assignment)
+        raise
     try:
         counted = books.settle(outcome)
     except ResultRefused as refusal:
@@ -104,9 +104,7 @@ def _outcome(
             f"interrupted while it ran ({type(error).__name__})",
             UNANSWERED if batch.kind.is_paid else None,  # as far as is known, a call was under way
         )
-    except BaseException as error:
-        if _ends_the_slot(error):
-            raise
+    except Exception as error:
         log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
         failure = Permanent(
             f"an unexpected {type(error).__name__} while it ran; the worker's log says where"
@@ -124,16 +122,7 @@ def _outcome(
     return outcome
 
 
-def _ends_the_slot(error: BaseException) -> bool:
-    """Tell whether the slot ends, and its row begins again elsewhere.
-
-    A library in Rust that panics raises no Exception either, of a class that can't be imported. It
-    ends one call, and would end it again.
-    """
-    return not isinstance(error, Exception) and type(error).__name__ != "PanicException"
-
-
-def _unexpected(assignment: Assignment, error: BaseException) -> Outcome:
+def _unexpected(assignment: Assignment, error: Exception) -> Outcome:
     """Return the end of a row for which this program itself is not right."""
     row = assignment.row
     log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])

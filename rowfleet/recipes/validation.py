@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -18,32 +17,18 @@ from rowfleet.recipes import patterns
 MAX_STEPS = 100_000
 
 
-#: Keywords that apply within each other, at most: three for each of the 64 levels that a reply may
-#: have. Each takes up to four frames of Python's stack, which has 1,000. Where that ends inside
-#: jsonschema's maps, these panic, and no handler of exceptions sees it.
-MAX_NESTED = 200
-
-
 class _TooMuch(Exception):
     """The answer takes more steps to check than an answer may."""
 
 
-@dataclass(slots=True)
-class _Allowance:
-    """What the check of one answer may still take."""
-
-    steps: int = MAX_STEPS
-    nested: int = MAX_NESTED
-
-
-#: That of the answer that is checked now.
-_left: ContextVar[_Allowance] = ContextVar("left")
+#: Steps left for the answer that is checked now.
+_left: ContextVar[list[int]] = ContextVar("steps left")
 
 
 def _spend(steps: int) -> None:
     left = _left.get()
-    left.steps -= steps
-    if left.steps < 0:
+    left[0] -= steps
+    if left[0] < 0:
         raise _TooMuch
 
 
@@ -55,18 +40,11 @@ def _counted(keyword: _Keyword) -> _Keyword:
         validator: Any, value: Any, instance: Any, schema: Any
     ) -> Iterator[ValidationError]:
         _spend(1 + (len(value) >> 3 if isinstance(value, (list, dict)) else 0))
-        left = _left.get()
-        if not left.nested:
-            raise RecursionError
-        left.nested -= 1
-        try:
-            for error in keyword(validator, value, instance, schema) or ():
-                # A message repeats the whole value, and `anyOf` keeps one for each of its schemas.
-                _spend(len(error.message) >> 6)
-                error.message = error.message[:500]
-                yield error
-        finally:
-            left.nested += 1
+        for error in keyword(validator, value, instance, schema) or ():
+            # A message repeats the whole value, and `anyOf` keeps one for each of its schemas.
+            _spend(len(error.message) >> 6)
+            error.message = error.message[:500]
+            yield error
 
     return counted
 
@@ -148,9 +126,9 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 def first_problem(checker: Draft202012Validator, value: Any) -> tuple[str, str] | None:
     """Return where ``value`` does not fit and why, as `a/0/b` and a sentence; None if it does.
 
-    A value that can't be checked in MAX_STEPS and MAX_NESTED does not fit.
+    A value that can't be checked in MAX_STEPS, or is nested too deeply for it, does not fit.
     """
-    token = _left.set(_Allowance())
+    token = _left.set([MAX_STEPS])
     try:
         problem = next(iter(checker.iter_errors(value)), None)
     except _TooMuch:

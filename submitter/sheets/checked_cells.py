@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rowfleet.errors import InputError
-from submitter.excel import MAX_COLUMNS, MAX_ROWS, letter
+from submitter.excel import MAX_COLUMNS, MAX_ROWS
 from submitter.sheets import values
 from submitter.sheets.package import MEND
 from submitter.sheets.shared_strings import SharedStrings
@@ -23,6 +23,9 @@ class Scan:
     first: dict[int, int] = field(default_factory=dict)
     #: Column → sheet row of its first formula below the header that has no stored value.
     uncached: dict[int, int] = field(default_factory=dict)
+    #: Column → sheet row of its first cell below the header that holds no value of its type, and
+    #: the cell's text.
+    unreadable: dict[int, tuple[int, str]] = field(default_factory=dict)
     #: Merged ranges (`B3:C3`) and column widths in characters, where the sheet says them.
     merged: list[str] = field(default_factory=list)
     widths: dict[int, float] = field(default_factory=dict)
@@ -92,7 +95,7 @@ class CheckedCells:
         self.kind = attributes.get("t")
         style = attributes.get("s")
         try:
-            self.style = values.whole_number(style) if style is not None else 0
+            self.style = values.style_number(style)
         except ValueError:
             shown = (style or "")[:20]
             raise self.malformed(f"has a cell with the style {shown!r}") from None
@@ -118,14 +121,13 @@ class CheckedCells:
             found.styles[self.column] = self.style
 
     def _holds_value(self) -> bool:
-        """Return whether the text is a value, not blank; raise if it could not be read."""
+        """Return whether the cell holds a value, not blank; take note if it can't be read."""
         try:
             value = values.value(self.kind, self.text, self.strings)
-        except (ValueError, IndexError, OverflowError):
-            raise self.malformed(
-                f"has no readable value in {letter(self.column)}{self.row + 1} "
-                f"({self.text.strip()[:20]!r})"
-            ) from None
+        except values.NO_VALUE:
+            if self.row > self.below:
+                self.found.unreadable.setdefault(self.column, (self.row, self.text.strip()[:20]))
+            value = values.unreadable(self.kind, self.text)
         return not isinstance(value, str) or bool(value and not value.isspace())
 
     def malformed(self, what: str) -> InputError:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -32,12 +33,12 @@ from rowfleet.recipes.recipe import Recipe
 from submitter.sheets import delimited, workbook
 from submitter.sheets.header import HEADER_SEARCH_ROWS, choose_header
 from submitter.sheets.package import (
+    CHUNK,
     OLE_MAGIC,
     ZIP_MAGICS,
-    check_others,
-    check_package,
+    Members,
+    open_package,
     opened,
-    refuse_ole,
 )
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, below, pick
@@ -71,7 +72,7 @@ def open_sheet(
             with _open_workbook(file, sheet, recipe, name, sha256) as opened:
                 yield opened
         elif magic == OLE_MAGIC:
-            refuse_ole(file, name)
+            _refuse_ole(file, name)
         elif not magic:
             raise InputError(f"{name}: the file is empty")
         elif Path(name).suffix.lower() in CSV_SUFFIXES or path.suffix.lower() in CSV_SUFFIXES:
@@ -132,18 +133,38 @@ def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: st
     )
 
 
+def _check_kind(package: zipfile.ZipFile, name: str) -> None:
+    members = Members(package.namelist())
+    if "xl/workbook.bin" in members:
+        raise InputError(f"{name}: an .xlsb workbook can't be read; save it as .xlsx")
+    if "content.xml" in members and "mimetype" in members:
+        raise InputError(f"{name}: an OpenDocument sheet can't be read; save it as .xlsx")
+
+
+def _refuse_ole(file: BufferedReader, name: str) -> None:
+    """Raise the InputError for a file in Microsoft's compound format, which holds no .xlsx."""
+    mark = "EncryptedPackage".encode("utf-16-le")
+    encrypted, before = False, b""
+    while not encrypted and (chunk := file.read(CHUNK)):
+        encrypted = mark in before + chunk
+        before = chunk[-len(mark) :]
+    if encrypted:
+        raise InputError(f"{name}: the workbook is encrypted; save it without a password")
+    raise InputError(f"{name}: an old .xls workbook can't be read; save it as .xlsx")
+
+
 @contextmanager
 def _open_workbook(
     file: BufferedReader, wanted: str | None, recipe: Recipe | None, name: str, sha256: str
 ) -> Iterator[Sheet]:
-    with check_package(file, name) as package:
+    with open_package(file, name) as package:
+        _check_kind(package, name)
         book = workbook.read(package, name)
         found = _choose_worksheet(book, wanted, name)
         strings = SharedStrings()
         if book.strings is not None:
             with opened(package, book.strings, name) as stream:
                 strings = SharedStrings(stream, f"{name}: the part {book.strings!r}")
-        check_others(package, (found.path, book.strings), name)
         part = Part(package, book, found, strings, name, f"{name}, sheet {found.title!r}")
         yield check_worksheet(part, recipe, name, sha256)
 
@@ -152,8 +173,8 @@ def _choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:
     titles = ", ".join(repr(found.title) for found in book.worksheets[:MAX_TITLES_SHOWN])
     if not book.worksheets:
         raise InputError(
-            f"{name}: holds no worksheet that can be read; save it as an ordinary .xlsx "
-            f"(not as a Strict Open XML Spreadsheet)"
+            f"{name}: holds no worksheet that can be read; open it in Excel or LibreOffice "
+            f"and save it as .xlsx"
         )
     if wanted is None:
         visible = [found for found in book.worksheets if found.state == "visible"]

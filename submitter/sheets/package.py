@@ -1,35 +1,33 @@
-"""The checks of a workbook before any row of it is used, so that reading can't fail half way.
+"""The zip around a workbook, and the checks of each part of it that is read.
 
-`check_package` looks at sizes before a byte is unpacked, and `check_others` proves the members
-whole that nothing reads. A part that is read is parsed within the bounds of `safe_xml`, and is
-well-formed and free of entities. `scan` walks the worksheet: it finds which rows and columns hold a
-value and which formulas lack a stored one, and turns away what reading would stumble over. Rows in
-the plain form of `plain_rows` pass beside expat. So 100,000 rows of 15 columns are proven in half
-a second.
+A part that nothing reads can't refuse a workbook: a damaged drawing is the user's own, and export
+copies it as it is. `opened` looks at a part's size before a byte of it is unpacked. A part that is
+read is parsed within the bounds of `safe_xml`, and is well-formed and free of entities. `scan`
+walks the worksheet: it finds which rows and columns hold a value and which formulas lack a stored
+one, and turns away what reading would stumble over. Rows in the plain form of `plain_rows` pass
+beside expat. So 100,000 rows of 15 columns are proven in half a second.
 """
 
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
-from typing import IO
+from io import BytesIO
+from typing import IO, BinaryIO, cast
+
+from openpyxl.xml.constants import REL_NS, SHEET_MAIN_NS
 
 from rowfleet.errors import InputError
 
-#: Bytes all members may unpack to (2 GiB). 100,000 rows of 15 columns need 60 MB.
-MAX_UNPACKED_BYTES = 2 << 30
-#: Bytes a member other than a worksheet may unpack to (512 MiB): shared strings stay in memory.
+#: Bytes a worksheet may unpack to (2 GiB). 100,000 rows of 15 columns need 60 MB.
+MAX_WORKSHEET_BYTES = 2 << 30
+#: Bytes another part may unpack to (512 MiB); the shared strings go to a temporary file.
 MAX_PART_BYTES = 512 << 20
-#: Times a member may grow when unpacked: real worksheets 5 to 30, a bomb of zeros 1,032.
-MAX_RATIO = 100
-#: Bytes below which a member's ratio does not matter (32 MiB): small, whatever it grew from.
-RATIO_FREE_BYTES = 32 << 20
 #: Members of a workbook; real ones have dozens.
 MAX_MEMBERS = 10_000
 #: Bytes of the zip's directory (2 MiB), which `zipfile` reads whole: room for MAX_MEMBERS and more.
@@ -46,47 +44,43 @@ _END_RECORD = struct.Struct("<4s4H2LH")
 _LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
 
 
-def refuse_ole(file: BufferedReader, name: str) -> None:
-    """Raise the InputError for a file in Microsoft's compound format, which holds no .xlsx."""
-    mark = "EncryptedPackage".encode("utf-16-le")
-    encrypted, before = False, b""
-    while not encrypted and (chunk := file.read(CHUNK)):
-        encrypted = mark in before + chunk
-        before = chunk[-len(mark) :]
-    if encrypted:
-        raise InputError(f"{name}: the workbook is encrypted; save it without a password")
-    raise InputError(f"{name}: an old .xls workbook can't be read; save it as .xlsx")
+def open_package(file: BinaryIO, name: str) -> zipfile.ZipFile:
+    """Return the opened zip of a spreadsheet, whose parts nothing has looked at yet.
 
-
-def check_package(file: BufferedReader, name: str) -> zipfile.ZipFile:
-    """Return the opened zip, whose members unpack to no more than a workbook may.
-
-    Raises InputError when the zip is truncated or damaged, unpacks to too much, or is no Excel
-    workbook. The readers of the members check what those hold; ``check_others`` has the rest.
+    Raises InputError when the zip is truncated, damaged, or has too many members.
     """
     _check_directory(file, name)
     with _one_sentence(name):
         package = zipfile.ZipFile(file)
-    members = package.infolist()
-    _check_sizes(members, name)
-    _check_kind({member.filename for member in members}, name)
+    members = len(package.namelist())
+    if members > MAX_MEMBERS:
+        raise InputError(f"{name}: has {members:,} members, too many for a spreadsheet")
     return package
 
 
-def check_others(package: zipfile.ZipFile, read: Collection[str | None], name: str) -> None:
-    """Prove whole what nothing else reads to its end: all members but those in ``read``.
+class Members:
+    """The zip's members by the names that a workbook gives its parts.
 
-    They are unpacked and dropped, chunk by chunk; nothing parses them.
+    Names of parts ignore case (ECMA-376 part 2, 6.2.2.3), and some programs divide folders by a
+    backslash or begin a name with a slash.
     """
-    for member in package.infolist():
-        if member.filename not in read:
-            with opened(package, member.filename, name) as stream:
-                while stream.read(CHUNK):
-                    pass
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact = frozenset(names)
+        self._folded = {_folded(name): name for name in self._exact}
+
+    def __contains__(self, part: str) -> bool:
+        return self.find(part) is not None
+
+    def find(self, part: str | None) -> str | None:
+        """Return the name of the member that holds ``part``, None if there is none."""
+        if part is None or part in self._exact:
+            return part
+        return self._folded.get(_folded(part))
 
 
-def _is_worksheet(member: zipfile.ZipInfo) -> bool:
-    return "/worksheets/" in member.filename and member.filename.lower().endswith(".xml")
+def _folded(name: str) -> str:
+    return name.replace("\\", "/").lstrip("/").casefold()
 
 
 def _damaged(name: str) -> InputError:
@@ -124,7 +118,7 @@ def _one_sentence(where: str) -> Iterator[None]:
         raise InputError(f"{where} can't be read ({type(error).__name__}); {MEND}") from None
 
 
-def _check_directory(file: BufferedReader, name: str) -> None:
+def _check_directory(file: BinaryIO, name: str) -> None:
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_RECORD.size - 0xFFFF))
     tail = file.read()
@@ -140,51 +134,65 @@ def _check_directory(file: BufferedReader, name: str) -> None:
         raise InputError(f"{name}: has too many members for a spreadsheet")
 
 
-def _check_sizes(members: Sequence[zipfile.ZipInfo], name: str) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise InputError(f"{name}: has {len(members):,} members, too many for a spreadsheet")
-    twice = [part for part, count in Counter(m.filename for m in members).items() if count > 1]
-    if twice:
-        raise InputError(f"{name}: the zip holds the part {twice[0][:100]!r} twice")
-    total = sum(member.file_size for member in members)
-    if total > MAX_UNPACKED_BYTES:
-        raise InputError(f"{name}: unpacks to {_mib(total)}, more than {_mib(MAX_UNPACKED_BYTES)}")
-    for member in members:
-        if member.flag_bits & 1:
+def _check_member(package: zipfile.ZipFile, member: str, name: str, most: int) -> None:
+    entries = [entry for entry in package.infolist() if entry.filename == member]
+    shown = repr(member[:100])
+    if len(entries) > 1:
+        raise InputError(f"{name}: the zip holds the part {shown} twice")
+    for entry in entries:
+        if entry.flag_bits & 1:
             raise InputError(f"{name}: the zip is encrypted; save it without a password")
-        if not _is_worksheet(member) and member.file_size > MAX_PART_BYTES:
+        if entry.file_size > most:
             raise InputError(
-                f"{name}: {member.filename[:100]!r} unpacks to {_mib(member.file_size)}, "
-                f"more than {_mib(MAX_PART_BYTES)}"
+                f"{name}: the part {shown} unpacks to {entry.file_size >> 20:,} MiB, "
+                f"more than {most >> 20:,} MiB"
             )
-        if (
-            member.file_size > RATIO_FREE_BYTES
-            and member.file_size > MAX_RATIO * member.compress_size
-        ):
-            raise InputError(
-                f"{name}: {member.filename[:100]!r} grows more than {MAX_RATIO} times when "
-                f"unpacked, as only a zip bomb does"
-            )
-
-
-def _mib(size: int) -> str:
-    return f"{size >> 20:,} MiB"
 
 
 @contextmanager
-def opened(package: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[bytes]]:
-    """Open a member. InputError, which names it, for whatever reading it in the block raises."""
+def opened(
+    package: zipfile.ZipFile, member: str, name: str, most: int = MAX_PART_BYTES
+) -> Iterator[IO[bytes]]:
+    """Open a member that unpacks to ``most`` bytes or fewer, with the usual namespaces.
+
+    Raises InputError, which names the member, for whatever reading it in the block raises.
+    """
+    _check_member(package, member, name, most)
     with _one_sentence(f"{name}: the part {member[:100]!r}"), package.open(member) as stream:
-        yield stream
+        yield _transitional(stream)
 
 
-def _check_kind(names: set[str], name: str) -> None:
-    if "xl/workbook.bin" in names:
-        raise InputError(f"{name}: an .xlsb workbook can't be read; save it as .xlsx")
-    if "content.xml" in names and "mimetype" in names:
-        raise InputError(f"{name}: an OpenDocument sheet can't be read; save it as .xlsx")
-    if "[Content_Types].xml" not in names:
-        raise InputError(f"{name}: a zip file, but not an Excel workbook")
+#: Namespaces of a Strict workbook and those of an ordinary one; the elements are the same.
+_STRICT = {
+    b"http://purl.oclc.org/ooxml/spreadsheetml/main": SHEET_MAIN_NS.encode(),
+    b"http://purl.oclc.org/ooxml/officeDocument/relationships": REL_NS.encode(),
+}
+#: Bytes in which the first tag ends; it declares the namespaces.
+_HEAD_BYTES = 8 << 10
+_FIRST_TAG = re.compile(rb"[^<]*(?:<[?!][^>]*>[^<]*)*<[^>]*>")
+
+
+def _transitional(stream: IO[bytes]) -> IO[bytes]:
+    """Return the part with a Strict workbook's namespaces replaced where it declares them."""
+    head = stream.read(_HEAD_BYTES)
+    if (tag := _FIRST_TAG.match(head)) and b"purl.oclc.org" in tag[0]:
+        first = tag[0]
+        for strict, usual in _STRICT.items():
+            first = first.replace(strict, usual)
+        head = first + head[tag.end() :]
+    return cast("IO[bytes]", _Joined(head, stream))
+
+
+class _Joined:
+    """A stream that begins with bytes at hand."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = BytesIO(head)
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        return self._head.read(size) or self._rest.read(size)
 
 
 #: What ends a sentence about XML that Excel would repair.

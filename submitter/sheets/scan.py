@@ -10,7 +10,7 @@ from rowfleet.errors import InputError
 from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS
 from submitter.sheets import plain_rows, safe_xml
 from submitter.sheets.checked_cells import CheckedCells, Scan
-from submitter.sheets.package import MEND, opened
+from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
 from submitter.sheets.shared_strings import SharedStrings
 
 #: XML elements below the rows: merged ranges, conditional formats and the like.
@@ -51,7 +51,7 @@ def scan(
     parser = safe_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
     walk.ends = parser.ends
     plain = plain_rows.rows(len(strings), strings.blank)
-    with opened(package, member, name) as stream:
+    with opened(package, member, name, MAX_WORKSHEET_BYTES) as stream:
         for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
             parser.feed(other, walk.fed)
             if run:

@@ -31,6 +31,8 @@ _COLUMN_INDEX = {
         islice(chain(*(product(ascii_uppercase, repeat=n) for n in (1, 2, 3))), MAX_COLUMNS)
     )
 }
+#: Letters of a column's name.
+_MAX_LETTERS = 3
 #: Digits of a row's number or a style's, leading zeros included.
 _MAX_DIGITS = 9
 #: An escaped character of ST_Xstring (ECMA-376 part 1, 22.9.2.19): `_x000D_` is a carriage return,
@@ -39,6 +41,10 @@ _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Error values as Excel writes them, such as `#DIV/0!`. Any other text in an error cell is text.
 _ERROR = re.compile(r"#[A-Z0-9/!?_]{1,20}")
+
+
+#: A boolean as XML has it.
+_BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 
 
 class Texts(Protocol):
@@ -58,11 +64,22 @@ def column_index(reference: str | None, row: str, previous: int) -> int:
     """Return the index of a cell's column from 0, or -1 if ``reference`` names none.
 
     ``row`` is the row's number as the file writes it. A cell without a reference stands right of
-    the ``previous`` one.
+    the ``previous`` one. Some programs write `a1` for `A1`.
     """
-    if reference is None:
+    if not reference:
         return previous + 1
-    return _COLUMN_INDEX.get(reference.removesuffix(row), -1) if reference.endswith(row) else -1
+    if not reference.endswith(row):
+        return -1
+    letters = reference.removesuffix(row)
+    index = _COLUMN_INDEX.get(letters)
+    if index is None and letters.isascii() and len(letters) <= _MAX_LETTERS:
+        index = _COLUMN_INDEX.get(letters.upper())
+    return -1 if index is None else index
+
+
+def style_number(text: str | None) -> int:
+    """Return the number of a cell's style; 0 where the cell says none, or an empty one."""
+    return whole_number(text) if text else 0
 
 
 def unescape(text: str) -> str:
@@ -109,9 +126,9 @@ def value(kind: str | None, text: str, strings: Texts) -> Cell:
     """Return the value of a cell whose XML says the type ``kind`` and holds ``text``.
 
     Numbers come as they are; ``as_date`` is for styles that show them as dates. Raises ValueError,
-    IndexError or OverflowError for text that is no value of its type.
+    LookupError or OverflowError for text that is no value of its type.
     """
-    if kind is None or kind == "n":
+    if not kind or kind == "n":
         return number(text)
     if kind == "s":
         index = int(text)
@@ -119,10 +136,23 @@ def value(kind: str | None, text: str, strings: Texts) -> Cell:
             raise IndexError(index)
         return strings[index]
     if kind == "b":
-        return bool(int(text))
+        return _BOOLEANS[text.strip()]
     if kind == "d":
         return from_ISO8601(text)  # type: ignore[no-any-return,no-untyped-call]  # untyped there
     return error(text) if kind == "e" else unescape(text)
+
+
+#: What `value` raises for text that is no value of its type.
+NO_VALUE = (ValueError, LookupError, OverflowError)
+
+
+def unreadable(kind: str | None, text: str) -> Cell:
+    """Return what stands for a cell whose text is no value of its type: the text as it is.
+
+    No column that is sent has such a cell. The number of a shared string that is not there would
+    pass as a value, so it becomes an error.
+    """
+    return CellError("#REF!") if kind == "s" else unescape(text)
 
 
 def text_of(cell: Element) -> str:
@@ -174,8 +204,11 @@ class OddRows:
         return self.last - 1, cells
 
     def _value(self, cell: Element, text: str) -> Cell:
-        kind, style = cell.get("t"), whole_number(cell.get("s", "0"))
-        found = value(kind, text, self._strings)
-        if style in self._dates and isinstance(found, (int, float)) and kind in (None, "n"):
+        kind, style = cell.get("t"), style_number(cell.get("s"))
+        try:
+            found = value(kind, text, self._strings)
+        except NO_VALUE:
+            return unreadable(kind, text)
+        if style in self._dates and isinstance(found, (int, float)) and kind in (None, "", "n"):
             return as_date(found, self._epoch, duration=style in self._durations)
         return found

@@ -26,7 +26,7 @@ from openpyxl.xml.constants import (
 
 from rowfleet.errors import InputError
 from submitter.sheets import safe_xml
-from submitter.sheets.package import CHUNK, opened
+from submitter.sheets.package import CHUNK, Members, opened
 
 #: Formats of cells that a workbook may have; Excel keeps up to 65,490.
 MAX_STYLES = 65_490
@@ -34,6 +34,13 @@ MAX_STYLES = 65_490
 MAX_NUMBER_FORMATS = 10_000
 #: Characters of a number format: Excel's limit.
 MAX_FORMAT_CHARS = 255
+#: Built-in formats of East Asian Excels (ECMA-376 part 1, 18.8.30). All are dates or times, written
+#: as the language of the program has it; a file does not say which, so here they are neutral.
+EAST_ASIAN_FORMATS = {
+    **dict.fromkeys((27, 28, 29, 30, 31, 36, 50, 51, 52, 53, 54, 57, 58), "yyyy-mm-dd"),
+    **dict.fromkeys((32, 33), "h:mm:ss"),
+    **dict.fromkeys((34, 35, 55, 56), "yyyy-mm-dd h:mm"),  # a time in China, a date in Japan
+}
 #: Sheets, relations of the workbook, and parts that the contents list: as many as zip members.
 MAX_ENTRIES = 10_000
 #: Characters of a sheet's name or of a part's path; Excel's names have up to 31.
@@ -42,7 +49,7 @@ MAX_TEXT_CHARS = 1_024
 MAX_ELEMENTS = 1_500_000
 
 CONTENTS = "[Content_Types].xml"
-STYLES = "xl/styles.xml"
+STYLES, STRINGS = "xl/styles.xml", "xl/sharedStrings.xml"  #: Where a workbook keeps them.
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
@@ -70,8 +77,14 @@ class Workbook:
 
     def number_format(self, style: int) -> str:
         """Return how a style shows numbers; `General` for one the workbook does not have."""
-        number = self._formats[style] if style < len(self._formats) else 0
-        return self._custom.get(number) or BUILTIN_FORMATS.get(number, "General")
+        return self._code(self._formats[style] if style < len(self._formats) else 0)
+
+    def _code(self, number: int) -> str:
+        return (
+            self._custom.get(number)
+            or BUILTIN_FORMATS.get(number)
+            or EAST_ASIAN_FORMATS.get(number, "General")
+        )
 
 
 class _Walk:
@@ -119,20 +132,17 @@ def read(package: zipfile.ZipFile, name: str) -> Workbook:
     Raises InputError for a part that is damaged, not well-formed, or beyond the bounds.
     """
     book = Workbook()
-    members = set(package.namelist())
-    path = _contents(package, name, book)
-    if path not in members:
-        raise InputError(f"{name}: not a readable Excel workbook: there is no part {path!r}")
-    folder, file = posixpath.split(path)
-    relations_path = f"{folder}/_rels/{file}.rels".lstrip("/")
-    relations: dict[str, tuple[str, str]] = {}
-    if relations_path in members:
-        _relations(package, relations_path, name, folder, relations)
+    members = Members(package.namelist())
+    path, strings = _contents(package, name, members)
+    folder, file = posixpath.split(path.replace("\\", "/"))
+    relations = _relations(package, f"{folder}/_rels/{file}.rels", name, folder, members)
     _sheets(package, path, name, relations, members, book)
-    if STYLES in members:
-        _styles(package, name, book)
-    if book.strings not in members:
-        book.strings = None
+    of_kind = {kind.rpartition("/")[2]: target for target, kind in relations.values()}
+    styles = members.find(of_kind.get("styles")) or members.find(STYLES)
+    if styles is not None:
+        _styles(package, styles, name, book)
+    named = (of_kind.get("sharedStrings"), strings, STRINGS)
+    book.strings = next((part for each in named if (part := members.find(each))), None)
     return book
 
 
@@ -141,10 +151,28 @@ def _bounded(entries: int, most: int, name: str, member: str, what: str) -> None
         raise InputError(f"{name}: the part {member!r} has more than {most:,} {what}")
 
 
-def _contents(package: zipfile.ZipFile, name: str, book: Workbook) -> str:
-    """Return the path of the workbook's part."""
-    found: dict[str, str] = {}
+def _contents(package: zipfile.ZipFile, name: str, members: Members) -> tuple[str, str | None]:
+    """Return the member that holds the workbook, and the shared strings' part if it is listed."""
     kinds = (XLTM, XLTX, XLSM, XLSX)
+    found = _listed(package, name, members.find(CONTENTS), kinds)
+    listed = [found[kind] for kind in (*kinds, "default") if kind in found]
+    relations = _relations(package, "_rels/.rels", name, "", members)
+    related = [target for target, kind in relations.values() if kind.endswith("/officeDocument")]
+    for part in (*listed, *related):
+        if (member := members.find(part)) is not None:
+            return member, found.get(SHARED_STRINGS)
+    if listed:
+        raise InputError(f"{name}: not a readable Excel workbook: there is no part {listed[0]!r}")
+    if CONTENTS not in members:
+        raise InputError(f"{name}: a zip file, but not an Excel workbook")
+    raise InputError(f"{name}: not a readable Excel workbook: it names no workbook part")
+
+
+def _listed(
+    package: zipfile.ZipFile, name: str, member: str | None, kinds: tuple[str, ...]
+) -> dict[str, str]:
+    """Return kind → part, as the package's list of contents has it."""
+    found: dict[str, str] = {}
     listed = 0
 
     def take(element: str, _: str, attributes: dict[str, str]) -> None:
@@ -157,23 +185,20 @@ def _contents(package: zipfile.ZipFile, name: str, book: Workbook) -> str:
         elif element == "Default" and kind in kinds:
             found.setdefault("default", "xl/workbook.xml")
 
-    _walk(package, CONTENTS, name, take)
-    book.strings = found.get(SHARED_STRINGS)
-    path = next((found[kind] for kind in (*kinds, "default") if kind in found), None)
-    if path is None:
-        raise InputError(f"{name}: not a readable Excel workbook: it names no workbook part")
-    return path
+    if member is not None:
+        _walk(package, member, name, take)
+    return found
 
 
 def _relations(
-    package: zipfile.ZipFile,
-    member: str,
-    name: str,
-    folder: str,
-    relations: dict[str, tuple[str, str]],
-) -> None:
+    package: zipfile.ZipFile, part: str, name: str, folder: str, members: Members
+) -> dict[str, tuple[str, str]]:
+    """Return id → (target, type), as ``part`` has them; none if there is no such part."""
+    relations: dict[str, tuple[str, str]] = {}
+    member = members.find(part)
+
     def take(element: str, _: str, attributes: dict[str, str]) -> None:
-        target = attributes.get("Target", "")
+        target = attributes.get("Target", "").replace("\\", "/")
         if element != "Relationship" or attributes.get("TargetMode") == "External":
             return
         if len(target) > MAX_TEXT_CHARS:
@@ -184,9 +209,11 @@ def _relations(
             path,
             attributes.get("Type", "")[:MAX_TEXT_CHARS],
         )
-        _bounded(len(relations), MAX_ENTRIES, name, member, "relations")
+        _bounded(len(relations), MAX_ENTRIES, name, part, "relations")
 
-    _walk(package, member, name, take)
+    if member is not None:
+        _walk(package, member, name, take)
+    return relations
 
 
 def _sheets(
@@ -194,7 +221,7 @@ def _sheets(
     member: str,
     name: str,
     relations: dict[str, tuple[str, str]],
-    members: set[str],
+    members: Members,
     book: Workbook,
 ) -> None:
     def take(element: str, parent: str, attributes: dict[str, str]) -> None:
@@ -202,8 +229,9 @@ def _sheets(
             book.epoch = MAC_EPOCH
         if element != "sheet" or parent != "sheets":
             return
-        path, kind = relations.get(attributes.get(_RELATION, ""), ("", ""))
-        if path not in members:
+        target, kind = relations.get(attributes.get(_RELATION, ""), ("", ""))
+        path = members.find(target)
+        if path is None:
             return
         title = attributes.get("name", "")
         if len(title) > MAX_TEXT_CHARS:
@@ -217,28 +245,28 @@ def _sheets(
     _walk(package, member, name, take)
 
 
-def _styles(package: zipfile.ZipFile, name: str, book: Workbook) -> None:
+def _styles(package: zipfile.ZipFile, member: str, name: str, book: Workbook) -> None:
     formats, custom = book._formats, book._custom
 
     def number(attributes: dict[str, str]) -> int:
-        given = attributes.get("numFmtId", "0")
+        given = attributes.get("numFmtId") or "0"
         if not (given.isascii() and given.isdigit() and len(given) < 10):
-            raise InputError(f"{name}: the part {STYLES!r} has the number format {given[:20]!r}")
+            raise InputError(f"{name}: the part {member!r} has the number format {given[:20]!r}")
         return int(given)
 
     def take(element: str, parent: str, attributes: dict[str, str]) -> None:
         if element == "xf" and parent == "cellXfs":
             formats.append(number(attributes))
-            _bounded(len(formats), MAX_STYLES, name, STYLES, "cell formats, which Excel can't hold")
+            _bounded(len(formats), MAX_STYLES, name, member, "cell formats, which Excel can't hold")
         elif element == "numFmt" and parent == "numFmts":
             custom[number(attributes)] = attributes.get("formatCode", "")[:MAX_FORMAT_CHARS]
-            _bounded(len(custom), MAX_NUMBER_FORMATS, name, STYLES, "number formats")
+            _bounded(len(custom), MAX_NUMBER_FORMATS, name, member, "number formats")
 
-    _walk(package, STYLES, name, take)
+    _walk(package, member, name, take)
     shows: dict[int, tuple[bool, bool]] = {}
     for style, each in enumerate(formats):
         if each not in shows:
-            code = custom.get(each) or BUILTIN_FORMATS.get(each)
+            code = book._code(each)
             shows[each] = bool(is_date_format(code)), bool(is_timedelta_format(code))
         date, duration = shows[each]
         if date:

@@ -16,7 +16,7 @@ from submitter.excel import MAX_ROWS, letter
 from submitter.sheets import plain_rows, values
 from submitter.sheets.checked_cells import Scan
 from submitter.sheets.header import HEADER_SEARCH_ROWS, Header, choose_header
-from submitter.sheets.package import opened
+from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
 from submitter.sheets.plain_values import PlainRows
 from submitter.sheets.scan import scan as scan_
 from submitter.sheets.shared_strings import SharedStrings
@@ -74,7 +74,7 @@ class Part:
                 durations=book.durations,
             )
         elements = plain_rows.Elements(values.ROW, SHEET_DATA_TAG)
-        with opened(self.package, self.found.path, self.name) as stream:
+        with opened(self.package, self.found.path, self.name, MAX_WORKSHEET_BYTES) as stream:
             for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
                 for element in elements.of(other):
                     row, cells = odd.row(element)
@@ -99,7 +99,7 @@ def check_worksheet(part: Part, recipe: Recipe | None, name: str, sha256: str) -
     header = choose_header(head, recipe, part.where)
     found = part.scan(below=header.row, rows=MAX_ROWS)
     header.check_columns(found.first, found.merged)
-    _check_formulas(found, header, part.where)
+    _check_sent(found, header, part.where)
     first = header.row + 1
 
     def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
@@ -129,10 +129,22 @@ def _widths(known: dict[int, float], indexes: tuple[int, ...]) -> tuple[float, .
     return tuple(known.get(index, DEFAULT_WIDTH) for index in indexes) if known else None
 
 
-def _check_formulas(found: Scan, header: Header, where: str) -> None:
-    """Refuse a column that is sent and has a formula whose value is not stored."""
+def _check_sent(found: Scan, header: Header, where: str) -> None:
+    """Refuse a column that is sent and has a cell that can't be read, or a formula without a value.
+
+    In the other columns such cells do no harm.
+    """
     sent = {header.indexes[column] for column in header.columns.values()}
-    cells = sorted((row, column) for column, row in found.uncached.items() if column in sent)
+    unreadable = sorted(
+        (*found.unreadable[column], column) for column in found.unreadable.keys() & sent
+    )
+    if unreadable:
+        row, text, column = unreadable[0]
+        raise InputError(
+            f"{where}, row {row + 1}: has no readable value in {letter(column)}{row + 1} "
+            f"({text!r}); {MEND}"
+        )
+    cells = sorted((found.uncached[column], column) for column in found.uncached.keys() & sent)
     if cells:
         row, column = cells[0]
         raise InputError(

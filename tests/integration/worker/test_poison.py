@@ -13,7 +13,6 @@ from unittest.mock import patch
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Retry
-from rpds import HashTrieMap
 from sqlalchemy import Engine, event, func, select, text, update
 
 from rowfleet import retry
@@ -181,27 +180,9 @@ class Analyzer:
         return Answer({"answer": "x", "score": 1}, Usage(1, 10, 0, 10))
 
 
-def panic() -> BaseException:
-    """Return what a library in Rust raises that panics."""
-
-    class Key:
-        def __hash__(self) -> int:
-            return 1
-
-        def __eq__(self, _: object) -> bool:
-            raise RecursionError
-
-    try:
-        HashTrieMap([(Key(), 1)]).get(Key())
-    except BaseException as error:
-        return error
-    raise AssertionError
-
-
 @pytest.mark.parametrize(
     ("error", "raised", "status"),
     [
-        (panic(), RowFailed, "failed"),
         (ValueError("secret cell"), RowFailed, "failed"),
         (KeyError("x"), RowFailed, "failed"),
         (RecursionError(), RowFailed, "failed"),

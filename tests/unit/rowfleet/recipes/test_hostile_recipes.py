@@ -437,34 +437,6 @@ def test_a_deep_answer_does_not_fit():
     assert tree.problem_with({"a": None}) is None
 
 
-def test_a_check_never_meets_the_end_of_the_stack():
-    """Inside a library's Rust that is a panic, which is no Exception: the row would be asked again
-    without end."""
-    node = {"type": "object", "properties": {"n": {"$ref": "#/$defs/node"}}}
-    for _ in range(4):
-        node = {"not": {"not": node}}
-    tree = with_output(output({"$ref": "#/$defs/node"}, **{"$defs": {"node": node}}))
-    answer = {}
-    for _ in range(60):
-        answer = {"n": answer}
-
-    def problem(frames):
-        return problem(frames - 1) if frames else tree.problem_with({"team": answer})
-
-    # A level takes some 35 frames, and only one of them is where the library panics.
-    assert {problem(frames) for frames in range(40)} == {"it is nested too deeply"}
-
-
-def test_nested_schemas_are_applied():
-    node = {"type": "object", "properties": {"n": {"anyOf": [{"$ref": "#/$defs/node"}, TEAM]}}}
-    tree = with_output(output({"$ref": "#/$defs/node"}, **{"$defs": {"node": node}}))
-    good, bad = "x", 1
-    for _ in range(60):
-        good, bad = {"n": good}, {"n": bad}
-    assert tree.problem_with({"team": good}) is None
-    assert tree.problem_with({"team": bad}) is not None
-
-
 # --- YAML
 
 
