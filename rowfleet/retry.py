@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
 from rowfleet.ledger.records import Claimed, Outcome, Spent
+from rowfleet.ledger.statuses import RowStatus
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.
@@ -32,7 +33,7 @@ class RetryPolicy:
 def after_answer(row: Claimed, answer: Answer, spent: Spent, latency: float | None) -> Outcome:
     """Return the outcome of an attempt that was answered. ``latency`` is in seconds."""
     return Outcome(
-        row.key, row.attempts, "done", output=answer.output, spent=spent, latency=latency
+        row.key, row.attempts, RowStatus.DONE, output=answer.output, spent=spent, latency=latency
     )
 
 
@@ -57,7 +58,7 @@ def after_failure(
         return Outcome(
             row.key,
             row.attempts,
-            "pending",
+            RowStatus.PENDING,
             delay=error.delay,
             counts=False,
             begun=False,
@@ -66,7 +67,7 @@ def after_failure(
     again = Outcome(
         row.key,
         row.attempts,
-        "pending",
+        RowStatus.PENDING,
         error=reason,
         brief=error.reason,
         spent=spent,
@@ -79,4 +80,4 @@ def after_failure(
         return replace(again, delay=delay)
     if isinstance(error, Transient):
         reason = f"{reason} (tried {row.retries + 1} times)"
-    return replace(again, status="failed", error=reason)
+    return replace(again, status=RowStatus.FAILED, error=reason)

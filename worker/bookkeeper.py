@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from rowfleet.ledger.engine import Engine
 from rowfleet.ledger.records import Key, Outcome
+from rowfleet.ledger.statuses import RowStatus
 from rowfleet.queue.keys import is_key
 from worker.assignment import Assignment, Refused
 from worker.group_commit import GroupCommit
@@ -94,7 +95,9 @@ class Bookkeeper:
     def give_back(self, assignment: Assignment) -> None:
         """Let others run a row whose slot ends. Does not wait, and does not count as a try."""
         row = assignment.row
-        self._requests.put("settle", Outcome(row.key, row.attempts, "pending", counts=False))
+        self._requests.put(
+            "settle", Outcome(row.key, row.attempts, RowStatus.PENDING, counts=False)
+        )
 
     def stop_batch(self, batch_id: str, reason: str) -> None:
         """Stop a batch that can't succeed."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.queries import fleet, rows
 from rowfleet.ledger.records import Claimed, Key
-from rowfleet.ledger.statuses import HELD
+from rowfleet.ledger.statuses import HELD, RowStatus
 from rowfleet.ledger.transitions import claiming, stopping
 from worker.assignment import Assignment, Refused
 from worker.batch_cache import BatchCache, NotUnderstood
@@ -122,6 +122,6 @@ def _why(connection: Connection, key: Key) -> str:
     row, batch = state
     if batch in HELD:
         return f"its batch is {batch}"
-    if row == "pending":  # a claim takes a pending row, unless it can't be paid for
+    if row == RowStatus.PENDING:  # a claim takes a pending row, unless it can't be paid for
         return "what is left of its batch's budget is set aside for rows that run"
-    return {"running": "another worker runs it"}.get(row, f"it is {row} already")
+    return "another worker runs it" if row == RowStatus.RUNNING else f"it is {row} already"

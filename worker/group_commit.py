@@ -18,6 +18,7 @@ from rowfleet.ledger.engine import Connection, Engine, try_to_write, waiting_bri
 from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerLacksSchema, LedgerUnavailable
 from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.statuses import RowStatus
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from worker.assignment import Assignment, Refused, ResultRefused
 from worker.claims import Claims
@@ -137,7 +138,7 @@ class GroupCommit:
         spent = refused.spent
         for counted in (spent, Spent(calls=spent.calls), Spent()):
             failed = Outcome(
-                refused.key, refused.attempts, "failed", error=why, brief=why, spent=counted
+                refused.key, refused.attempts, RowStatus.FAILED, error=why, brief=why, spent=counted
             )
             attempt = Request("settle", failed)
             try:

@@ -19,6 +19,7 @@ from rowfleet.analysis import (
     Usage,
 )
 from rowfleet.ledger.records import Outcome, Spent
+from rowfleet.ledger.statuses import RowStatus
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.retry import RetryPolicy
 from worker.analyzers import Analyzer
@@ -127,17 +128,17 @@ def _unexpected(assignment: Assignment, error: Exception) -> Outcome:
     row = assignment.row
     log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
     why = f"an unexpected {type(error).__name__} at its end; the worker's log says where"
-    return Outcome(row.key, row.attempts, "failed", error=why, brief=why)
+    return Outcome(row.key, row.attempts, RowStatus.FAILED, error=why, brief=why)
 
 
 def _reported(outcome: Outcome) -> str:
-    if outcome.status == "failed":
+    if outcome.status == RowStatus.FAILED:
         raise RowFailed(outcome.brief)
-    if outcome.status == "pending" and outcome.counts:
+    if outcome.status == RowStatus.PENDING and outcome.counts:
         raise Retry(outcome.brief, when=outcome.delay)
-    if outcome.status == "pending":
+    if outcome.status == RowStatus.PENDING:
         return "batch stopped" if outcome.error else "given back"
-    return "done"
+    return RowStatus.DONE.value
 
 
 def _question(assignment: Assignment, time_limit: float) -> Question:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.records import Key, Outcome, Spent
+from rowfleet.ledger.statuses import RowStatus
 from worker.assignment import Assignment
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RunningRows:
             Outcome(
                 key,
                 assignment.row.attempts,
-                "failed",  # tried again, it would cost one worker after the other its slot
+                RowStatus.FAILED,  # tried again, it would cost one worker after the other its slot
                 error=f"over the hard time limit of {self._time_limit:g} s",
                 # Its call never came back, and may cost something.
                 spent=Spent(possibly_billed=1 if assignment.batch.kind.is_paid else 0),

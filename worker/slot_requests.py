@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rowfleet.ledger.records import Outcome
+from rowfleet.ledger.statuses import RowStatus
 from worker.assignment import Assignment
 
 #: Most requests in one transaction: some ten milliseconds of work.
@@ -96,5 +97,5 @@ class SlotRequests:
         """Ask to give back the row of a claim's ``result``, if it has one. Does not wait."""
         if isinstance(result, Assignment):
             row = result.row
-            unbegun = Outcome(row.key, row.attempts, "pending", counts=False, begun=False)
+            unbegun = Outcome(row.key, row.attempts, RowStatus.PENDING, counts=False, begun=False)
             self.put("settle", unbegun)

@@ -16,6 +16,7 @@ from rowfleet.ledger.queries.rows import (
     queued_before,
 )
 from rowfleet.ledger.records import Standing
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import claiming, feeding, finishing, in_chunks, settling
 from rowfleet.queue.client import Queue
 
@@ -163,6 +164,6 @@ def _may_close(batch: Standing, *, thorough: bool) -> bool:
     """Tell whether the batch, or rows of it that follow another, may have to be ended."""
     if batch.has_followers and (thorough or batch.leads_nothing):
         return True
-    return batch.status == "running" and (
+    return batch.status == BatchStatus.RUNNING and (
         batch.leads_nothing or batch.has_sample or batch.has_budget
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -23,12 +24,20 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowfleet.ledger.clock import Timestamp
-from rowfleet.ledger.statuses import BATCH_STATUSES, ROW_STATUSES
+from rowfleet.ledger.statuses import ACTIVE, ROW_IN_FLIGHT, BatchStatus, RowStatus, Tier
 
 #: PostgreSQL's `json`, not `jsonb`: it keeps key order, and takes the NUL that a cell may hold.
 Json = JSON(none_as_null=True)
 #: Dollars, to a ten-thousandth of a cent: a row's share of a cheap model's price is below a cent.
 Dollars = Numeric(16, 8, asdecimal=False)
+
+
+def _is_one_of(statuses: Iterable[str]) -> str:
+    listed = ", ".join(f"'{status}'" for status in statuses)
+    return f"status IN ({listed})"
+
+
+_ACTIVE = text(_is_one_of(ACTIVE))
 
 
 class Base(DeclarativeBase):
@@ -40,12 +49,12 @@ class Batch(Base):
 
     __tablename__ = "batches"
     __table_args__ = (
-        CheckConstraint(f"status IN {BATCH_STATUSES}", name="batches_status"),
+        CheckConstraint(_is_one_of(BatchStatus), name="batches_status"),
         Index(
             "batches_live",
             "queue",
-            postgresql_where=text("status IN ('loading', 'running')"),
-            sqlite_where=text("status IN ('loading', 'running')"),
+            postgresql_where=_ACTIVE,
+            sqlite_where=_ACTIVE,
         ),
     )
 
@@ -88,7 +97,7 @@ class Batch(Base):
     #: Whether rows that are sent the same are answered once.
     dedupe: Mapped[bool] = mapped_column(Boolean, server_default=false())
     #: The runner of its rows: the fleet's workers, or the API's own Batch API.
-    tier: Mapped[str] = mapped_column(String(16), server_default="workers")
+    tier: Mapped[str] = mapped_column(String(16), server_default=Tier.WORKERS.value)
     #: The process that follows its remote batches, and until when unless it says so again.
     follower: Mapped[str | None] = mapped_column(String(40))
     followed_until: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -105,11 +114,12 @@ class Batch(Base):
     totals: Mapped[str | None] = mapped_column(String(8))
 
 
-_LIVE = text("status IN ('queued', 'running')")
-_WAITS = text("status = 'pending' AND due_at IS NOT NULL")
-_PENDING = text("status = 'pending' AND same_as IS NULL")
-_FOLLOWING = text("status = 'pending' AND same_as IS NOT NULL")
-_FAILED = text("status = 'failed'")
+_IS_PENDING = f"status = '{RowStatus.PENDING}'"
+_LIVE = text(_is_one_of(ROW_IN_FLIGHT))
+_WAITS = text(f"{_IS_PENDING} AND due_at IS NOT NULL")
+_PENDING = text(f"{_IS_PENDING} AND same_as IS NULL")
+_FOLLOWING = text(f"{_IS_PENDING} AND same_as IS NOT NULL")
+_FAILED = text(f"status = '{RowStatus.FAILED}'")
 
 
 class Row(Base):
@@ -117,7 +127,7 @@ class Row(Base):
 
     __tablename__ = "rows"
     __table_args__ = (
-        CheckConstraint(f"status IN {ROW_STATUSES}", name="rows_status"),
+        CheckConstraint(_is_one_of(RowStatus), name="rows_status"),
         Index(
             "rows_pending",
             "batch_id",
@@ -167,7 +177,7 @@ class Row(Base):
     identity: Mapped[str | None] = mapped_column(String(32))
     #: What never changes stands before this: of a new version of a row on the same page PostgreSQL
     #: logs what is between the first and the last byte that differ, so it leaves the cells out.
-    status: Mapped[str] = mapped_column(String(10), server_default="pending")
+    status: Mapped[str] = mapped_column(String(10), server_default=RowStatus.PENDING.value)
     #: Hash of the cells that are sent, of the first row with them, where the batch says `dedupe`.
     sent: Mapped[str | None] = mapped_column(String(32))
     #: The earlier row that is sent the same, whose answer this one gets; it never runs itself.

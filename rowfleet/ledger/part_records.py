@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-#: Status of a part while only its files are left, and while its file waits for room.
-SETTLED: Final = "settled"
-NO_ROOM: Final = "no room"
-
-#: The API's states in which a remote batch changes no more.
-ENDED: Final = ("completed", "failed", "expired", "cancelled")
+from rowfleet.ledger.statuses import RemoteStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class Part:
     @property
     def is_settled(self) -> bool:
         """Whether all its rows are settled or given back, and only its files are left."""
-        return self.remote_status == SETTLED
+        return self.remote_status == RemoteStatus.SETTLED
 
     @property
     def is_at_api(self) -> bool:
@@ -41,4 +35,4 @@ class Part:
     @property
     def waits_for_room(self) -> bool:
         """Whether its file is with the API, which has refused a batch of it for now."""
-        return self.remote_status == NO_ROOM
+        return self.remote_status == RemoteStatus.NO_ROOM

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from rowfleet.ledger.statuses import RowStatus, Tier
+
 #: A row by its batch and number.
 Key = tuple[str, int]
 
@@ -45,7 +47,7 @@ class NewBatch:
     #: The rows to run at first, until a person lets the rest go on.
     sample: Sequence[int] | None = None
     dedupe: bool = False
-    tier: str = "workers"
+    tier: Tier = Tier.WORKERS
     #: The row of position 0 as a spreadsheet program numbers it.
     first_row: int | None = None
     #: Where the file was read: an absolute path, or a URI without credentials.
@@ -105,7 +107,7 @@ class Outcome:
 
     key: Key
     attempts: int
-    status: Literal["done", "failed", "pending"]
+    status: RowStatus
     output: Mapping[str, Any] | None = None
     error: str | None = None
     brief: str | None = None

@@ -23,6 +23,9 @@ from rowfleet.received import read_json
 if TYPE_CHECKING:
     import openai
 
+#: The states of a response of the responses API that is no answer.
+UNANSWERED_STATES = ("failed", "cancelled", "queued", "in_progress")
+
 
 def failure_in(
     body: Any, api: str, used: Usage, model: str
@@ -44,7 +47,7 @@ def failure_in(
             status = status_in(error)
             return from_error(status, error, said, used, model)[0]
     state = body.get("status") if api == "responses" else None
-    if state in ("failed", "cancelled", "queued", "in_progress"):
+    if state in UNANSWERED_STATES:
         return ENDINGS["failed"].failure(used, f"status {state}")
     return None
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from rowfleet import retry, spending
 from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
 from rowfleet.ledger.engine import writing
-from rowfleet.ledger.part_records import ENDED, Part
+from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.records import Claimed, Outcome, Spent
+from rowfleet.ledger.statuses import REMOTE_ENDED, BatchStatus, RemoteStatus
 from rowfleet.ledger.transitions import batch_api_parts, settling
 from rowfleet.openai_api import batch_files
 from rowfleet.openai_api.doubts import Doubts
@@ -47,25 +48,25 @@ class Answers:
     def look(self, part: Part) -> bool:
         """See how a remote batch is, and settle its rows if it has ended."""
         assert part.remote_id is not None
-        cancelled = self._batch.record().status == "cancelled"
+        cancelled = self._batch.record().status == BatchStatus.CANCELLED
         try:
             seen = self._api.retrieve(part.remote_id)
         except NotFound:
             if not cancelled:
                 raise
-            seen = Remote(part.remote_id, "cancelled", None, None, 0, 0, ())
+            seen = Remote(part.remote_id, RemoteStatus.CANCELLED, None, None, 0, 0, ())
         if seen.status != part.remote_status:
             with writing(self._engine) as connection:
                 batch_api_parts.seen(connection, part.token, seen.status)
         if is_refused(seen) and not cancelled:
             self._wait_for_room(part, seen)
             return False
-        if part.remote_status == "validating" and seen.status != "validating":
+        if part.remote_status == RemoteStatus.VALIDATING and seen.status != RemoteStatus.VALIDATING:
             self._room.accepted()
-        if seen.status in ENDED:
+        if seen.status in REMOTE_ENDED:
             self._collect(part, seen)
             return True
-        if cancelled and seen.status != "cancelling":
+        if cancelled and seen.status != RemoteStatus.CANCELLING:
             self._api.cancel(part.remote_id)
         return seen.status != part.remote_status
 
@@ -92,15 +93,15 @@ class Answers:
         for file_id in (seen.output_file_id, seen.error_file_id):
             if file_id:
                 reasons += self._settle_file(part, file_id, seen)
-        cancelled = self._batch.record().status == "cancelled"
+        cancelled = self._batch.record().status == BatchStatus.CANCELLED
         match seen.status:
-            case "failed":
+            case RemoteStatus.FAILED:
                 reasons += self._settle_failed(part, seen)
-            case "cancelled":
+            case RemoteStatus.CANCELLED:
                 self._give_all_back(part)
                 if not cancelled:
                     reasons.append(f"its remote batch {seen.id} was cancelled at the API")
-            case "expired":
+            case RemoteStatus.EXPIRED:
                 self._settle_rest(part, "not answered within 24 hours by the Batch API")
             case _:
                 self._settle_rest(part, "the Batch API's files have no answer for this row")
@@ -125,7 +126,7 @@ class Answers:
             try:
                 self._api.download(file_id, file)
             except NotFound:
-                if self._batch.record().status != "cancelled":
+                if self._batch.record().status != BatchStatus.CANCELLED:
                     raise
                 return reasons
             file.seek(0)

@@ -16,6 +16,7 @@ import httpx2
 import openai
 
 from rowfleet.analysis import Misconfigured, Transient, Usage
+from rowfleet.ledger.statuses import RemoteStatus
 from rowfleet.masking import outside
 from rowfleet.openai_api import failures
 from rowfleet.openai_api.redirects import refused, stay
@@ -135,7 +136,8 @@ class BatchAPI:
                 other = _remote(batch)
                 if other.created_at < remote.created_at - OLDEST:
                     break
-                if other.id == remote.id or other.status == "failed":  # which never waited there
+                # A failed batch never waited there.
+                if other.id == remote.id or other.status == RemoteStatus.FAILED:
                     continue
                 if other.ended_at is None or other.ended_at >= remote.created_at:
                     return True

@@ -15,6 +15,7 @@ from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.parts import parts_of
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts, stopping
 from rowfleet.recipes import loading
 from rowfleet.retry import RetryPolicy
@@ -75,7 +76,7 @@ class Followed:
         """Stop the batch with ``reason``. Raises InputError if it is cancelled already."""
         with writing(self.engine) as connection:
             stopped = stopping.stop(connection, self.batch_id, reason)
-        if not stopped and self.record().status == "cancelled":
+        if not stopped and self.record().status == BatchStatus.CANCELLED:
             raise InputError(
                 f"batch {self.batch_id} is cancelled, its remote batches not: {reason}"
             )

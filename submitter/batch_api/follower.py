@@ -16,6 +16,7 @@ from rowfleet.errors import ServiceError
 from rowfleet.ledger.engine import Engine, writing
 from rowfleet.ledger.ledger_errors import LedgerUnavailable
 from rowfleet.ledger.patience import Absence
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts, finishing, in_chunks
 from submitter.batch_api.answers import Answers
 from submitter.batch_api.client import BatchAPI, NotFound
@@ -115,7 +116,7 @@ class Follower:
                 moved |= self._answers.look(part)
             elif not part.waits_for_room or part.asked_at is not None:
                 moved |= self._uploads.take_up(part)
-            elif self.batch.record().status == "cancelled":
+            elif self.batch.record().status == BatchStatus.CANCELLED:
                 self.batch.give_up(part)
         moved |= self._send()
         with writing(self._engine) as connection:
@@ -151,9 +152,9 @@ class Follower:
         status = self.batch.record().status
         parts = self.batch.parts()
         left = [part for part in parts if not part.is_settled]
-        if status == "stopped":
+        if status == BatchStatus.STOPPED:
             return True
-        if status == "finished" or (status == "cancelled" and not left):
+        if status == BatchStatus.FINISHED or (status == BatchStatus.CANCELLED and not left):
             self._tidy_tries += 1
             if parts and self._tidy_tries < TIDY_TRIES:
                 return False

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rowfleet.ledger.part_records import Part
+from rowfleet.ledger.statuses import RemoteStatus
 from rowfleet.openai_api.error_classes import Fate
 from rowfleet.openai_api.failures import from_batch_error
 from submitter.batch_api.client import Remote
@@ -60,7 +61,7 @@ class Room:
     def may_take_one(self, parts: Sequence[Part]) -> bool:
         """Tell whether an API that has refused a part may take one now."""
         there = [part for part in parts if part.is_at_api]
-        if any(part.remote_status == "validating" for part in there):
+        if any(part.remote_status == RemoteStatus.VALIDATING for part in there):
             return False
         return not self._is_full if there else time.monotonic() >= self._again_at
 
@@ -103,11 +104,12 @@ class Room:
 def last_to_check(parts: Sequence[Part]) -> Part | None:
     """Return the last part with the API if the API has not checked it yet."""
     there = [part for part in parts if part.is_at_api]
-    return there[-1] if there and there[-1].remote_status == "validating" else None
+    return there[-1] if there and there[-1].remote_status == RemoteStatus.VALIDATING else None
 
 
 def is_refused(seen: Remote) -> bool:
     """Tell whether a remote batch was refused for want of room, and none of it was answered."""
+    if seen.status != RemoteStatus.FAILED or seen.output_file_id or seen.error_file_id:
+        return False
     code = seen.problems[0][0] if seen.problems else ""
-    answered = seen.output_file_id or seen.error_file_id
-    return seen.status == "failed" and from_batch_error(code) is Fate.WAIT and not answered
+    return from_batch_error(code) is Fate.WAIT

@@ -13,6 +13,7 @@ from rowfleet.analysis import AnalysisError, Question, Transient
 from rowfleet.ledger.engine import reading, writing
 from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries.parts import asked_within, get_part, waiting_for_room
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts
 from rowfleet.openai_api import batch_files
 from rowfleet.openai_api.requests import ENDPOINTS
@@ -50,7 +51,7 @@ class Uploads:
 
     def has_rows(self) -> bool:
         """Tell whether there are rows to send now."""
-        if self._batch.record().status != "running":
+        if self._batch.record().status != BatchStatus.RUNNING:
             return False
         file_rows = self._room.file_rows
         with reading(self._engine) as connection:
@@ -138,7 +139,7 @@ class Uploads:
     def create(self, part: Part) -> bool:
         """Ask for the part's remote batch, unless it is found to be there. Return whether it is."""
         made = self._find(part)
-        if made is None and self._batch.record().status != "running":
+        if made is None and self._batch.record().status != BatchStatus.RUNNING:
             with reading(self._engine) as connection:
                 if asked_within(connection, part.token, self._batch.lease):
                     return False  # it may still appear

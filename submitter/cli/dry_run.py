@@ -9,6 +9,7 @@ from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger, reading
 from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries.progress import history
+from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
 from submitter.cli import console
@@ -21,7 +22,7 @@ from submitter.submission.submission import Submission
 
 
 def show_dry_run(
-    submission: Submission, settings: Settings, *, tier: str | None, as_json: bool
+    submission: Submission, settings: Settings, *, tier: Tier | None, as_json: bool
 ) -> int:
     """Show what the submission would take, and what about it may be a mistake."""
     opened, recipe, terms = submission.sheet, submission.recipe, submission.terms
@@ -44,7 +45,7 @@ def show_dry_run(
     if not kind.is_paid and not kind.asks_a_model:
         console.say(f"analyzer {kind.name}: computed offline, no tokens and no cost")
     else:
-        hint = tier != "batch" and terms.sample is None
+        hint = tier != Tier.BATCH and terms.sample is None
         sentences = (
             bill.estimated(about, kind.name, recipe.model, hint=hint)
             if kind.asks_a_model

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rowfleet import analyzer_kinds
-from rowfleet.ledger.statuses import TIERS
+from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
@@ -74,7 +74,8 @@ urgent_option = click.option(
 
 tier_option = click.option(
     "--tier",
-    type=click.Choice(TIERS),
+    type=click.Choice([tier.value for tier in Tier]),
+    callback=lambda _context, _option, value: None if value is None else Tier(value),
     help="Who runs the rows: the workers, or OpenAI's Batch API at half the price, within a day.",
 )
 

@@ -16,6 +16,7 @@ from rowfleet.ledger.patience import patiently
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import recorded_rows, rows_numbered, waiting_to_be_asked
 from rowfleet.ledger.records import Progress
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.recipes import loading
 from rowfleet.settings import Settings
 from submitter import hints
@@ -47,7 +48,7 @@ def follow(
         progress = batch_tier.follow(
             engine, settings, batch_id, wait=wait, show=show, say=_say_quietly(as_json)
         )
-    if wait or progress.status == "stopped":
+    if wait or progress.status == BatchStatus.STOPPED:
         return conclude(engine, progress, export_to, as_json=as_json)
     return 0
 
@@ -86,18 +87,18 @@ def conclude(
 ) -> int:
     """Report a batch that has ended, write its finished sheet, and return the exit code."""
     shown = progress_facts(progress)
-    if progress.status == "sampled":
+    if progress.status == BatchStatus.SAMPLED:
         shown |= _show_sample(engine, progress, say=not as_json)
     if as_json:
         console.print_json(shown)
-    if progress.status == "stopped":
+    if progress.status == BatchStatus.STOPPED:
         raise InputError(
             f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
             "once that is mended, submit the same again and it goes on"
         )
     if export_to:
         write_results_patiently(engine, progress.batch_id, export_to, say=not as_json)
-    if progress.status == "budget_exhausted" and not as_json:
+    if progress.status == BatchStatus.BUDGET_EXHAUSTED and not as_json:
         console.err.print(
             f"{rows_in_words(progress.pending, 'was', 'were')} not started: {progress.reason}; "
             f"to go on: {console.escaped(larger_budget(progress))}",

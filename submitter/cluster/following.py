@@ -27,6 +27,9 @@ MOST_UNREAD = 5
 #: Seconds after which a Job without a pod is worth a look at its events.
 NO_POD_AFTER = 5.0
 
+#: The state of a container that has started and not ended.
+_RUNNING = "running"
+
 #: A pod that waits for one of these is on its way.
 _ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")
 
@@ -114,7 +117,7 @@ class _Follower:
         end = state.get("terminated")
         if end is None and pod["status"].get("phase") in ("Failed", "Succeeded"):
             end = {"reason": pod["status"].get("reason")}  # its node was lost, its state with it
-        if end is not None or "running" in state:
+        if end is not None or _RUNNING in state:
             self._read_log(pod["metadata"], tail, follow=end is None)
         else:
             self._note(_hold_up(pod))

@@ -11,6 +11,7 @@ from rowfleet import analyzer_kinds, spending
 from rowfleet.analyzer_kinds import Kind
 from rowfleet.cells import plain
 from rowfleet.ledger.records import History
+from rowfleet.ledger.statuses import Tier
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.usage import Usage
@@ -81,7 +82,7 @@ def estimate(
     *,
     price: Price | None = None,
     history: History | None = None,
-    tier: str | None = None,
+    tier: Tier | None = None,
 ) -> Estimate:
     """Return what the range of rows would take, by the workers or another ``tier``.
 
@@ -111,8 +112,8 @@ def estimate(
         kind,
         recipe.model,
         total,
-        service_tier=None if tier == "batch" else recipe.options.service_tier,
-        processing="batch" if tier == "batch" else None,
+        service_tier=None if tier == Tier.BATCH else recipe.options.service_tier,
+        processing="batch" if tier == Tier.BATCH else None,
         price=price,
     )
     return Estimate(

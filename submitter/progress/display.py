@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rowfleet.ledger.records import Progress
-from rowfleet.ledger.statuses import FOLLOWED_TO
+from rowfleet.ledger.statuses import FOLLOWED_TO, BatchStatus
 from rowfleet.masking import outside
 from rowfleet.prices import format_dollars
 from submitter.progress.watching import LONGEST_BESIDE
@@ -107,7 +107,7 @@ def _details(progress: Progress, retried_for: str) -> str:
         parts.append(perhaps(progress.possibly_billed_calls))
     if progress.max_cost_usd is not None:
         parts.append(f"budget {dollars(progress.max_cost_usd)}")
-    if progress.status == "loading":
+    if progress.status == BatchStatus.LOADING:
         parts.append("not wholly recorded yet")
     if progress.reason:
         parts.append(progress.reason)

@@ -13,6 +13,7 @@ from rowfleet.ledger import records
 from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import fleet
+from rowfleet.ledger.statuses import BatchStatus, Tier
 from rowfleet.queue.client import Queue
 from rowfleet.settings import Settings
 from submitter import hints
@@ -80,7 +81,7 @@ class Presence:
 
         Without a broker's name, and while a service is away, that is not known.
         """
-        if self._record.tier == "batch" or not self._sees_all:
+        if self._record.tier == Tier.BATCH or not self._sees_all:
             return False
         try:
             return not self.is_there()
@@ -90,7 +91,9 @@ class Presence:
     def seen(self, progress: records.Progress) -> records.Progress:
         """Return ``progress``, as that of an idle batch if nothing runs it now."""
         self._count(progress)
-        return idle(progress) if progress.status == "running" and self.is_idle() else progress
+        if progress.status == BatchStatus.RUNNING and self.is_idle():
+            return idle(progress)
+        return progress
 
     @property
     def _sees_all(self) -> bool:
@@ -100,7 +103,7 @@ class Presence:
     def _count(self, progress: records.Progress) -> None:
         """Note since when no row has been recorded of a batch that lacks some."""
         now = time.monotonic()
-        if progress.status != "loading":
+        if progress.status != BatchStatus.LOADING:
             self._total = -1
         elif progress.total != self._total or now - self._counted_at > LONGEST_GAP:
             self._total, self._recorded_at = progress.total, now
@@ -117,7 +120,7 @@ class Presence:
                 f"batch {self._record.id} is not wholly recorded: it has {self._total:,} rows so "
                 f"far; {HOW_TO_RECORD.format(self._record.source)}"
             )
-        if self._record.tier == "batch" or self.is_there():
+        if self._record.tier == Tier.BATCH or self.is_there():
             self._seen_at, self._said = now, False
             return
         alone = now - self._seen_at

@@ -16,7 +16,7 @@ from rowfleet.ledger.patience import Absence
 from rowfleet.ledger.queries import rows
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Progress
-from rowfleet.ledger.statuses import FOLLOWED_TO
+from rowfleet.ledger.statuses import FOLLOWED_TO, BatchStatus
 from submitter.submission import takeover
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ def exit_code(progress: Progress) -> ExitCode:
 
     A batch that has run its sample has done what it was asked to.
     """
-    if progress.status == "stopped":
+    if progress.status == BatchStatus.STOPPED:
         return ExitCode.BAD_INPUT
-    if progress.status == "sampled":
+    if progress.status == BatchStatus.SAMPLED:
         return ExitCode.DONE
     return ExitCode.DONE if progress.done == progress.total else ExitCode.NOT_ALL_DONE
 
@@ -123,4 +123,4 @@ def _is_over(progress: Progress, *, mends: bool) -> bool:
     """
     if progress.status not in FOLLOWED_TO or progress.running:
         return False
-    return progress.status != "cancelled" or not mends or progress.ended == progress.total
+    return progress.status != BatchStatus.CANCELLED or not mends or progress.ended == progress.total

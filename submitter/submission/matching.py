@@ -15,6 +15,7 @@ from rowfleet.ledger.engine import Connection, Engine, reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import recorded_cells
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.statuses import MAY_LACK_ROWS, BatchStatus
 from rowfleet.recipes.recipe import Recipe
 from submitter.submission.submission import Submission
 
@@ -84,7 +85,7 @@ def _agree(
                 connection, batch.id
             )  # first: its rows only become more
             recorded = recorded_cells(connection, batch.id, last, COMPARED)
-        is_whole = current.status not in ("loading", "stopped", "cancelled")
+        is_whole = current.status not in MAY_LACK_ROWS
         if current.total > count or (is_whole and current.total != count):
             return False
         for (number, cells), (position, own) in zip(recorded, ours, strict=False):
@@ -93,9 +94,9 @@ def _agree(
         if recorded:
             agreed += len(recorded)
             last, moved_at = recorded[-1][0], time.monotonic()
-        elif current.status == "cancelled":
+        elif current.status == BatchStatus.CANCELLED:
             return False
-        elif current.status == "stopped" or time.monotonic() - moved_at > STALLED:
+        elif current.status == BatchStatus.STOPPED or time.monotonic() - moved_at > STALLED:
             raise InputError(
                 f"batch {batch.id} ({batch.source}) has the same rows up to row {last}, where its "
                 f"submitter ended; submit {batch.source} again to complete it, or give this sheet "

@@ -18,6 +18,7 @@ from rowfleet.ledger.patience import Absence, patiently
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import last_recorded
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.statuses import RECORDABLE
 from rowfleet.ledger.transitions import recording
 from submitter.submission import matching
 from submitter.submission.identity import Identity
@@ -103,7 +104,7 @@ def fill(
     ``submission`` and ``found`` are those that `begin` returned.
     """
     feeding = _Feeding(feeder, submission.batch_id)
-    if found is None or found.status in ("loading", "stopped"):
+    if found is None or found.status in RECORDABLE:
         _record_rows(engine, feeding, submission)
     feeding.step(last=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.statuses import BatchStatus, Tier
 from rowfleet.ledger.transitions import recording, stopping
 from submitter.submission.submission import Submission, new_batch
 from submitter.submission.takeover import QueueFor
@@ -17,7 +18,7 @@ def resume(
     queue_for: QueueFor | None,
 ) -> str:
     """Let the batch go on, on the queue that is returned."""
-    if found.status == "cancelled":
+    if found.status == BatchStatus.CANCELLED:
         raise InputError(
             f"batch {found.id} was cancelled; submit with another --batch-id to start it anew"
         )
@@ -45,7 +46,7 @@ def resume(
             "which can't be changed; to run its sheet anew, choose another --batch-id"
         )
     queue = found.queue
-    if found.tier == "workers":
+    if found.tier == Tier.WORKERS:
         queue = submission.queue
         if queue_for is not None:
             queue = queue_for(connection, found.id, found)

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.records import NewBatch
+from rowfleet.ledger.statuses import Tier
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
 from submitter.results import columns, writer
@@ -55,8 +56,8 @@ class Submission:
     #: Whether its rows go before those of other batches.
     urgent: bool = False
     terms: Terms = Terms()
-    #: The runner of the rows: one of the ledger's TIERS; None: the runner before, else the workers.
-    tier: str | None = None
+    #: The runner of the rows: None: the runner before, else the workers.
+    tier: Tier | None = None
     #: Whether a user chose ``batch_id``. Otherwise a batch with the same rows and question is this
     #: one, whatever its id.
     is_named: bool = False
@@ -83,7 +84,7 @@ def prepare(
     batch_id: str | None,
     urgent: bool = False,
     terms: Terms = Terms(),
-    tier: str | None = None,
+    tier: Tier | None = None,
     source: Location | None = None,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
@@ -153,7 +154,7 @@ def new_batch(submission: Submission) -> NewBatch:
         max_cost=terms.max_cost,
         sample=sample,
         dedupe=terms.dedupe,
-        tier=submission.tier or "workers",
+        tier=submission.tier or Tier.WORKERS,
         first_row=sheet.first_row,
         origin=submission.origin,
     )

@@ -11,6 +11,7 @@ from rowfleet.ledger.models import Batch
 from rowfleet.ledger.records import (
     BatchRecord,
 )
+from rowfleet.ledger.statuses import CALLED_OFF, MAY_LACK_ROWS, BatchStatus
 
 _RECORD = [getattr(Batch, name) for name in BatchRecord.__slots__]
 
@@ -60,14 +61,14 @@ def perhaps_same(connection: Connection, analyzer: str, total: int) -> list[Batc
     Cancelled ones come last, then the newest first. Of a batch that is not recorded whole the rows
     there are must not be more.
     """
-    is_cancelled = case((Batch.status == "cancelled", 1), else_=0)
+    is_cancelled = case((Batch.status == BatchStatus.CANCELLED, 1), else_=0)
     rows = connection.execute(
         select(*_RECORD)
         .where(
             Batch.analyzer == analyzer,
             or_(
                 Batch.total == total,
-                and_(Batch.status.in_(("loading", "stopped", "cancelled")), Batch.total < total),
+                and_(Batch.status.in_(MAY_LACK_ROWS), Batch.total < total),
             ),
         )
         .order_by(is_cancelled, Batch.created_at.desc(), Batch.id)
@@ -81,7 +82,7 @@ def stopped_or_cancelled(connection: Connection, batch_ids: Collection[str]) -> 
     Rows of a batch whose budget is spent are none: claimed rows are paid for.
     """
     rows = connection.execute(
-        select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(("stopped", "cancelled")))
+        select(Batch.id).where(Batch.id.in_(batch_ids), Batch.status.in_(CALLED_OFF))
     )
     return set(rows.scalars())
 

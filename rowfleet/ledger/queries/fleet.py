@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, o
 from rowfleet.ledger.clock import in_seconds, minute, now
 from rowfleet.ledger.models import Batch, Row, Tally
 from rowfleet.ledger.records import LiveBatch, Standing
-from rowfleet.ledger.statuses import ACTIVE, HELD, ROW_IN_FLIGHT
+from rowfleet.ledger.statuses import ACTIVE, HELD, ROW_IN_FLIGHT, BatchStatus, RowStatus, Tier
 
 
 def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
@@ -23,7 +23,7 @@ def live_batches(connection: Connection, queue: str) -> list[LiveBatch]:
         .where(
             Batch.queue == queue,
             Batch.status.in_(ACTIVE),
-            Batch.tier == "workers",
+            Batch.tier == Tier.WORKERS,
         )
         .order_by(Batch.created_at, Batch.id)
     )
@@ -35,7 +35,9 @@ def may_be_fed() -> ColumnElement[bool]:
 
     A batch with an order waits until it is recorded whole: the row that goes first may be the last.
     """
-    return and_(Batch.status.in_(ACTIVE), or_(Batch.order_by.is_(None), Batch.status != "loading"))
+    return and_(
+        Batch.status.in_(ACTIVE), or_(Batch.order_by.is_(None), Batch.status != BatchStatus.LOADING)
+    )
 
 
 def unsettled_batches(connection: Connection, queue: str) -> list[str]:
@@ -49,7 +51,7 @@ def unsettled_batches(connection: Connection, queue: str) -> list[str]:
         .where(
             Batch.queue == queue,
             Batch.status.in_(HELD),
-            Batch.tier == "workers",
+            Batch.tier == Tier.WORKERS,
             _is_unsettled(),
         )
         .order_by(Batch.created_at, Batch.id)
@@ -61,7 +63,7 @@ def _is_unsettled() -> ColumnElement[bool]:
     # Apart, since each has an index of its own; scalars, so that PostgreSQL looks into that for
     # each batch and never collects all rows of the ledger first.
     of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
-    pending = of_batch.where(Row.status == "pending")
+    pending = of_batch.where(Row.status == RowStatus.PENDING)
     live = of_batch.where(Row.status.in_(ROW_IN_FLIGHT))
     # Ordered as the indexes are: PostgreSQL would rather look for one row in the table itself.
     runs = live.order_by(Row.status).scalar_subquery()
@@ -69,8 +71,8 @@ def _is_unsettled() -> ColumnElement[bool]:
     follows = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as).scalar_subquery()
     return or_(
         runs.is_not(None),
-        and_(Batch.status == "cancelled", or_(waits.is_not(None), follows.is_not(None))),
-        and_(Batch.status == "budget_exhausted", waits.is_(None), follows.is_(None)),
+        and_(Batch.status == BatchStatus.CANCELLED, or_(waits.is_not(None), follows.is_not(None))),
+        and_(Batch.status == BatchStatus.BUDGET_EXHAUSTED, waits.is_(None), follows.is_(None)),
     )
 
 
@@ -86,7 +88,7 @@ def seconds_to_sweep(
     clock = connection.execute(select(now())).scalar_one()
     rows = connection.execute(
         select(Row.batch_id, func.min(Row.lease_until))
-        .where(Row.batch_id.in_(batch_ids), Row.status == "running")
+        .where(Row.batch_id.in_(batch_ids), Row.status == RowStatus.RUNNING)
         .group_by(Row.batch_id)
     )
     leases = [lease for _, lease in rows if lease is not None]
@@ -112,10 +114,10 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
         )
     }
     of_batch = select(literal(1)).where(Row.batch_id == Batch.id).correlate(Batch).limit(1)
-    pending = of_batch.where(Row.status == "pending")
+    pending = of_batch.where(Row.status == RowStatus.PENDING)
     first_due = (
         select(func.min(Row.due_at))
-        .where(Row.batch_id == Batch.id, Row.status == "pending", Row.due_at.is_not(None))
+        .where(Row.batch_id == Batch.id, Row.status == RowStatus.PENDING, Row.due_at.is_not(None))
         .correlate(Batch)
         .scalar_subquery()
     )
@@ -146,8 +148,8 @@ def standings(connection: Connection, batch_ids: Collection[str]) -> list[Standi
             first_due=row.first_due if row.may_be_fed else None,
             is_due=row.may_be_fed and row.first_due is not None and row.first_due <= clock,
             has_followers=row.followers is not None,
-            has_queued=(row.id, "queued") in live,
-            has_running=(row.id, "running") in live,
+            has_queued=(row.id, RowStatus.QUEUED) in live,
+            has_running=(row.id, RowStatus.RUNNING) in live,
         )
         for row in rows
     ]
@@ -178,7 +180,7 @@ def seconds_to_next(
             .group_by(Row.status)
         )
         for status, lease_until, queued_at in rows:
-            first = lease_until if status == "running" else queued_at
+            first = lease_until if status == RowStatus.RUNNING else queued_at
             if first is not None:
                 moments.append(first + timedelta(seconds=grace))
     return (min(moments) - clock).total_seconds() if moments else None
@@ -191,9 +193,11 @@ def is_any_leased(connection: Connection, queue: str) -> bool:
             select(literal(1))
             .where(
                 Row.batch_id.in_(
-                    select(Batch.id).where(Batch.queue == queue, Batch.status != "finished")
+                    select(Batch.id).where(
+                        Batch.queue == queue, Batch.status != BatchStatus.FINISHED
+                    )
                 ),
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
                 Row.lease_until > now(),
             )
             .limit(1)
@@ -208,9 +212,9 @@ def workers_on(connection: Connection, queue: str) -> list[str]:
         select(Row.worker)
         .where(
             Row.batch_id.in_(
-                select(Batch.id).where(Batch.queue == queue, Batch.status != "finished")
+                select(Batch.id).where(Batch.queue == queue, Batch.status != BatchStatus.FINISHED)
             ),
-            Row.status == "running",
+            Row.status == RowStatus.RUNNING,
             Row.lease_until > now(),
         )
         .distinct()
@@ -223,8 +227,8 @@ def workers_with_rows(connection: Connection, prefix: str) -> list[str]:
     names = connection.execute(
         select(Row.worker)
         .where(
-            Row.batch_id.in_(select(Batch.id).where(Batch.status != "finished")),
-            Row.status == "running",
+            Row.batch_id.in_(select(Batch.id).where(Batch.status != BatchStatus.FINISHED)),
+            Row.status == RowStatus.RUNNING,
             Row.worker.startswith(prefix, autoescape=True),
         )
         .distinct()

@@ -6,7 +6,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import RemoteBatch, Row
-from rowfleet.ledger.part_records import SETTLED, Part
+from rowfleet.ledger.part_records import Part
+from rowfleet.ledger.statuses import RemoteStatus, RowStatus
 
 _PART = [getattr(RemoteBatch, name) for name in Part.__slots__]
 
@@ -28,7 +29,9 @@ def get_part(connection: Connection, token: str) -> Part:
 
 def not_settled() -> ColumnElement[bool]:
     """Return the condition that a part's rows are not settled."""
-    return or_(RemoteBatch.remote_status.is_(None), RemoteBatch.remote_status != SETTLED)
+    return or_(
+        RemoteBatch.remote_status.is_(None), RemoteBatch.remote_status != RemoteStatus.SETTLED
+    )
 
 
 def asked_within(connection: Connection, token: str, seconds: float) -> bool:
@@ -49,7 +52,7 @@ def waiting_for_room(connection: Connection, batch_id: str, enough: int = 1) -> 
     Where none are due later, one is enough to know. Looks into indexes, whatever the batch's size,
     and reads more of them only past rows that are due later.
     """
-    pending = and_(Row.batch_id == batch_id, Row.status == "pending")
+    pending = and_(Row.batch_id == batch_id, Row.status == RowStatus.PENDING)
     waits = and_(pending, Row.due_at.is_not(None))
     clock, last = connection.execute(
         select(now(), select(func.max(Row.due_at)).where(waits).scalar_subquery())

@@ -9,6 +9,7 @@ from rowfleet.ledger.models import Batch, Tally
 from rowfleet.ledger.queries.batch_records import get_batch
 from rowfleet.ledger.queries.rows import live_counts, with_the_api
 from rowfleet.ledger.records import BatchRecord, History, Progress
+from rowfleet.ledger.statuses import Tier
 
 #: The rate is taken over this minute and the one before: steady, and soon right after a change.
 _RATE_MINUTES = 1
@@ -41,7 +42,7 @@ def progress_of(connection: Connection, batch_id: str) -> Progress:
     done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced, perhaps = tuple(sums)
     queued, running = (
         (0, with_the_api(connection, batch_id))
-        if batch.tier == "batch"
+        if batch.tier == Tier.BATCH
         else live_counts(connection, batch_id)
     )
     # The parts are read one after the other while workers go on, so they may differ by a few rows.

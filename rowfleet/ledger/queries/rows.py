@@ -10,10 +10,9 @@ from sqlalchemy import Connection, and_, exists, func, select
 
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
-from rowfleet.ledger.part_records import ENDED, SETTLED
 from rowfleet.ledger.queries.batch_records import get_batch
 from rowfleet.ledger.records import FailedRow, RecordedRow, SampledRow
-from rowfleet.ledger.statuses import ROW_IN_FLIGHT
+from rowfleet.ledger.statuses import REMOTE_ENDED, ROW_IN_FLIGHT, RemoteStatus, RowStatus
 
 #: Rows with the latest retries that `why_retried` reads.
 _RETRIES_READ = 200
@@ -36,7 +35,7 @@ def failed_among(connection: Connection, batch_id: str, numbers: Sequence[int]) 
     """Return those of the rows that have failed."""
     rows = connection.execute(
         select(Row.number).where(
-            Row.batch_id == batch_id, Row.number.in_(numbers), Row.status == "failed"
+            Row.batch_id == batch_id, Row.number.in_(numbers), Row.status == RowStatus.FAILED
         )
     )
     return set(rows.scalars())
@@ -58,7 +57,7 @@ def queued_before(
         rows = connection.execute(
             select(Row.batch_id, Row.number).where(
                 Row.batch_id.in_(batch_ids),
-                Row.status == "queued",
+                Row.status == RowStatus.QUEUED,
                 Row.queued_at < in_seconds(-seconds),
             )
         )
@@ -75,7 +74,7 @@ def expired_rows(connection: Connection, batch_ids: Collection[str], grace: floa
         select(Row.batch_id)
         .where(
             Row.batch_id.in_(batch_ids),
-            Row.status == "running",
+            Row.status == RowStatus.RUNNING,
             Row.lease_until < in_seconds(-grace),
         )
         .distinct()
@@ -100,7 +99,7 @@ def live_counts(connection: Connection, batch_id: str) -> tuple[int, int]:
         .group_by(Row.status)
     )
     counts = {row[0]: int(row[1]) for row in rows}
-    return counts.get("queued", 0), counts.get("running", 0)
+    return counts.get(RowStatus.QUEUED, 0), counts.get(RowStatus.RUNNING, 0)
 
 
 def with_the_api(connection: Connection, batch_id: str) -> int:
@@ -111,9 +110,11 @@ def with_the_api(connection: Connection, batch_id: str) -> int:
     """
     status = func.coalesce(RemoteBatch.remote_status, "")
     left = select(RemoteBatch).where(
-        RemoteBatch.batch_id == batch_id, RemoteBatch.finished_at.is_(None), status != SETTLED
+        RemoteBatch.batch_id == batch_id,
+        RemoteBatch.finished_at.is_(None),
+        status != RemoteStatus.SETTLED,
     )
-    is_ended = status.in_(ENDED)
+    is_ended = status.in_(REMOTE_ENDED)
     whole = connection.execute(
         left.where(~is_ended).with_only_columns(func.coalesce(func.sum(RemoteBatch.row_count), 0))
     ).scalar_one()
@@ -128,7 +129,7 @@ def with_the_api(connection: Connection, batch_id: str) -> int:
             select(func.count()).where(
                 Row.batch_id == batch_id,
                 Row.number.between(first, last),
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
                 Row.claim == token,
             )
         ).scalar_one()
@@ -163,7 +164,7 @@ def failed_rows(connection: Connection, batch_id: str, limit: int | None = None)
     get_batch(connection, batch_id)
     rows = connection.execute(
         select(Row.number, Row.attempts, Row.error)
-        .where(Row.batch_id == batch_id, Row.status == "failed")
+        .where(Row.batch_id == batch_id, Row.status == RowStatus.FAILED)
         .order_by(Row.number)
         .limit(limit)
     )
@@ -178,7 +179,7 @@ def why_retried(connection: Connection, batch_id: str) -> str | None:
     """
     latest = connection.execute(
         select(Row.error)
-        .where(Row.batch_id == batch_id, Row.status == "pending", Row.due_at.is_not(None))
+        .where(Row.batch_id == batch_id, Row.status == RowStatus.PENDING, Row.due_at.is_not(None))
         .order_by(Row.due_at.desc())
         .limit(_RETRIES_READ)
     ).scalars()
@@ -209,14 +210,14 @@ def waiting_to_be_asked(connection: Connection, batch_id: str) -> int:
     """Return how many pending rows will be asked about, those that follow others left out."""
     return connection.execute(
         select(func.count()).where(
-            Row.batch_id == batch_id, Row.status == "pending", Row.same_as.is_(None)
+            Row.batch_id == batch_id, Row.status == RowStatus.PENDING, Row.same_as.is_(None)
         )
     ).scalar_one()
 
 
 def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
     """Tell whether every row has ended but some that get the answer of another."""
-    pending = and_(Row.batch_id == batch_id, Row.status == "pending")
+    pending = and_(Row.batch_id == batch_id, Row.status == RowStatus.PENDING)
     row = connection.execute(
         select(
             exists().where(pending, Row.same_as.is_not(None)),

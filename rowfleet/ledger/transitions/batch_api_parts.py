@@ -23,10 +23,10 @@ from sqlalchemy import delete as sql_delete
 
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
-from rowfleet.ledger.part_records import NO_ROOM, SETTLED
 from rowfleet.ledger.queries.fleet import may_be_fed
 from rowfleet.ledger.queries.parts import not_settled
 from rowfleet.ledger.records import Claimed
+from rowfleet.ledger.statuses import RemoteStatus, RowStatus
 from rowfleet.ledger.transitions.feeding import due_rows
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import tally_cancelled
@@ -86,7 +86,7 @@ def release(connection: Connection, batch_id: str, token: str) -> None:
     released = connection.execute(
         update(RemoteBatch)
         .where(RemoteBatch.token == token, RemoteBatch.remote_id.is_(None), not_settled())
-        .values(remote_status=SETTLED)
+        .values(remote_status=RemoteStatus.SETTLED)
     )
     if released.rowcount:
         give_back(connection, batch_id, claim=token)
@@ -156,12 +156,12 @@ def seen(connection: Connection, token: str, status: str) -> None:
 
 def no_room(connection: Connection, token: str) -> None:
     """Record that the API has made and refused the part, and takes its file another time."""
-    _set(connection, token, remote_id=None, remote_status=NO_ROOM, asked_at=None)
+    _set(connection, token, remote_id=None, remote_status=RemoteStatus.NO_ROOM, asked_at=None)
 
 
 def settled(connection: Connection, token: str) -> None:
     """Record that none of the part's rows is left."""
-    _set(connection, token, remote_status=SETTLED)
+    _set(connection, token, remote_status=RemoteStatus.SETTLED)
 
 
 def reopen(connection: Connection, batch_id: str) -> None:
@@ -175,9 +175,9 @@ def reopen(connection: Connection, batch_id: str) -> None:
             RemoteBatch.batch_id == batch_id,
             RemoteBatch.finished_at.is_not(None),
             RemoteBatch.remote_id.is_not(None),
-            RemoteBatch.remote_status != SETTLED,
+            RemoteBatch.remote_status != RemoteStatus.SETTLED,
         )
-        .values(remote_status=SETTLED, finished_at=None)
+        .values(remote_status=RemoteStatus.SETTLED, finished_at=None)
     )
 
 
@@ -208,11 +208,11 @@ def take_rows(
         .where(
             Row.batch_id == batch_id,
             Row.number.in_(select(due.c.number)),
-            Row.status == "pending",
+            Row.status == RowStatus.PENDING,
             exists().where(Batch.id == batch_id, may_be_fed()),
         )
         .values(
-            status="running",
+            status=RowStatus.RUNNING,
             attempts=Row.attempts + 1,
             claim=claim,
             worker=worker,
@@ -235,7 +235,7 @@ def held(
             select(Row.number, Row.attempts, Row.retries, Row.error).where(
                 Row.batch_id == batch_id,
                 Row.number.in_(part),
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
                 Row.claim == claim,
             )
         ):
@@ -248,7 +248,7 @@ def held_numbers(connection: Connection, batch_id: str, limit: int, *, claim: st
     """Return the numbers of up to ``limit`` rows that ``claim`` runs, in order."""
     rows = connection.execute(
         select(Row.number)
-        .where(Row.batch_id == batch_id, Row.status == "running", Row.claim == claim)
+        .where(Row.batch_id == batch_id, Row.status == RowStatus.RUNNING, Row.claim == claim)
         .order_by(Row.number)
         .limit(limit)
     )
@@ -262,7 +262,7 @@ def give_back(
 
     The attempt does not count. In a cancelled batch they end as cancelled. Return how many.
     """
-    which = [Row.batch_id == batch_id, Row.status == "running", Row.claim == claim]
+    which = [Row.batch_id == batch_id, Row.status == RowStatus.RUNNING, Row.claim == claim]
     if numbers is not None:
         which.append(Row.number.in_(numbers))
     # Holds the batch, so that it can't be cancelled while its rows move.

@@ -27,7 +27,7 @@ from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import budget
 from rowfleet.ledger.records import MAX_LOSSES, Claimed, Key
-from rowfleet.ledger.statuses import ACTIVE, ROW_UNCLAIMED
+from rowfleet.ledger.statuses import ACTIVE, ROW_UNCLAIMED, RowStatus
 from rowfleet.ledger.transitions.feeding import put_back
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import add_to, tally_cancelled, write_tallies
@@ -70,7 +70,7 @@ def claim(
     claimed: dict[Key, Claimed] = {}
     failed: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row.status == "failed":
+        if row.status == RowStatus.FAILED:
             add_to(failed, row.batch_id, failed=1)
         else:
             key = (row.batch_id, row.number)
@@ -88,7 +88,7 @@ def _claiming() -> Any:
     To put a statement together takes longer than to send it, so those of every row are kept.
     """
     holder = bindparam("holder", type_=String)
-    taken_over = and_(Row.status == "running", Row.claim != holder)
+    taken_over = and_(Row.status == RowStatus.RUNNING, Row.claim != holder)
     poisoned = and_(taken_over, Row.losses + 1 >= MAX_LOSSES)
     paid = Batch.id.in_(bindparam("paid", expanding=True))
     run_out = and_(bindparam("take_over", type_=Boolean), Row.lease_until < now())
@@ -98,7 +98,7 @@ def _claiming() -> Any:
             tuple_(Row.batch_id, Row.number).in_(bindparam("keys", expanding=True)),
             or_(
                 Row.status.in_(ROW_UNCLAIMED),
-                and_(Row.status == "running", or_(run_out, Row.claim == holder)),
+                and_(Row.status == RowStatus.RUNNING, or_(run_out, Row.claim == holder)),
             ),
             Row.batch_id.in_(
                 select(Batch.id).where(
@@ -107,7 +107,7 @@ def _claiming() -> Any:
             ),
         )
         .values(
-            status=case((poisoned, "failed"), else_="running"),
+            status=case((poisoned, RowStatus.FAILED), else_=RowStatus.RUNNING),
             error=case((poisoned, _poison_reason()), else_=None),
             finished_at=case((poisoned, now()), else_=None),
             losses=Row.losses + case((taken_over, 1), else_=0),
@@ -145,7 +145,7 @@ def _affordable(connection: Connection, keys: Sequence[Key], holder: str) -> lis
     ).scalars()
     paid: list[Key] = []
     for batch_id in with_budget.all():
-        running = budget.in_flight(connection, batch_id, "running")
+        running = budget.in_flight(connection, batch_id, RowStatus.RUNNING)
         money = budget.for_batch(connection, batch_id)
         assert money is not None
         room = max(0, money.admits() - running)
@@ -166,7 +166,7 @@ def postpone(connection: Connection, key: Key, *, holder: str, delay: float) -> 
             Row.batch_id == batch_id,
             Row.number == number,
             Row.claim == holder,
-            Row.status == "running",
+            Row.status == RowStatus.RUNNING,
         )
         .values(
             **to_pending_or_cancelled(),
@@ -190,7 +190,7 @@ def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: fl
             .where(
                 tuple_(Row.batch_id, Row.number).in_(part),
                 Row.claim == holder,
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
             )
             .with_for_update(skip_locked=True, key_share=True)
             # A bare subquery PostgreSQL may run once per row, each time with other rows locked.
@@ -201,7 +201,7 @@ def renew(connection: Connection, keys: Sequence[Key], *, holder: str, lease: fl
             .where(
                 tuple_(Row.batch_id, Row.number).in_(select(mine.c.batch_id, mine.c.number)),
                 Row.claim == holder,
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
             )
             .values(lease_until=in_seconds(lease))
         )
@@ -229,9 +229,9 @@ def _lose(connection: Connection, by: str, *which: Any) -> int:
     back = to_pending_or_cancelled()
     moved = connection.execute(
         update(Row)
-        .where(Row.status == "running", *which)
+        .where(Row.status == RowStatus.RUNNING, *which)
         .values(
-            status=case((poisoned, "failed"), else_=back["status"]),
+            status=case((poisoned, RowStatus.FAILED), else_=back["status"]),
             error=case((poisoned, _poison_reason()), else_=Row.error),
             finished_at=case((poisoned, now()), else_=back["finished_at"]),
             losses=Row.losses + 1,
@@ -242,7 +242,7 @@ def _lose(connection: Connection, by: str, *which: Any) -> int:
     ).all()
     ended: dict[str, dict[str, float]] = {}
     for row in moved:
-        if row.status != "pending":
+        if row.status != RowStatus.PENDING:
             add_to(ended, row.batch_id, **{row.status: 1})
     write_tallies(connection, by, ended)
     return len(moved)

@@ -10,6 +10,7 @@ from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import budget
 from rowfleet.ledger.queries.fleet import may_be_fed
+from rowfleet.ledger.statuses import ROW_IN_FLIGHT, RowStatus, Tier
 from rowfleet.ledger.transitions.sql import in_parts, to_pending_or_cancelled
 from rowfleet.ledger.transitions.tallies import tally_cancelled
 
@@ -26,7 +27,7 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
     ).first()
     max_cost, sample = (None, None) if terms is None else (terms.max_cost, terms.sample)
     if max_cost is not None:
-        live = budget.in_flight(connection, batch_id, "queued", "running")
+        live = budget.in_flight(connection, batch_id, *ROW_IN_FLIGHT)
         money = budget.for_batch(connection, batch_id)
         limit = min(limit, money.admits() - live) if money is not None else limit
         if limit <= 0:
@@ -37,10 +38,10 @@ def feed(connection: Connection, batch_id: str, limit: int) -> list[int]:
         .where(
             Row.batch_id == batch_id,
             Row.number.in_(select(due.c.number)),
-            Row.status == "pending",
-            exists().where(Batch.id == batch_id, may_be_fed(), Batch.tier == "workers"),
+            Row.status == RowStatus.PENDING,
+            exists().where(Batch.id == batch_id, may_be_fed(), Batch.tier == Tier.WORKERS),
         )
-        .values(status="queued", queued_at=now(), due_at=None)
+        .values(status=RowStatus.QUEUED, queued_at=now(), due_at=None)
         .returning(Row.rank, Row.number)
     )
     # Rows of one batch all have a rank, or none has.
@@ -53,7 +54,7 @@ def due_rows(batch_id: str, limit: int, sample: Sequence[int] | None = None) -> 
         select(Row.number)
         .where(
             Row.batch_id == batch_id,
-            Row.status == "pending",
+            Row.status == RowStatus.PENDING,
             Row.same_as.is_(None),
             or_(Row.due_at.is_(None), Row.due_at <= now()),
             *([] if sample is None else [Row.number.in_(sample)]),
@@ -72,7 +73,7 @@ def put_back(connection: Connection, batch_id: str, numbers: Iterable[int], *, b
     for part in in_parts(sorted(numbers)):
         moved = connection.execute(
             update(Row)
-            .where(Row.batch_id == batch_id, Row.number.in_(part), Row.status == "queued")
+            .where(Row.batch_id == batch_id, Row.number.in_(part), Row.status == RowStatus.QUEUED)
             .values(**to_pending_or_cancelled(), queued_at=None)
             .returning(Row.batch_id, Row.status)
         ).all()

@@ -14,6 +14,7 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.records import NewBatch
+from rowfleet.ledger.statuses import BatchStatus
 
 if TYPE_CHECKING:
     import psycopg
@@ -92,7 +93,7 @@ def create_batch(connection: Connection, batch: NewBatch) -> bool:
     values = {name: getattr(batch, name) for name in batch.__slots__}
     made = connection.execute(
         dialect.insert(Batch)
-        .values(**values, status="loading", created_at=now())
+        .values(**values, status=BatchStatus.LOADING, created_at=now())
         .on_conflict_do_nothing()
         .returning(Batch.id)
     )
@@ -116,7 +117,7 @@ def record_rows(
     if not rows:
         return 0
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    batch = update(Batch).where(Batch.id == batch_id, Batch.status != "cancelled")
+    batch = update(Batch).where(Batch.id == batch_id, Batch.status != BatchStatus.CANCELLED)
     # Holds the batch: nothing cancels it before the rows, and no other process records rows of it.
     if not connection.execute(batch.values(total=Batch.total)).rowcount:
         raise InputError(f"batch {batch_id} was cancelled while its rows were being recorded")
@@ -164,7 +165,7 @@ def finish_loading(connection: Connection, batch_id: str) -> None:
 
     A row of its sample that follows another gives its place to that: it never runs itself.
     """
-    values: dict[str, Any] = {"status": "running"}
+    values: dict[str, Any] = {"status": BatchStatus.RUNNING}
     sample = connection.execute(
         select(Batch.sample).where(Batch.id == batch_id, Batch.dedupe)
     ).scalar()
@@ -176,5 +177,7 @@ def finish_loading(connection: Connection, batch_id: str) -> None:
         )
         values["sample"] = sorted(set(leaders.scalars()))
     connection.execute(
-        update(Batch).where(Batch.id == batch_id, Batch.status == "loading").values(**values)
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.status == BatchStatus.LOADING)
+        .values(**values)
     )

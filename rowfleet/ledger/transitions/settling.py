@@ -34,7 +34,7 @@ from sqlalchemy.orm import aliased
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Json, Row
 from rowfleet.ledger.records import Key, Outcome, Spent
-from rowfleet.ledger.statuses import ROW_ENDED, ROW_UNCLAIMED
+from rowfleet.ledger.statuses import ROW_ENDED, ROW_UNCLAIMED, RowStatus
 from rowfleet.ledger.transitions.sql import is_cancelled, reason_text
 from rowfleet.ledger.transitions.tallies import add_to, write_tallies
 
@@ -57,7 +57,7 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
         for row in _settle_all(connection, list(part.values()), holder):
             key = (row.batch_id, row.number)
             settled.add(key)
-            if row.status != "pending":
+            if row.status != RowStatus.PENDING:
                 add_to(sums, row.batch_id, **{row.status: 1})
                 if row.has_followers:
                     ended.setdefault(row.batch_id, []).append(row.number)
@@ -118,7 +118,7 @@ def _settle_followers_of(
         .join(leader, and_(leader.batch_id == Row.batch_id, leader.number == Row.same_as))
         .where(
             Row.batch_id == batch_id,
-            Row.status == "pending",
+            Row.status == RowStatus.PENDING,
             Row.same_as.is_not(None),
             leader.status.in_(ROW_ENDED),
             *which,
@@ -128,7 +128,9 @@ def _settle_followers_of(
     )
     moved = connection.execute(
         update(Row)
-        .where(Row.batch_id == batch_id, Row.number == ends.c.number, Row.status == "pending")
+        .where(
+            Row.batch_id == batch_id, Row.number == ends.c.number, Row.status == RowStatus.PENDING
+        )
         .values(status=ends.c.status, output=ends.c.output, error=ends.c.error, finished_at=now())
         .returning(Row.status)
     ).scalars()
@@ -216,7 +218,7 @@ def _settling(dialect: str) -> Any:
         labels = [value.label(name) for value, name in zip(values, _GIVEN, strict=True)]
         given = select(*labels).subquery("given")
     of = given.c
-    goes_on = of.status == "pending"
+    goes_on = of.status == RowStatus.PENDING
     cancelled = and_(goes_on, is_cancelled())
     output = cast(of.output, Json) if dialect == "postgresql" else type_coerce(of.output, Json)
     return (
@@ -227,12 +229,12 @@ def _settling(dialect: str) -> Any:
             Row.attempts == of.attempts,
             Row.claim == bindparam("holder", type_=String),
             or_(
-                Row.status == "running",
+                Row.status == RowStatus.RUNNING,
                 and_(~goes_on, Row.status.in_(ROW_UNCLAIMED)),
             ),
         )
         .values(
-            status=case((cancelled, "cancelled"), else_=of.status),
+            status=case((cancelled, RowStatus.CANCELLED), else_=of.status),
             finished_at=case((and_(goes_on, ~cancelled), None), else_=now()),
             output=case((goes_on, Row.output), else_=output),
             error=of.error,
@@ -279,7 +281,7 @@ def settled_before(connection: Connection, outcome: Outcome, *, holder: str) -> 
                 Row.number == number,
                 Row.claim == holder,
                 Row.attempts == outcome.attempts,
-                Row.status != "running",
+                Row.status != RowStatus.RUNNING,
             )
         ).first()
         is not None

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, case, exists, select, update
 
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.statuses import BatchStatus, RowStatus
 from rowfleet.masking import outside
 
 #: Characters of a row's or a batch's reason, at most.
@@ -26,14 +27,14 @@ def to_pending_or_cancelled() -> dict[str, Any]:
     """Return where a row goes that has not ended: back to pending, or to its batch's end."""
     cancelled = is_cancelled()
     return {
-        "status": case((cancelled, "cancelled"), else_="pending"),
+        "status": case((cancelled, RowStatus.CANCELLED), else_=RowStatus.PENDING),
         "finished_at": case((cancelled, now()), else_=None),
     }
 
 
 def is_cancelled() -> Any:
     """Return the condition that a row's batch is cancelled."""
-    return exists().where(Batch.id == Row.batch_id, Batch.status == "cancelled")
+    return exists().where(Batch.id == Row.batch_id, Batch.status == BatchStatus.CANCELLED)
 
 
 def hold_batch(connection: Connection, batch_id: str) -> str | None:

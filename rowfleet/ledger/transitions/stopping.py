@@ -9,14 +9,16 @@ from sqlalchemy import Connection, and_, exists, func, select, update
 
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.statuses import ACTIVE, WAITING
+from rowfleet.ledger.statuses import ACTIVE, CANCELLABLE, HELD, REVIVED, BatchStatus, RowStatus
 from rowfleet.ledger.transitions.sql import ROWS_AT_ONCE, change_status, hold_batch, reason_text
 from rowfleet.ledger.transitions.tallies import write_tallies
 
 
 def stop(connection: Connection, batch_id: str, reason: str) -> bool:
     """Stop a batch because none of its rows can succeed. Return False if it does not run."""
-    return change_status(connection, batch_id, ACTIVE, "stopped", reason=reason_text(reason))
+    return change_status(
+        connection, batch_id, ACTIVE, BatchStatus.STOPPED, reason=reason_text(reason)
+    )
 
 
 def cancel(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_AT_ONCE) -> bool:
@@ -25,8 +27,14 @@ def cancel(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_
     Workers drop queued rows from the moment this commits. At most ``limit`` rows end here,
     `sweep` ends the others. Return False if the batch had ended.
     """
-    before = (*ACTIVE, "stopped", *WAITING)
-    if not change_status(connection, batch_id, before, "cancelled", finished_at=now(), reason=None):
+    if not change_status(
+        connection,
+        batch_id,
+        CANCELLABLE,
+        BatchStatus.CANCELLED,
+        finished_at=now(),
+        reason=None,
+    ):
         return False
     sweep(connection, batch_id, by=by, limit=limit)
     return True
@@ -41,16 +49,16 @@ def sweep(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_A
     to a later one.
     """
     status = connection.execute(select(Batch.status).where(Batch.id == batch_id)).scalar()
-    pending = Row.status == "pending"
-    if status == "cancelled":
+    pending = Row.status == RowStatus.PENDING
+    if status == BatchStatus.CANCELLED:
         # Each has an index of its own.
         kinds = [
-            (Row.status == "queued", Row.number),
+            (Row.status == RowStatus.QUEUED, Row.number),
             (and_(pending, Row.same_as.is_(None)), Row.number),
             (and_(pending, Row.same_as.is_not(None)), Row.same_as),
         ]
-    elif status == "stopped" or status in WAITING:
-        kinds = [(Row.status == "queued", Row.number)]
+    elif status in HELD:
+        kinds = [(Row.status == RowStatus.QUEUED, Row.number)]
     else:
         return 0
     count = 0
@@ -79,13 +87,13 @@ def sweep(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_A
                 exists().where(Batch.id == batch_id, Batch.status == status),
             )
             .values(
-                {"status": "cancelled", "finished_at": now(), "due_at": None}
-                if status == "cancelled"
-                else {"status": "pending", "queued_at": None}
+                {"status": RowStatus.CANCELLED, "finished_at": now(), "due_at": None}
+                if status == BatchStatus.CANCELLED
+                else {"status": RowStatus.PENDING, "queued_at": None}
             )
         ).rowcount
-    if status == "cancelled" and count:
-        write_tallies(connection, by, {batch_id: {"cancelled": count}})
+    if status == BatchStatus.CANCELLED and count:
+        write_tallies(connection, by, {batch_id: {RowStatus.CANCELLED: count}})
     return count
 
 
@@ -95,13 +103,15 @@ def reopen(connection: Connection, batch_id: str) -> bool:
     Return False if it was not stopped. Rows that a worker gave back are pending; those it dropped
     from the queue are found queued without a message.
     """
-    return change_status(connection, batch_id, ("stopped",), "loading", reason=None)
+    return change_status(
+        connection, batch_id, (BatchStatus.STOPPED,), BatchStatus.LOADING, reason=None
+    )
 
 
 def end_sample(connection: Connection, batch_id: str) -> None:
     """Let the rows run that are not in the batch's sample, too, if it has one."""
     connection.execute(update(Batch).where(Batch.id == batch_id).values(sample=None))
-    change_status(connection, batch_id, ("sampled",), "running")
+    change_status(connection, batch_id, (BatchStatus.SAMPLED,), BatchStatus.RUNNING)
 
 
 def set_budget(connection: Connection, batch_id: str, max_cost: float | None) -> None:
@@ -110,7 +120,9 @@ def set_budget(connection: Connection, batch_id: str, max_cost: float | None) ->
     One whose budget was spent goes on, until that turns out to be so again.
     """
     connection.execute(update(Batch).where(Batch.id == batch_id).values(max_cost=max_cost))
-    change_status(connection, batch_id, ("budget_exhausted",), "running", reason=None)
+    change_status(
+        connection, batch_id, (BatchStatus.BUDGET_EXHAUSTED,), BatchStatus.RUNNING, reason=None
+    )
 
 
 def move_queue(
@@ -151,9 +163,9 @@ def retry_failed(
     """
     # Holds the batch, so that it can't be finished or cancelled while its rows move.
     status = hold_batch(connection, batch_id)
-    if status is None or (status == "cancelled" and after is not None):
+    if status is None or (status == BatchStatus.CANCELLED and after is not None):
         return []
-    which = [Row.batch_id == batch_id, Row.status == "failed"]
+    which = [Row.batch_id == batch_id, Row.status == RowStatus.FAILED]
     if after is not None:
         which.append(Row.number > after)
     if numbers is not None:
@@ -168,9 +180,11 @@ def retry_failed(
         .where(
             Row.batch_id == batch_id,
             Row.number.in_(failed.scalars().all()),
-            Row.status == "failed",
+            Row.status == RowStatus.FAILED,
         )
-        .values(status="pending", retries=0, losses=0, due_at=None, finished_at=None, error=None)
+        .values(
+            status=RowStatus.PENDING, retries=0, losses=0, due_at=None, finished_at=None, error=None
+        )
         .returning(Row.number)
     )
     again = sorted(moved.scalars())
@@ -178,10 +192,10 @@ def retry_failed(
         change_status(
             connection,
             batch_id,
-            ("finished", "cancelled", "sampled"),
-            "running",
+            REVIVED,
+            BatchStatus.RUNNING,
             reason=None,
             finished_at=None,
         )
-        write_tallies(connection, by, {batch_id: {"failed": -len(again)}})
+        write_tallies(connection, by, {batch_id: {RowStatus.FAILED: -len(again)}})
     return again

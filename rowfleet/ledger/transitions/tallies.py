@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rowfleet.ledger.clock import minute
 from rowfleet.ledger.models import Tally
+from rowfleet.ledger.statuses import RowStatus
 
 #: Tallies of a batch are spread over this many rows a minute, so that processes rarely meet.
 TALLY_SHARDS = 8
@@ -21,7 +22,7 @@ def tally_cancelled(connection: Connection, by: str, moved: Iterable[Any]) -> No
     """Add those of the moved rows (batch and status) to the tallies that ended as cancelled."""
     sums: dict[str, dict[str, float]] = {}
     for row in moved:
-        if row.status == "cancelled":
+        if row.status == RowStatus.CANCELLED:
             add_to(sums, row.batch_id, cancelled=1)
     write_tallies(connection, by, sums)
 

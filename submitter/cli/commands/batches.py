@@ -12,6 +12,7 @@ from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.queries.rows import failed_rows
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.masking import unbroken
 from submitter.cli import console
 from submitter.cli.command import Command
@@ -75,10 +76,13 @@ def batches(as_json: bool) -> None:
             (record, progress_of(connection, record.id))
             for record in batch_records.batches(connection)
         ]
-    running = {record.queue: record for record, p in read if p.status == "running"}
+    running = {record.queue: record for record, p in read if p.status == BatchStatus.RUNNING}
     idle = {q for q, record in running.items() if Presence(engine, settings, record).is_idle()}
     listed = [
-        (record, presence.idle(p) if p.status == "running" and record.queue in idle else p)
+        (
+            record,
+            presence.idle(p) if p.status == BatchStatus.RUNNING and record.queue in idle else p,
+        )
         for record, p in read
     ]
     if as_json:
@@ -153,7 +157,7 @@ def export(batch_id: str, out: location.Location) -> int:
     check_export(out)
     engine = ledger_of(read_settings())
     record = write_results(engine, complete_id(engine, batch_id), out, say=True)
-    if record.status != "loading":
+    if record.status != BatchStatus.LOADING:
         return ExitCode.DONE
     console.complain(
         f"batch {record.id} is not wholly recorded: rows of {record.source} are missing here; "

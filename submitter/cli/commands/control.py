@@ -14,6 +14,7 @@ from rowfleet.ledger.engine import Engine, reading, writing
 from rowfleet.ledger.queries import batch_records, parts
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.queries.rows import failed_among
+from rowfleet.ledger.statuses import BATCH_ENDED, BatchStatus, Tier
 from rowfleet.ledger.transitions import in_chunks, stopping
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
@@ -63,7 +64,7 @@ def collect(batch_id: str, wait: bool, export_to: location.Location | None, as_j
     engine = ledger_of(settings)
     batch_id = complete_id(engine, batch_id)
     with reading(engine) as connection:
-        if batch_records.get_batch(connection, batch_id).tier != "batch":
+        if batch_records.get_batch(connection, batch_id).tier != Tier.BATCH:
             raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
     code = follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
@@ -90,9 +91,9 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
     batch_id = complete_id(engine, batch_id)
     with reading(engine) as connection:
         batch_record = batch_records.get_batch(connection, batch_id)
-        if batch_record.status == "stopped":
+        if batch_record.status == BatchStatus.STOPPED:
             raise InputError(_stopped(batch_record))
-        if batch_record.status == "budget_exhausted":
+        if batch_record.status == BatchStatus.BUDGET_EXHAUSTED:
             raise InputError(
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
                 f"{larger_budget(watching.read_progress(engine, batch_id))}"
@@ -108,7 +109,7 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
         console.say(f"no row of {batch_id} has failed")
         return
     console.say(f"{rows_in_words(len(again))} of {batch_id} to run again")
-    if batch_record.tier == "batch":
+    if batch_record.tier == Tier.BATCH:
         console.say(f"send them with: {hints.command('collect', batch_id, '--wait')}")
         return
     runner = Presence(engine, settings, batch_record)
@@ -160,11 +161,11 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
     batch_id = complete_id(engine, batch_id)
     with writing(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
-        if record.status == "stopped":
+        if record.status == BatchStatus.STOPPED:
             raise InputError(_stopped(record))
-        if record.status in ("finished", "cancelled"):
+        if record.status in BATCH_ENDED:
             raise InputError(f"batch {batch_id} has ended already: it is {record.status}")
-        if record.tier == "batch":
+        if record.tier == Tier.BATCH:
             raise InputError(
                 f"batch {batch_id} goes through the Batch API: "
                 f"{hints.command('collect', batch_id, '--wait')}"
@@ -190,7 +191,7 @@ def resume(batch_id: str, max_cost: float | None, as_json: bool) -> None:
                 )
         stopping.end_sample(connection, batch_id)
         # A budget would only hold up rows that cost nothing.
-        is_dropped = max_cost is None and record.status == "budget_exhausted"
+        is_dropped = max_cost is None and record.status == BatchStatus.BUDGET_EXHAUSTED
         if is_dropped or max_cost is not None:
             limit = max_cost if is_paid else None
             stopping.set_budget(connection, batch_id, limit)
@@ -227,7 +228,7 @@ def cancel(batch_id: str, as_json: bool) -> None:
         cancelled = stopping.cancel(connection, batch_id, by=this_process())
         left = bool(parts.parts_of(connection, batch_id))
     swept = in_chunks.sweep(engine, batch_id, by=this_process())
-    if not cancelled and not (record.status == "cancelled" and (left or swept)):
+    if not cancelled and not (record.status == BatchStatus.CANCELLED and (left or swept)):
         raise InputError(f"batch {batch_id} has ended already")
     if left:
         batch_tier.cancel(engine, settings, batch_id)
@@ -248,7 +249,7 @@ def repair(batch_id: str, as_json: bool) -> None:
     batch_id = complete_id(engine, batch_id)
     with reading(engine) as connection:
         record = batch_records.get_batch(connection, batch_id)
-    if record.tier == "batch":
+    if record.tier == Tier.BATCH:
         raise InputError(
             f"batch {batch_id} is not on a queue; `rowfleet collect {batch_id}` goes on with it"
         )

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError
+from rowfleet.ledger.statuses import Tier
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
 from rowfleet.settings import MOST_SLOTS
@@ -106,7 +107,7 @@ def local(
             queue=settings.queue,
             batch_id=batch_id,
             terms=terms,
-            tier="workers",
+            tier=Tier.WORKERS,
             source=source,
         )
         if dry_run:

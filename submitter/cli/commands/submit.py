@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rowfleet.errors import InputError
+from rowfleet.ledger.statuses import Tier
 from rowfleet.queue.client import Queue
 from rowfleet.settings import load_settings
 from submitter.batch_api import tier as batch_tier
@@ -72,7 +73,7 @@ def submit(
     sample_size: int | None,
     dedupe: bool,
     urgent: bool,
-    tier: str | None,
+    tier: Tier | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -94,7 +95,7 @@ def submit(
         recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
     )
     wait = wait or sample_size is not None
-    if tier == "batch":
+    if tier == Tier.BATCH:
         batch_tier.check(recipe, urgent=urgent, terms=terms)
         if not dry_run:
             batch_tier.api_key(settings)
@@ -105,7 +106,7 @@ def submit(
             opened,
             rows,
             recipe,
-            queue=batch_tier.QUEUE if tier == "batch" else settings.queue,
+            queue=batch_tier.QUEUE if tier == Tier.BATCH else settings.queue,
             batch_id=batch_id,
             urgent=urgent,
             terms=terms,
@@ -119,15 +120,15 @@ def submit(
                 "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
                 "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"
             )
-        if tier != "batch":
+        if tier != Tier.BATCH:
             Queue(settings).check()
         engine = ledger_of(settings, create=True)
-        feeder = None if tier == "batch" else feeder_for(engine, settings)
-        queue_for = None if tier == "batch" else takeover.for_fleet(engine, settings.queue)
+        feeder = None if tier == Tier.BATCH else feeder_for(engine, settings)
+        queue_for = None if tier == Tier.BATCH else takeover.for_fleet(engine, settings.queue)
         submission, found = recording.begin(engine, submission, queue_for)
         recording.fill(engine, feeder, submission, found)
     announce(engine, submission, again=found is not None, as_json=as_json and not wait)
-    if tier == "batch" or (found is not None and found.tier == "batch"):
+    if tier == Tier.BATCH or (found is not None and found.tier == Tier.BATCH):
         return follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:
         return 0

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from rowfleet.ledger.models import Batch, RemoteBatch
-from rowfleet.ledger.statuses import BATCH_STATUSES
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts
 from tests.support.changes import CANCELLED, NUMBERS, changed_by, make_ledger, of_b
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_taking(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     taken, changes = changed_by(

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, update
 
 from rowfleet.ledger.engine import try_to_write
 from rowfleet.ledger.models import Row
-from rowfleet.ledger.statuses import BATCH_STATUSES
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import claiming
 from tests.support.changes import (
     CANCELLED,
@@ -25,7 +25,7 @@ from tests.support.changes import (
 
 
 @pytest.mark.parametrize("take_over", [True, False])
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_claiming(engine: Engine, status: str, take_over: bool) -> None:
     make_ledger(engine, status)
     got, changes = changed_by(

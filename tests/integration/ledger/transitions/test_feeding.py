@@ -7,13 +7,13 @@ from sqlalchemy import Connection, Engine, update
 
 from rowfleet.ledger.models import Batch
 from rowfleet.ledger.queries import fleet
-from rowfleet.ledger.statuses import BATCH_STATUSES
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts, feeding, recording
 from tests.support.changes import CANCELLED, NUMBERS, QUEUED, changed_by, make_ledger, of_b, picture
 from tests.support.ledger import make_batch
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_feeding(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     fed, changes = changed_by(engine, lambda c: feeding.feed(c, "b", 100))

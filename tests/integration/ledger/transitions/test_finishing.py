@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, update
 
 from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.statuses import BATCH_STATUSES
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import finishing, stopping
 from tests.support.changes import CANCELLED, Changes, changed_by, make_ledger, of_b
 
@@ -16,7 +16,7 @@ def all_end(engine: Engine, batch_id: str) -> None:
         connection.execute(update(Row).where(Row.batch_id == batch_id).values(status="done"))
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_finishing(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     for batch_id in "ac":
@@ -43,7 +43,7 @@ def test_finishing(engine: Engine, status: str) -> None:
     assert changed_by(engine, lambda c: finishing.finish_batch(c, "no such batch"))[1] == {}
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_finishing_a_sample(engine: Engine, status: str) -> None:
     make_ledger(engine, status, sample=[7, 8, 9])
     with engine.begin() as connection:
@@ -65,7 +65,7 @@ def test_finishing_a_sample(engine: Engine, status: str) -> None:
         assert finish(7, 8, 9) == (False, {})
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_exhausting(engine: Engine, status: str) -> None:
     make_ledger(engine, status, max_cost=0.0)
     with engine.begin() as connection:

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import Connection, Engine, update
 
 from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.statuses import BATCH_STATUSES, WAITING
+from rowfleet.ledger.statuses import WAITING, BatchStatus
 from rowfleet.ledger.transitions import recording, stopping
 from tests.support.changes import CANCELLED, changed_by, make_ledger, of_b
 
 Change = Callable[[Connection], Any]
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_changing_a_batch(engine: Engine, status: str) -> None:
     """Each change is for batches of some states."""
     changes: dict[str, tuple[Change, tuple[str, ...], dict[str, Any]]] = {
@@ -87,7 +87,7 @@ def test_a_row_of_the_sample_that_follows_another_gives_its_place_to_that(engine
 SWEPT = [2, 15, 0, 1, 14, 16, 11, 17, 10, 18, 19]
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_cancelling(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     result, changes = changed_by(engine, lambda c: stopping.cancel(c, "b", by="f"))
@@ -100,7 +100,7 @@ def test_cancelling(engine: Engine, status: str) -> None:
     assert (result, changes) == (True, of_b(dict.fromkeys(SWEPT, CANCELLED), cancelled=11))
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_sweeping(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     moved, changes = changed_by(engine, lambda c: stopping.sweep(c, "b", by="f"))
@@ -125,7 +125,7 @@ def test_sweeping_in_steps(engine: Engine) -> None:
     assert swept == [3, 3, 3, 2]
 
 
-@pytest.mark.parametrize("status", BATCH_STATUSES)
+@pytest.mark.parametrize("status", BatchStatus)
 def test_retrying(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
     numbers, changes = changed_by(engine, lambda c: stopping.retry_failed(c, "b", None, by="f"))
