@@ -11,6 +11,7 @@ from rowfleet.analysis import AnalysisError, Misconfigured
 from rowfleet.errors import InputError
 from rowfleet.settings import Settings
 from worker.analyzers import Analyzer
+from worker.analyzers.checked import Checked
 
 log = logging.getLogger(__name__)
 
@@ -50,4 +51,4 @@ class Registry:
                 f"the analyzer {name} can't be made where the workers run "
                 f"({type(error).__name__}); the worker's log says why"
             ) from None
-        return made
+        return made if name in analyzer_kinds.BUILT_IN else Checked(made)

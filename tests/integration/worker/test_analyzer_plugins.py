@@ -112,6 +112,40 @@ def test_analyzer_of_another_distribution_answers_rows_for_its_price(
     assert {row["AI_Analyzer"] for row in rows} == {"word-count"}
 
 
+@pytest.mark.usefixtures("ledger", "sheet")
+def test_invalid_answer_fails_its_row_and_is_paid_for(
+    rowfleet: Command, fleet: Settings, site: Path, start: Start
+) -> None:
+    # Rows of one and five words get what the recipe's schema does not allow.
+    counted = "len(text.split())"
+    wrong = f"{{1: 'one', 5: None}}.get({counted}, {counted})"
+    module = example("python").replace(counted, wrong)
+    assert wrong in module
+    install(site, entry_points(), word_count=module)
+    start(fleet)
+    ran = submit(rowfleet, "--max-cost", 5, "--wait", "--json")
+    assert ran.returncode == 1, ran.stderr
+    found = json.loads(rowfleet("progress", "b", "--json").stdout)
+    assert (found["done"], found["failed"]) == (1, 2)
+    assert found["cost_usd"] == pytest.approx(0.003)
+    failed = json.loads(rowfleet("failed", "b", "--json").stdout)
+    assert [row["row"] for row in failed] == [0, 2]
+    assert failed[0]["error"].startswith("the answer was not valid: words: ")
+
+
+@pytest.mark.usefixtures("sheet")
+def test_analyzer_of_another_distribution_runs_on_one_machine(
+    rowfleet: Command, site: Path, tmp_path: Path
+) -> None:
+    install(site, entry_points(), word_count=example("python"))
+    words = ("notes.xlsx", "--recipe", "words.yaml", "--export", "out.xlsx", "--json")
+    done = rowfleet("local", *words)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["done"], found["cost_usd"]) == (3, pytest.approx(0.003))
+    assert [row["AI_Words"] for row in results(tmp_path / "out.xlsx")] == [1, 3, 5]
+
+
 @pytest.mark.usefixtures("sheet")
 def test_worker_without_a_batch_s_analyzer_leaves_its_rows_and_says_so(
     rowfleet: Command,
