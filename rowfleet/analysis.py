@@ -35,10 +35,12 @@ class Question:
 
     recipe: Recipe
     model: str
+    #: Counted from 0 below the header, as `--start-row` counts.
     row_number: int
     #: The row's sent cells by the recipe's column names, in the recipe's order.
     cells: Mapping[str, Cell]
-    #: Numbers of earlier rows of the batch with the same identity columns, in order.
+    #: Earlier rows of the batch with the same identity columns, in order, by the numbers that a
+    #: spreadsheet program shows: an answer may name them.
     duplicate_of: Sequence[int] = ()
     #: Seconds the answer may take altogether.
     time_limit: float = 540.0

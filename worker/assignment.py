@@ -38,12 +38,24 @@ class Assignment:
     #: What its time limit is measured by; whoever runs the row stops it while that waits.
     clock: Stopwatch = field(default_factory=Stopwatch)
 
+    @property
+    def sheet_row(self) -> int:
+        """The row's number as a spreadsheet program shows it."""
+        return self.batch.record.sheet_row(self.row.key[1])
+
+    @property
+    def name(self) -> str:
+        """What logs call the row."""
+        return f"row {self.sheet_row} of {self.row.key[0]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """A row that is not to be run, and why: it has ended, another slot has it, its batch stands."""
 
     why: str
+    #: The row's number as a spreadsheet program shows it; None: it is not in the ledger.
+    sheet_row: int | None = field(default=None, compare=False)
 
 
 class ResultRefused(Exception):

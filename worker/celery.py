@@ -173,7 +173,8 @@ def analyze(batch_id: str, row_number: int) -> str:
     except (RowFailed, TaskPredicate):
         raise
     except Exception as error:  # what it says may quote a cell
-        log.exception("row %s of %s ended unexpectedly", row_number, batch_id)
+        # How the sheet numbers the row is not known here.
+        log.exception("the task %s.%s ended unexpectedly", batch_id, row_number)
         raise Unexpected(type(error).__name__) from None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.queries import fleet, rows
-from rowfleet.ledger.records import Claimed, Key
+from rowfleet.ledger.records import Claimed, Key, RowState
 from rowfleet.ledger.statuses import HELD, RowStatus
 from rowfleet.ledger.transitions import claiming, stopping
 from worker.assignment import Assignment, Refused
@@ -87,8 +87,8 @@ class Claims:
             except NotUnderstood as problem:
                 return self._leave_to_newer(connection, key, str(problem))
         if key in postponed:
-            return Refused("its last try waits until no other last try runs here")
-        return Refused(_why(connection, key))
+            return _refused(connection, key, "its last try waits until no other last try runs here")
+        return _refused(connection, key)
 
     def _assignment(self, connection: Connection, row: Claimed) -> Assignment:
         batch = self._batches.get(connection, row.key[0])
@@ -112,16 +112,21 @@ class Claims:
                 "submit the same again"
             )
             stopping.stop(connection, key[0], why)
-        return Refused("its recipe is one for newer workers")
+        return _refused(connection, key, "its recipe is one for newer workers")
 
 
-def _why(connection: Connection, key: Key) -> str:
+def _refused(connection: Connection, key: Key, why: str | None = None) -> Refused:
+    """Return the refusal of a row that was not claimed; its state says why unless ``why`` does."""
     state = rows.row_state(connection, *key)
     if state is None:
-        return "not in the ledger"
-    row, batch = state
-    if batch in HELD:
-        return f"its batch is {batch}"
-    if row == RowStatus.PENDING:  # a claim takes a pending row, unless it can't be paid for
+        return Refused("not in the ledger")
+    return Refused(why or _why(state), state.sheet_row)
+
+
+def _why(state: RowState) -> str:
+    if state.batch_status in HELD:
+        return f"its batch is {state.batch_status}"
+    if state.status == RowStatus.PENDING:  # a claim takes it, unless it can't be paid for
         return "what is left of its batch's budget is set aside for rows that run"
-    return "another worker runs it" if row == RowStatus.RUNNING else f"it is {row} already"
+    is_running = state.status == RowStatus.RUNNING
+    return "another worker runs it" if is_running else f"it is {state.status} already"

@@ -152,7 +152,7 @@ class GroupCommit:
                 self._requests.answer(request, False)
             return
         # Not the row's fault. No slot here runs it any more, so its lease must run out.
-        log.error("the ledger takes no end of row %s of %s", refused.key[1], refused.key[0])
+        log.error("the ledger takes no end of %s", self._running.name_of(refused.key))
         self._running.forget(refused.key)
         self._requests.fail(request, refusal.error)
 

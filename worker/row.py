@@ -53,15 +53,19 @@ def run_row(
     limits: Limits,
     doubts: Doubts,
 ) -> str:
-    """Run one row and return how it ended, in a word or two for Flower.
+    """Run one row and return how it ended, in a few words for Flower.
+
+    They begin with the row's number as a spreadsheet program shows it; ``row_number`` is the
+    ledger's.
 
     Returns only when the ledger has the result, so that the message may be acknowledged. Raises
     RowFailed for a row that failed, Celery's Retry for one that is tried again later.
     """
     assignment = books.claim((batch_id, row_number))
     if isinstance(assignment, Refused):
-        log.info("row %s of %s not run: %s", row_number, batch_id, assignment.why)
-        return assignment.why
+        named = "row" if assignment.sheet_row is None else f"row {assignment.sheet_row}"
+        log.info("%s of %s not run: %s", named, batch_id, assignment.why)
+        return f"{named}: {assignment.why}"
     try:
         outcome = _outcome(assignment, analyzer, limits, books, doubts)
     except Exception as error:
@@ -72,15 +76,11 @@ def run_row(
     try:
         counted = books.settle(outcome)
     except ResultRefused as refusal:
-        raise RowFailed(str(refusal)) from None
+        raise RowFailed(f"row {assignment.sheet_row}: {refusal}") from None
     if not counted:
-        log.warning(
-            "row %d of %s: result dropped, another worker has taken the row over",
-            row_number,
-            batch_id,
-        )
-        return "taken over by another worker"
-    return _reported(outcome)
+        log.warning("%s: result dropped, another worker has taken the row over", assignment.name)
+        return f"row {assignment.sheet_row}: taken over by another worker"
+    return _reported(assignment.sheet_row, outcome)
 
 
 def _outcome(
@@ -106,7 +106,7 @@ def _outcome(
             UNANSWERED if batch.kind.is_paid else None,  # as far as is known, a call was under way
         )
     except Exception as error:
-        log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
+        log.exception("%s ended unexpectedly", assignment.name)
         failure = Permanent(
             f"an unexpected {type(error).__name__} while it ran; the worker's log says where"
         )
@@ -126,19 +126,20 @@ def _outcome(
 def _unexpected(assignment: Assignment, error: Exception) -> Outcome:
     """Return the end of a row for which this program itself is not right."""
     row = assignment.row
-    log.exception("row %d of %s ended unexpectedly", row.key[1], row.key[0])
+    log.exception("%s ended unexpectedly", assignment.name)
     why = f"an unexpected {type(error).__name__} at its end; the worker's log says where"
     return Outcome(row.key, row.attempts, RowStatus.FAILED, error=why, brief=why)
 
 
-def _reported(outcome: Outcome) -> str:
+def _reported(sheet_row: int, outcome: Outcome) -> str:
+    named = f"row {sheet_row}"
     if outcome.status == RowStatus.FAILED:
-        raise RowFailed(outcome.brief)
+        raise RowFailed(f"{named}: {outcome.brief}")
     if outcome.status == RowStatus.PENDING and outcome.counts:
-        raise Retry(outcome.brief, when=outcome.delay)
+        raise Retry(f"{named}: {outcome.brief}", when=outcome.delay)
     if outcome.status == RowStatus.PENDING:
-        return "batch stopped" if outcome.error else "given back"
-    return RowStatus.DONE.value
+        return f"{named}: batch stopped" if outcome.error else f"{named}: given back"
+    return f"{named}: {RowStatus.DONE.value}"
 
 
 def _question(assignment: Assignment, time_limit: float) -> Question:
@@ -149,7 +150,7 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
         model=record.model,
         row_number=row.key[1],
         cells=cells.sent(record.columns, row.cells),
-        duplicate_of=assignment.duplicate_of,
+        duplicate_of=[record.sheet_row(number) for number in assignment.duplicate_of],
         time_limit=time_limit,
         clock=assignment.clock,
     )

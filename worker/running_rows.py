@@ -36,6 +36,11 @@ class RunningRows:
         """Return the keys of the rows that run, stuck ones left out."""
         return list(self._rows)
 
+    def name_of(self, key: Key) -> str:
+        """Return what logs call a row that runs or ran here."""
+        assignment = self._rows.get(key)
+        return f"a row of {key[0]}" if assignment is None else assignment.name
+
     def has_stuck(self) -> bool:
         """Tell whether a slot holds a row for longer than the time limit."""
         return bool(self._stuck)
@@ -83,10 +88,11 @@ class RunningRows:
 
     def lose_slots(self, overdue: Sequence[Outcome]) -> None:
         """Give the slots of these rows up, once their ends are committed."""
-        late = [o.key for o in overdue if self._rows.pop(o.key, None) is not None]
+        late = [o.key for o in overdue if o.key in self._rows]
         for key in late:
+            log.error("%s is over its hard time limit; its slot is lost", self.name_of(key))
+            del self._rows[key]
             self._end_last_try(key)
-            log.error("row %s of %s is over its hard time limit; its slot is lost", key[1], key[0])
         first = bool(late) and not self._stuck
         self._stuck.update(late)
         if first and self._on_stuck:

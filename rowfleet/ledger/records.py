@@ -20,6 +20,11 @@ FIRST_ROW: Final = 2
 MAX_LOSSES = 3
 
 
+def sheet_row(number: int, first_row: int | None) -> int:
+    """Return a row's number as a spreadsheet program shows it, by that of the batch's row 0."""
+    return number + (FIRST_ROW if first_row is None else first_row)
+
+
 @dataclass(frozen=True, slots=True)
 class NewBatch:
     """A batch's record, before its rows."""
@@ -156,11 +161,11 @@ class BatchRecord:
 
     def sheet_row(self, number: int) -> int:
         """Return the number that a spreadsheet program shows for the row."""
-        return number + (FIRST_ROW if self.first_row is None else self.first_row)
+        return sheet_row(number, self.first_row)
 
     def number_of(self, sheet_row: int) -> int:
         """Return the row's number in the ledger; below 0 for a row above the data."""
-        return sheet_row - (FIRST_ROW if self.first_row is None else self.first_row)
+        return sheet_row - self.sheet_row(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +208,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class RowState:
+    """How a row and its batch stand."""
+
+    status: str
+    batch_status: str
+    #: The row's number as a spreadsheet program shows it.
+    sheet_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class FailedRow:
     """A row that failed, and why."""
 
+    #: Its number as a spreadsheet program shows it.
     row: int
     attempts: int
     error: str
@@ -228,6 +244,7 @@ class RecordedRow:
 class SampledRow:
     """A row of a sample and what became of it; ``cost_usd`` is None if that is not known."""
 
+    #: Its number as a spreadsheet program shows it.
     row: int
     status: str
     output: Mapping[str, Any] | None

@@ -60,8 +60,8 @@ def show_dry_run(
     if (total := totals.last_row(opened, start, number)) is not None:
         row, text = total
         console.say(
-            f"the last row, {row}, begins with {text!r}: if it is a row of totals, leave it out "
-            f"with --num-rows {row - start}"
+            f"row {opened.first_row + row}, the last, begins with {text!r}: if it is a row of "
+            f"totals, leave it out with --num-rows {row - start}"
         )
     return 0
 

@@ -124,7 +124,7 @@ def _show_sample(engine: Engine, progress: Progress, *, say: bool) -> dict[str, 
     """Show what a sample came to and what the rest would cost; return it for a script."""
     with reading(engine) as connection:
         record = batch_records.get_batch(connection, progress.batch_id)
-        sampled = rows_numbered(connection, record.id, record.sample or ())
+        sampled = rows_numbered(connection, record, record.sample or ())
         rest = waiting_to_be_asked(connection, record.id)
     projection = sample.project(sampled, rest)
     if say:

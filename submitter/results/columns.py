@@ -20,6 +20,7 @@ from rowfleet.recipes.recipe import Recipe
 class FinishedRow:
     """A row of the batch, and what became of it."""
 
+    #: Counted from 0 below the header.
     number: int
     cells: Sequence[Cell]
     status: str  #: done, failed, cancelled, pending, queued or running
@@ -60,13 +61,17 @@ def _answered_by(batch: BatchRecord, row: FinishedRow) -> str | None:
     return batch.analyzer + (f" ({batch.model})" if names_model else "")
 
 
+def _same_as(batch: BatchRecord, row: FinishedRow) -> int | None:
+    return None if row.same_as is None else batch.sheet_row(row.same_as)
+
+
 STATUS = Added("AI_Status", lambda _batch, row: row.status)
 ERROR = Added("AI_Error", lambda _batch, row: row.error)
 
 #: In the order of the sheet.
 ADDED = (
     Added("AI_Analyzer", _answered_by),
-    Added("AI_Same_As_Row", lambda _batch, row: row.same_as, lambda batch: batch.dedupe),
+    Added("AI_Same_As_Row", _same_as, lambda batch: batch.dedupe),
     STATUS,
     ERROR,
 )

@@ -72,7 +72,8 @@ class Sheet:
         if not count:
             asked = f"--start-row {start_row}" + (f" --num-rows {num_rows}" if num_rows else "")
             raise InputError(
-                f"{self.where}: {asked} holds no row; the last row is {len(self.filled) - 1}"
+                f"{self.where}: {asked} holds no row; the last is {len(self.filled) - 1}, which is "
+                f"row {self.first_row + len(self.filled) - 1} of the sheet"
             )
         return count
 

@@ -98,9 +98,9 @@ def _agree(
             return False
         elif current.status == BatchStatus.STOPPED or time.monotonic() - moved_at > STALLED:
             raise InputError(
-                f"batch {batch.id} ({batch.source}) has the same rows up to row {last}, where its "
-                f"submitter ended; submit {batch.source} again to complete it, or give this sheet "
-                "a batch of its own with --batch-id"
+                f"batch {batch.id} ({batch.source}) has the same rows up to row "
+                f"{batch.sheet_row(last)}, where its submitter ended; submit {batch.source} again "
+                "to complete it, or give this sheet a batch of its own with --batch-id"
             )
         else:
             time.sleep(PAUSE)

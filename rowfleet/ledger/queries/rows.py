@@ -11,7 +11,14 @@ from sqlalchemy import Connection, and_, exists, func, select
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
 from rowfleet.ledger.queries.batch_records import get_batch
-from rowfleet.ledger.records import FailedRow, RecordedRow, SampledRow
+from rowfleet.ledger.records import (
+    BatchRecord,
+    FailedRow,
+    RecordedRow,
+    RowState,
+    SampledRow,
+    sheet_row,
+)
 from rowfleet.ledger.statuses import REMOTE_ENDED, ROW_IN_FLIGHT, RemoteStatus, RowStatus
 
 #: Rows with the latest retries that `why_retried` reads.
@@ -149,26 +156,29 @@ def earlier_duplicates(
     return list(rows.scalars())
 
 
-def row_state(connection: Connection, batch_id: str, number: int) -> tuple[str, str] | None:
-    """Return the row's status and its batch's, None if there is no such row."""
+def row_state(connection: Connection, batch_id: str, number: int) -> RowState | None:
+    """Return how the row stands, None if there is no such row."""
     row = connection.execute(
-        select(Row.status, Batch.status)
+        select(Row.status, Batch.status, Batch.first_row)
         .join(Batch, Batch.id == Row.batch_id)
         .where(Row.batch_id == batch_id, Row.number == number)
     ).first()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else RowState(row[0], row[1], sheet_row(number, row[2]))
 
 
 def failed_rows(connection: Connection, batch_id: str, limit: int | None = None) -> list[FailedRow]:
     """Return the batch's failed rows in order. Raises InputError if there is no such batch."""
-    get_batch(connection, batch_id)
+    batch = get_batch(connection, batch_id)
     rows = connection.execute(
         select(Row.number, Row.attempts, Row.error)
         .where(Row.batch_id == batch_id, Row.status == RowStatus.FAILED)
         .order_by(Row.number)
         .limit(limit)
     )
-    return [FailedRow(number, attempts, error or "") for number, attempts, error in rows]
+    return [
+        FailedRow(batch.sheet_row(number), attempts, error or "")
+        for number, attempts, error in rows
+    ]
 
 
 def why_retried(connection: Connection, batch_id: str) -> str | None:
@@ -192,16 +202,16 @@ def why_retried(connection: Connection, batch_id: str) -> str | None:
 
 
 def rows_numbered(
-    connection: Connection, batch_id: str, numbers: Sequence[int]
+    connection: Connection, batch: BatchRecord, numbers: Sequence[int]
 ) -> list[SampledRow]:
-    """Return those rows in order, with what their calls cost."""
+    """Return those rows of the batch in order, with what their calls cost."""
     rows = connection.execute(
         select(Row.number, Row.status, Row.output, Row.error, Row.cost_usd, Row.calls)
-        .where(Row.batch_id == batch_id, Row.number.in_(numbers))
+        .where(Row.batch_id == batch.id, Row.number.in_(numbers))
         .order_by(Row.number)
     )
     return [
-        SampledRow(number, status, output, error, cost if calls else 0.0)
+        SampledRow(batch.sheet_row(number), status, output, error, cost if calls else 0.0)
         for number, status, output, error, cost, calls in rows
     ]
 

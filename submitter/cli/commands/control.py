@@ -82,9 +82,16 @@ def collect(batch_id: str, wait: bool, export_to: location.Location | None, as_j
     "rowfleet retry master-refunds-3f9a2c81d04e --row 17 --row 42",
 )
 @batch_argument
-@click.option("--row", "numbers", type=int, multiple=True, metavar="N", help="Only this row.")
+@click.option(
+    "--row",
+    "sheet_rows",
+    type=int,
+    multiple=True,
+    metavar="N",
+    help="Only this row, as the spreadsheet numbers it; may be repeated.",
+)
 @json_option
-def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
+def retry(batch_id: str, sheet_rows: Sequence[int], as_json: bool) -> None:
     """Run a batch's failed rows again."""
     settings = read_settings()
     engine = ledger_of(settings)
@@ -98,12 +105,15 @@ def retry(batch_id: str, numbers: Sequence[int], as_json: bool) -> None:
                 f"batch {batch_id} may cost no more: {batch_record.reason}; first: "
                 f"{larger_budget(watching.read_progress(engine, batch_id))}"
             )
-        unfailed = sorted(set(numbers) - failed_among(connection, batch_id, numbers))
+        asked = {batch_record.number_of(sheet_row): sheet_row for sheet_row in sheet_rows}
+        unfailed = sorted(asked.keys() - failed_among(connection, batch_id, list(asked)))
         if unfailed:
-            raise InputError(f"--row {unfailed[0]}: row {unfailed[0]} of {batch_id} has not failed")
-    again = in_chunks.retry_failed(engine, batch_id, list(numbers) or None, by=this_process())
+            sheet_row = asked[unfailed[0]]
+            raise InputError(f"--row {sheet_row}: row {sheet_row} of {batch_id} has not failed")
+    again = in_chunks.retry_failed(engine, batch_id, list(asked) or None, by=this_process())
     if as_json:
-        console.print_json({"batch_id": batch_id, "rows": again})
+        rows = [batch_record.sheet_row(number) for number in again]
+        console.print_json({"batch_id": batch_id, "rows": rows})
         return
     if not again:
         console.say(f"no row of {batch_id} has failed")

@@ -452,11 +452,11 @@ def test_a_dry_run_says_that_the_last_row_looks_like_totals(
     code, out, err = call("local", sheet, "--dry-run")
     assert code == 0, err
     assert f"{sheet}: 2 rows are fine to submit" in out  # a .csv has no sheets
-    assert f"the last row, 2, begins with {last!r}" in out
+    assert f"row 4, the last, begins with {last!r}" in out
     assert "leave it out with --num-rows 2" in out
     code, out, _ = call("local", sheet, "--dry-run", "--num-rows", 2)
     assert f"{sheet}: 1 row is fine to submit" in out
-    assert "the last row" not in out
+    assert ", the last, begins" not in out
 
 
 @pytest.mark.parametrize("vendor", ["Total Energies", "Summerfield", "Sum of all fears " * 9])

@@ -273,7 +273,7 @@ def test_a_half_recorded_batch_is_completed_from_its_own_file_only(
     batch_id = half_recorded(engine, sheet)
     other = workbook(tmp_path / "other.xlsx", [CELLS[0], ["z", 9, None], *CELLS[2:]])
     assert not submit(engine, other)[1]
-    with pytest.raises(InputError, match=r"same rows up to row 0.*submit .*a\.xlsx again"):
+    with pytest.raises(InputError, match=r"same rows up to row 2.*submit .*a\.xlsx again"):
         submit(engine, text_file(tmp_path / "b.csv"))
     shutil.copy(sheet, tmp_path / "copy.xlsx")
     assert submit(engine, tmp_path / "copy.xlsx") == (batch_id, True)

@@ -386,7 +386,7 @@ def test_a_sample_is_shown_with_the_bill_and_the_rest_goes_on_later(
     code, out, _ = call(*submit, "--sample", 5, "--json")  # as a Job that is applied twice
     said = json.loads(out)
     assert (code, said["status"], said["rest"]["rows"]) == (0, "sampled", 35)
-    assert {row["row"] for row in said["sample"]} == asked
+    assert {row["row"] - 2 for row in said["sample"]} == asked  # as the spreadsheet numbers them
     code, _, err = call(*submit, "--sample", 6)
     assert (code, "--sample 6: the sample of batch b has 5 rows" in err) == (2, True)
     code, out, _ = call(*submit, "--wait", "--json")
@@ -472,7 +472,7 @@ def test_the_finished_sheet_says_which_rows_were_answered_together(
     assert code == 0
     assert standin.summary()["calls"] == 3
     finished = results(out)
-    assert [row["AI_Same_As_Row"] for row in finished] == [None, None, None, 0]
+    assert [row["AI_Same_As_Row"] for row in finished] == [None, None, None, 2]
     assert finished[3]["AI_Basis"] == finished[0]["AI_Basis"]
     assert [row["AI_Status"] for row in finished] == ["done"] * 4
     again = call("submit", "--excel", sheet, *ASKED)

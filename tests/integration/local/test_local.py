@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import psutil
 import pytest
 from sqlalchemy import func, select
@@ -323,20 +324,25 @@ def test_no_key_with_the_openai_analyzer_is_said_at_once(tmp_path: Path, rowflee
 
 
 def test_failed_rows_can_be_retried(tmp_path: Path, rowfleet: Run) -> None:
+    """The person names them by the numbers that the spreadsheet program shows."""
     sheet = invoices(tmp_path / "refunds.xlsx", 20)
+    book = openpyxl.load_workbook(sheet)
+    book.worksheets[0].insert_rows(1, 3)  # the header is in row 4, row 5 is the first below it
+    book.save(sheet)
     with Standin.start(faults=[{"kind": "refusal", "rows": [3, 5]}]) as standin:
         env = standin.environment()
         ran = rowfleet("local", sheet, "--json", env=env)
         assert ran.returncode == 1
         batch_id = json.loads(ran.stdout)["batch_id"]
         listed = json.loads(rowfleet("failed", batch_id, "--json").stdout)
-        assert [row["row"] for row in listed] == [3, 5]
+        assert [row["row"] for row in listed] == [8, 10]
         assert "refused" in listed[0]["error"]
-        bad = rowfleet("retry", batch_id, "--row", "4", env={"REDIS_URL": "redis://localhost"})
+        bad = rowfleet("retry", batch_id, "--row", "3", env={"REDIS_URL": "redis://localhost"})
         assert bad.returncode == 2
-        assert "row 4 of" in bad.stderr
+        assert "row 3 of" in bad.stderr
         standin.configure(faults=[])
-        assert rowfleet("retry", batch_id, "--row", "3").returncode == 0
+        again = rowfleet("retry", batch_id, "--row", "8", "--json")
+        assert (again.returncode, json.loads(again.stdout)["rows"]) == (0, [8])
         rowfleet("local", sheet, env=env)
         summary = standin.summary()
     assert summary["rows"][3] == 2

@@ -95,7 +95,7 @@ def test_all_events_are_there_while_a_worker_is_idle_and_after_it_has_ended(
                 {"kind": "server_error", "rows": [2], "attempts": 1},
             ],
         )
-        make_batch(ledger, 3, batch_id="b", queue=fleet.queue)
+        make_batch(ledger, 3, batch_id="b", queue=fleet.queue, first_row=12)
         feed(ledger, fleet)
         standin.wait_until(lambda summary: summary["calls"] >= 4)
         worker.terminate()
@@ -118,10 +118,11 @@ def test_all_events_are_there_while_a_worker_is_idle_and_after_it_has_ended(
         assert len(seen) == 3  # each once
         assert seen[0]["timestamp"] <= seen[1]["timestamp"] <= seen[2]["timestamp"]
     done = events["b.0"][2]
-    assert done["result"] == "'done'"
+    assert done["result"] == "'row 12: done'"
     assert done["runtime"] >= 1.5
     assert done["timestamp"] - events["b.0"][1]["timestamp"] >= 1.5
     assert "RowFailed" in events["b.1"][2]["exception"]
+    assert "row 13: " in events["b.1"][2]["exception"]
 
 
 def test_a_message_is_not_acknowledged_before_the_commit(

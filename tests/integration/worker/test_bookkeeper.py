@@ -353,7 +353,7 @@ def test_a_row_whose_end_the_ledger_never_takes_is_let_go(
     with refusing(engine, "UPDATE rows SET", "given"), pytest.raises(ValueError, match="not this"):
         books.settle(Outcome(("b", 1), 1, "done", output={}))
     assert books.running() == 0
-    assert "the ledger takes no end of row 1 of b" in caplog.messages
+    assert "the ledger takes no end of row 3 of b" in caplog.messages
     assert isinstance(books.claim(("b", 0)), Assignment)
 
 

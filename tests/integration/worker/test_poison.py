@@ -162,7 +162,8 @@ def test_a_key_that_no_row_can_have_is_refused_and_holds_up_no_row(engine: Engin
     for key in [*((b, 1) for b in batch_ids), *(("b", number) for number in numbers)]:
         assert books.claim(key) == Refused("its message names no row")
         assert run_row(*key, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts())
-    assert run_row("b", 0, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts()) == "done"
+    ended = run_row("b", 0, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts())
+    assert ended == "row 2: done"
     assert statuses(engine) == ["done", "pending"]
 
 
@@ -257,7 +258,7 @@ def test_a_mistake_after_the_answer_fails_the_row_and_says_so(
         )
     assert statuses(engine) == ["pending", "failed"]
     assert reason(engine, 1) == why
-    assert caplog.messages.count("row 1 of b ended unexpectedly") == 2
+    assert caplog.messages.count("row 3 of b ended unexpectedly") == 2
 
 
 def test_a_row_claimed_for_a_slot_that_was_interrupted_is_given_back(

@@ -59,7 +59,7 @@ def duplicate(invoice: Invoice) -> Finding | None:
         return None
     earlier = ", ".join(map(str, invoice.duplicate_of[:5]))
     same = " and ".join(invoice.identity) or "identity"
-    sentence = f"Same {same} as row {earlier} of this batch (rows count from 0 below the header)."
+    sentence = f"Same {same} as row {earlier} of this sheet."
     return Finding("duplicate_invoice", sentence, max(Decimal(0), invoice.paid or Decimal(0)), 90)
 
 

@@ -51,11 +51,12 @@ def shown(batch: BatchRecord, row: FinishedRow) -> dict[str, object]:
 def test_a_row_says_who_answered_it_and_which_row_has_the_same_answer() -> None:
     assert shown(BATCH, ROW) == {
         "AI_Analyzer": "openai (gpt-5)",
-        "AI_Same_As_Row": 0,
+        "AI_Same_As_Row": 2,
         "AI_Status": "done",
         "AI_Error": None,
     }
     assert shown(replace(BATCH, analyzer="rules"), ROW)["AI_Analyzer"] == "rules"
+    assert shown(replace(BATCH, first_row=7), ROW)["AI_Same_As_Row"] == 7
 
 
 def test_a_row_without_an_answer_names_no_analyzer() -> None:
@@ -88,5 +89,5 @@ def test_a_column_is_written_and_counted_once_it_is_in_the_list(
     written = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).worksheets[0]]
     assert written == [
         ["Vendor", "AI_Answer", *(added.header for added in columns.ADDED)],
-        ["ACME", "yes", "openai (gpt-5)", 0, "done", None, "b/1"],
+        ["ACME", "yes", "openai (gpt-5)", 2, "done", None, "b/1"],
     ]

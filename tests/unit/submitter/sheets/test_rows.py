@@ -197,8 +197,12 @@ def test_a_range_counts_positions_below_the_header(path: Path) -> None:
         (-1, None, "--start-row -1: rows are counted from 0"),
         (0, 0, "--num-rows 0: must be at least 1"),
         (0, -3, "--num-rows -3: must be at least 1"),
-        (2, None, "--start-row 2 holds no row; the last row is 1"),
-        (10**9, 10**9, "--num-rows 1000000000 holds no row; the last row is 1"),
+        (2, None, "--start-row 2 holds no row; the last is 1, which is row 3 of the sheet"),
+        (
+            10**9,
+            10**9,
+            "--num-rows 1000000000 holds no row; the last is 1, which",
+        ),
     ],
 )
 def test_an_impossible_range_is_refused_before_a_row_is_read(

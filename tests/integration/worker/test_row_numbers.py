@@ -1,0 +1,53 @@
+"""People are told a row's number in the sheet, wherever its header stands."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from sqlalchemy import Engine
+
+from rowfleet.analysis import Answer, Permanent, Question
+from rowfleet.openai_api.doubts import Doubts
+from rowfleet.retry import RetryPolicy
+from tests.support.ledger import ECHO, make_batch
+from worker.bookkeeper import Bookkeeper
+from worker.row import Limits, RowFailed, run_row
+
+RULES = ECHO.model_copy(update={"analyzer": "rules"})
+LIMITS = Limits(RetryPolicy(3, 1.0), 60)
+
+
+class Analyzer:
+    """Answers with the earlier rows that it is told of; refuses the row 3 of the ledger."""
+
+    name = "rules"
+
+    def answer(self, question: Question) -> Answer:
+        if question.row_number == 3:
+            raise Permanent("refused")
+        return Answer({"answer": f"{list(question.duplicate_of)}", "score": 1})
+
+
+def run(books: Bookkeeper, number: int) -> str:
+    return run_row(
+        "b", number, books=books, analyzer=lambda _: Analyzer(), limits=LIMITS, doubts=Doubts()
+    )
+
+
+def test_results_failures_refusals_and_duplicates_name_rows_of_the_sheet(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    make_batch(engine, 4, identities=["x", "y", "x", None], recipe=RULES, first_row=12)
+    books = Bookkeeper(engine, worker="w", lease=60, time_limit=60)
+    assert run(books, 0) == "row 12: done"
+    assert run(books, 0) == "row 12: it is done already"
+    assert "row 12 of b not run: it is done already" in caplog.messages
+    assert run(books, 2) == "row 14: done"
+    with pytest.raises(RowFailed, match=r"^row 15: refused"):
+        run(books, 3)
+    assert run(books, 99) == "row: not in the ledger"
+    with engine.connect() as connection:
+        answered = connection.exec_driver_sql("SELECT output FROM rows WHERE number = 2").scalar()
+    assert "[12]" in str(answered)
