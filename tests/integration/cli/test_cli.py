@@ -1,7 +1,7 @@
 """The command line, strictly: what a mistake says, and that it leaves nothing behind.
 
 `test_command_line.py` has the commands' ordinary behaviour; here is one table of all bad input that
-reaches the program, what people read, and what happens when submitters race or are killed.
+reaches the program, and what people read.
 """
 
 from __future__ import annotations
@@ -20,30 +20,16 @@ import openpyxl
 import pytest
 import redis
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 
 from rowfleet.ledger.engine import open_ledger
-from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.queries import progress
+from rowfleet.ledger.models import Batch
 from rowfleet.ledger.queries.rows import recorded_rows
 from rowfleet.ledger.schema import migrate
 from submitter.cli import main
+from tests.support.commands import PASSWORD, Call
 from tests.support.sheets import invoices, results
 
-Said = tuple[int, str, str]
-Call = Callable[..., Said]
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-#: The password in every URL here: no output may have it.
-PASSWORD = "hunter2"
-
-
-@pytest.fixture
-def services(monkeypatch: pytest.MonkeyPatch, redis_url: str, database_url: str) -> redis.Redis:
-    """Name the test's broker and ledger in the environment; return a client of the broker."""
-    monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    return redis.Redis.from_url(redis_url)
 
 
 # --- bad input
@@ -391,122 +377,3 @@ def test_python_m_submitter_is_the_same_program(tmp_path: Path, rowfleet: Run) -
     assert installed.returncode == module.returncode == 0
     assert installed.stdout == module.stdout
     assert installed.stdout.startswith("Usage: rowfleet submit [OPTIONS]")
-
-
-# --- Celery's own commands
-
-
-def celery(tmp_path: Path, *words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", *words],
-        env={**os.environ, **env},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "env", "names"),
-    [
-        ("inspect ping", {"REDIS_URL": ""}, "REDIS_URL is not set"),
-        ("worker", {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
-        ("inspect ping", {"REDIS_URL": f"redis://:{PASSWORD}/x@h/0"}, "REDIS_URL: is not a URL"),
-    ],
-)
-def test_celery_without_its_settings_says_which(
-    tmp_path: Path, redis_url: str, words: str, env: Mapping[str, str], names: str
-) -> None:
-    full = {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path / 'l.db'}", **env}
-    ran = celery(tmp_path, *words.split(), env=full)
-    assert ran.returncode == 2
-    (sentence,) = ran.stderr.splitlines()
-    assert sentence.startswith("rowfleet: ")
-    assert names in sentence
-    assert PASSWORD not in sentence
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_celery_purge_empties_the_queue_and_inspect_finds_no_worker(
-    call: Call, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
-    sheet = invoices(tmp_path / "refunds.xlsx", 5)
-    assert call("submit", "--excel", sheet, "--batch-id", "b")[0] == 0
-    ran = celery(tmp_path, "purge", "-f", env={})
-    assert ran.returncode == 0, ran.stderr
-    assert "5 messages" in ran.stdout
-    assert redis.Redis.from_url(redis_url).llen("rowfleet") == 0
-    asked = celery(tmp_path, "inspect", "ping", "--timeout", "0.5", env={})
-    assert asked.returncode == 69  # Celery's own, EX_UNAVAILABLE: no worker is there to answer
-    assert "No nodes replied" in asked.stderr
-    assert "Traceback" not in asked.stderr
-
-
-# --- submitters that race or die
-
-
-def _start(tmp_path: Path, sheet: Path, batch_id: str) -> subprocess.Popen[str]:
-    words = ["submit", "--excel", str(sheet), "--batch-id", batch_id, "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "submitter", *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _recorded(database_url: str) -> int:
-    """Return how many rows the ledger has; none as long as it has no schema."""
-    engine = open_ledger(database_url)
-    try:
-        with engine.connect() as connection:
-            return connection.scalar(select(func.count()).select_from(Row)) or 0
-    except DBAPIError:
-        return 0
-    finally:
-        engine.dispose()
-
-
-def test_submitters_that_meet_on_an_empty_database_record_each_row_once(
-    tmp_path: Path, services: redis.Redis, database_url: str
-) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 600)
-    processes = [_start(tmp_path, sheet, "b") for _ in range(2)]
-    said = [process.communicate(timeout=90) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert sorted(json.loads(out)["continued"] for out, _ in said) == [False, True]
-    with open_ledger(database_url).connect() as connection:
-        numbers = [row.number for row in recorded_rows(connection, "b")]
-        now = progress.progress_of(connection, "b")
-    assert numbers == list(range(600))
-    assert (now.status, now.queued, now.total) == ("running", 600, 600)
-    assert services.llen("rowfleet") == 600
-
-
-def test_a_submitter_killed_while_recording_loses_and_doubles_no_row(
-    tmp_path: Path,
-    services: redis.Redis,
-    database_url: str,
-    call: Call,
-    eventually: Callable[..., None],
-) -> None:
-    sheet = invoices(tmp_path / "many.xlsx", 20_000)
-    process = _start(tmp_path, sheet, "b")
-    eventually(lambda: _recorded(database_url) >= 3_000)
-    process.kill()
-    process.communicate()
-    assert _recorded(database_url) < 20_000
-    code, out, err = call("submit", "--excel", sheet, "--batch-id", "b", "--json")
-    assert code == 0, err
-    assert json.loads(out) == {"batch_id": "b", "continued": True, "rows": 20_000}
-    with open_ledger(database_url).connect() as connection:
-        numbers = list(connection.scalars(select(Row.number).order_by(Row.number)))
-        now = progress.progress_of(connection, "b")
-    assert numbers == list(range(20_000))
-    assert (now.status, now.total) == ("running", 20_000)
-    assert int(services.llen("rowfleet")) <= 10_000

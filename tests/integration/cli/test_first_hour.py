@@ -7,74 +7,30 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
-import yaml
 from sqlalchemy import update
 
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import open_ledger
-from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.models import Batch
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import claiming, feeding, settling
 from rowfleet.queue.client import Queue
-from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter.cli import console
 from submitter.local.run_lock import RunLock
 from submitter.local.worker import Run
 from submitter.progress import presence
 from submitter.progress.presence import NothingRunsItError, Presence
+from tests.integration.cli.test_recipes import MINE
 from tests.standin import Standin
+from tests.support.commands import ROWFLEET, Call, after, run, typed
 from tests.support.ledger import make_batch, statuses
 from tests.support.sheets import invoices, results
-
-Said = tuple[int, str, str]
-Call = Callable[..., Said]
-
-#: The program as it is in a checkout: not on the PATH.
-ROWFLEET = Path(sys.executable).with_name("rowfleet")
-
-
-def run(
-    *words: object, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROWFLEET, *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def typed(
-    line: str, *, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a printed command in a shell that knows of no ledger."""
-    bare = {k: v for k, v in os.environ.items() if k not in ("XDG_STATE_HOME", "DATABASE_URL")}
-    return subprocess.run(
-        ["sh", "-c", line],
-        cwd=cwd,
-        env={**bare, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def after(marker: str, said: str) -> str:
-    (line,) = re.findall(rf"^.*{marker}(.*)$", said, re.MULTILINE)
-    return str(line)
 
 
 def test_what_local_prints_runs_as_printed_whatever_the_directory(tmp_path: Path) -> None:
@@ -148,64 +104,6 @@ def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothin
         assert standin.summary()["rows"][3] == 2
     rows = results(tmp_path / "refunds.results.xlsx")
     assert {row["AI_Status"] for row in rows} == {"done"}
-
-
-#: A recipe that only a model can answer.
-MINE = """\
-name: mine
-prompt: Say which team pays.
-output: {type: object, properties: {team: {type: string}}}
-"""
-
-
-def test_a_batch_of_a_recipe_of_ones_own_goes_on_without_its_file(tmp_path: Path) -> None:
-    invoices(tmp_path / "refunds.xlsx", 6)
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(MINE)
-    words = ("local", "refunds.xlsx", "--recipe", "mine.yaml", "--model", "gpt-5-nano")
-    with Standin.start(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
-        env = standin.environment()
-        assert run(*words, cwd=tmp_path, env=env).returncode == 1
-        (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)
-        standin.configure(faults=[])
-        recipe.unlink()
-        again = run("retry", batch["batch_id"], cwd=tmp_path)
-        line = after("nothing runs the batch now; run its rows with: ", again.stdout)
-        ran = typed(line, cwd=tmp_path, env=env)
-        assert ran.returncode == 0, ran.stderr
-        assert "analyzer openai, model gpt-5-nano" in ran.stderr
-        assert standin.summary()["calls"] == 7
-        recipe.write_text(MINE.replace("pays", "paid"))
-        other = run(*words, "--batch-id", batch["batch_id"], cwd=tmp_path, env=env)
-        assert other.returncode == 2
-        assert "another sheet, range or recipe" in other.stderr
-
-
-def test_a_batch_named_by_its_id_keeps_its_recipe_and_its_price(call: Call, tmp_path: Path) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 3)
-    price = {"input": 1, "output": 1}
-    recipe = Recipe.model_validate(
-        {**yaml.safe_load(MINE), "analyzer": "openai", "model": "of-our-own"}
-    )
-    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
-    engine = open_ledger(url, connections=1)
-    migrate(engine)
-    make_batch(engine, 3, batch_id="mine", recipe=recipe, price=price)
-    make_batch(engine, 3, batch_id="later", price={"input": 1, "by the moon": 1})
-    engine.dispose()
-    words = ("submit", "--excel", sheet, "--dry-run", "--json", "--max-cost", 5)
-    code, out, err = call(*words, "--batch-id", "mine")
-    assert code == 0, err
-    said = json.loads(out)
-    assert (said["analyzer"], said["model"]) == ("openai", "of-our-own")
-    assert said["cost_usd"] > 0
-    assert json.loads(call(*words, "--batch-id", "new")[1])["analyzer"] == "rules"
-    assert (
-        "the price of batch later was recorded by another version"
-        in call(*words, "--batch-id", "later")[2]
-    )
-    code, _, err = call(*words, "--batch-id", "no id")
-    assert (code, "--batch-id 'no id': use up to" in err) == (2, True)
 
 
 def test_watching_a_local_run_lasts_as_long_as_it_does(tmp_path: Path) -> None:
@@ -312,89 +210,6 @@ def test_resume_says_when_it_takes_the_budget_away(call: Call) -> None:
     engine.dispose()
 
 
-# --- ids
-
-
-def made(*ids: str) -> None:
-    url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
-    engine = open_ledger(url, connections=1)
-    migrate(engine)
-    for batch_id in ids:
-        make_batch(engine, 2, batch_id=batch_id)
-        with engine.begin() as connection:
-            connection.execute(update(Row).values(status="failed", error="no"))
-    engine.dispose()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("progress", "ACME-2"),
-        ("failed", "ACME-2"),
-        ("export", "ACME-2", "out.xlsx"),
-        ("retry", "ACME-2"),
-        ("resume", "ACME-2"),
-        ("cancel", "ACME-2"),
-    ],
-)
-def test_the_beginning_of_an_id_is_enough(call: Call, words: tuple[str, ...]) -> None:
-    made("ACME-2025-0123456789ab", "acme-2025-0123456789ab")
-    code, out, err = call(*words)
-    assert code == 0, err
-    assert "acme" not in out
-
-
-def test_a_beginning_of_several_ids_lists_them(call: Call) -> None:
-    made("acme-1", "acme-2", "acme", "zeta_1", "zetaX1")
-    assert call("progress", "acme")[0] == 0  # the whole id of one of them
-    code, out, err = call("cancel", "acme-")
-    assert (code, out) == (2, "")
-    assert err == "rowfleet: 2 batches begin with 'acme-': acme-1, acme-2; give more of it\n"
-    assert call("progress", "zeta_")[0] == 0  # no wildcard
-    for nothing in ("beta", ""):
-        code, _, err = call("failed", nothing)
-        assert code == 2
-        assert f"there is no batch {nothing!r}" in err
-
-
-@pytest.mark.parametrize("width", ["80", "200"])
-def test_no_id_is_wrapped_or_cut(call: Call, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
-    ids = ["i" * 64, "master-refunds-2026-final-version-af7d9de885ee"]
-    made(*ids)
-    monkeypatch.setenv("COLUMNS", width)
-    for force in ("", "1"):
-        monkeypatch.setattr(console.out, "_force_terminal", bool(force))
-        _, out, _ = call("batches")
-        for batch_id in ids:
-            assert batch_id in out
-            assert batch_id in call("progress", batch_id)[1]
-
-
-# --- recipes
-
-
-def test_a_bundled_recipe_is_listed_and_copied_and_no_file_overwritten(
-    call: Call, tmp_path: Path
-) -> None:
-    code, out, _ = call("recipes")
-    assert code == 0
-    assert out.startswith("invoice-refunds  ")
-    assert "copy one with: rowfleet recipes copy invoice-refunds" in out
-    assert call("recipes", "copy", "invoice-refunds")[0] == 0
-    copy = tmp_path / "invoice-refunds.yaml"
-    sheet = invoices(tmp_path / "refunds.xlsx", 3)
-    words = ("submit", "--excel", sheet, "--dry-run", "--recipe", copy)
-    assert call(*words)[0] == 0
-    copy.write_text("mine")
-    code, _, err = call("recipes", "copy", "invoice-refunds")
-    assert code == 2
-    assert err == "rowfleet: invoice-refunds.yaml: is there already; give another name\n"
-    assert copy.read_text() == "mine"
-    assert call("recipes", "copy", "invoice-refunds", "other.yaml")[0] == 0
-    assert "there are invoice-refunds" in call("recipes", "copy", "../invoice-refunds")[2]
-    assert call("recipes", "copy", "invoice-refunds", "no/such/dir.yaml")[0] == 2
-
-
 def test_without_a_key_the_two_hints_do_not_send_one_in_a_circle(
     call: Call, tmp_path: Path
 ) -> None:
@@ -409,19 +224,6 @@ def test_without_a_key_the_two_hints_do_not_send_one_in_a_circle(
     assert "or use --analyzer rules" in call("local", sheet, "--analyzer", "openai")[2]
 
 
-def test_a_dry_run_of_a_recipe_of_ones_own_needs_no_key(call: Call, tmp_path: Path) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 3)
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(MINE)
-    for words in (("submit", "--excel", sheet), ("local", sheet)):
-        code, out, err = call(*words, "--recipe", recipe, "--dry-run")
-        assert code == 0, err
-        assert "3 rows are fine to submit\nanalyzer openai, model " in out
-        assert "OPENAI_API_KEY is not set: a dry run needs none" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"refunds.xlsx", "mine.yaml"}
-    assert not Path(os.environ["XDG_STATE_HOME"]).exists()
-
-
 def test_a_sentence_names_no_option_that_was_not_given(call: Call, tmp_path: Path) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 3)
     recipe = tmp_path / "mine.yaml"
@@ -431,15 +233,6 @@ def test_a_sentence_names_no_option_that_was_not_given(call: Call, tmp_path: Pat
     assert "leave --analyzer rules out. The" in call(*words, "--analyzer", "rules")[2]
     recipe.write_text(MINE + "analyzer: rules\n")
     assert "leave `analyzer: rules` out of the recipe. The" in call(*words)[2]
-
-
-def test_a_bundled_recipe_goes_by_its_name(call: Call, tmp_path: Path) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 3)
-    words = ("submit", "--excel", sheet, "--dry-run", "--recipe", "invoice-refunds")
-    assert call(*words)[0] == 0
-    (tmp_path / "invoice-refunds").write_text("mine")  # a file of that name is meant first
-    code, _, err = call(*words)
-    assert (code, "invoice-refunds: a recipe is a YAML mapping" in err) == (2, True)
 
 
 @pytest.mark.parametrize("last", ["Summe", "TOTAL:", "Grand total 2025", "Totals"])
@@ -485,23 +278,6 @@ def test_a_number_that_is_none_is_said_in_plain_words(
     assert code == 2
     assert says in err
     assert len(err) < 300
-
-
-def test_a_file_that_is_no_recipe_gets_a_sentence(call: Call, tmp_path: Path) -> None:
-    sheet = invoices(tmp_path / "refunds.xlsx", 3)
-    words = ("local", sheet, "--dry-run", "--recipe")
-    code, _, err = call(*words, sheet)
-    assert (code, err) == (
-        2,
-        f"rowfleet: {sheet}: is a spreadsheet; --recipe takes a recipe, a page of YAML\n",
-    )
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_bytes("name: mine\nprompt: für wen?\n".encode("latin-1"))
-    assert f"{recipe}: is not UTF-8 text (line 2)" in call(*words, recipe)[2]
-    recipe.write_text("name: [mine\nprompt: p\n")
-    err = call(*words, recipe)[2]
-    assert f"{recipe}: not valid YAML: while parsing a flow sequence at line 1, column 7" in err
-    assert "unicode string" not in err
 
 
 def test_after_a_clean_stop_no_row_counts_as_lost(
