@@ -1,10 +1,10 @@
 """Read a .csv file under the same rules as a worksheet.
 
-Text is UTF-8, with or without a byte order mark; a file that is not valid UTF-8 is taken as Windows
-cp1252, which is what Excel's plain "CSV" writes; UTF-16 is known by its byte order mark. UTF-16
-without one and UTF-32 are refused: they would pass as cp1252 with a NUL between its characters.
-Fields are divided by the one of comma, semicolon and tab that divides the most of the first rows
-alike.
+Text is UTF-8, UTF-16 or UTF-32, with or without a byte order mark; a file that is none of them is
+taken as Windows cp1252, which is what Excel's plain "CSV" writes. NUL is refused: no text has it,
+and the ledger can't hold it. A first line `sep=;` names the delimiter, as Excel understands it, and
+is no row. Else fields are divided by the one of comma, semicolon, tab and pipe that divides the
+most of the first rows alike.
 
 A cell is text, unless its whole column is plain decimals that lose nothing as numbers: no leading
 zero (`00123` is a name), no plus sign, exponent or thousands separator, at most 15 digits, and the
@@ -32,10 +32,19 @@ MAX_ROW_CHARS = 4 << 20
 #: Rows by which the delimiter is found, as many as the header may lie below the top.
 SNIFFED_ROWS = 25
 
-#: Share of NUL bytes from which on a text is UTF-16 or UTF-32; Latin text in UTF-16 has 0.5.
-WIDE_NULS = 0.4
+#: Text of two or four bytes a character, if no byte order mark says which.
+_WIDE_ENCODINGS = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+#: Byte order marks. That of UTF-32 begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
+#: The first line by which a file says its delimiter.
+_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 #: Decimal digits that a float always gives back as they were.
 _EXACT_DIGITS = 15
@@ -83,21 +92,30 @@ class CsvScan:
 class _Lines:
     """The lines of a text, none of which is taken into memory when it is too long for a row."""
 
-    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+    def __init__(self, text: io.TextIOWrapper, name: str, skipped: int) -> None:
+        """``skipped`` is how many lines the rows begin below."""
         self._text = text
         self._name = name
-        self._line = 0
+        for _ in range(skipped):
+            text.readline(MAX_ROW_CHARS)
+        #: Lines that were read, as an editor numbers them.
+        self.line = skipped
         #: Characters since it was last set to 0, which is when a row ends.
         self.chars = 0
 
     def __iter__(self) -> Iterator[str]:
         while line := self._text.readline(MAX_ROW_CHARS + 1):
-            self._line += 1
+            self.line += 1
             self.chars += len(line)
             if self.chars > MAX_ROW_CHARS:
                 raise InputError(
-                    f"{self._name}, line {self._line}: the row there has more than "
+                    f"{self._name}, line {self.line}: the row there has more than "
                     f"{MAX_ROW_CHARS:,} characters"
+                )
+            if "\0" in line:
+                raise InputError(
+                    f"{self._name}, line {self.line}: holds a NUL character, which no text has; "
+                    f"save it as UTF-8"
                 )
             yield line
 
@@ -109,14 +127,17 @@ class CsvTable:
         self.file = file
         self.name = name
         self.encoding = self._find_encoding()
-        self.delimiter = self._find_delimiter()
+        declared = self._declared_delimiter()
+        #: Lines above the first row: the one that says the delimiter.
+        self._skipped = int(declared is not None)
+        self.delimiter = declared or self._find_delimiter()
 
     def head(self, count: int) -> list[tuple[int, list[Cell]]]:
         """Return the first ``count`` rows that hold a value, as (row, texts)."""
         found: list[tuple[int, list[Cell]]] = []
         for row, fields in self._records():
             if any(map(str.strip, fields)):
-                found.append((row, [_text(field) for field in fields]))
+                found.append((row, list(fields)))
             if len(found) == count:
                 break
         return found
@@ -154,7 +175,7 @@ class CsvTable:
         self.file.seek(0)
         text = io.TextIOWrapper(self.file, self.encoding, newline="")
         csv.field_size_limit(MAX_CELL_CHARS)
-        lines = _Lines(text, self.name)
+        lines = _Lines(text, self.name, self._skipped)
         reader = csv.reader(lines, delimiter=delimiter or self.delimiter)
         row = 0
         try:
@@ -164,27 +185,23 @@ class CsvTable:
                     raise InputError(f"{self.name}, row {row + 1}: has {len(fields):,} columns")
                 yield row, fields
         except csv.Error as error:
-            raise InputError(
-                f"{self.name}, line {reader.line_num}: not readable: {error}"
-            ) from None
+            raise InputError(f"{self.name}, line {lines.line}: not readable: {error}") from None
         finally:
             text.detach()  # else closing the wrapper would close the file
 
     def _find_encoding(self) -> str:
         self.file.seek(0)
         start = self.file.read(CHUNK)
-        if _is_wide(start):
-            raise InputError(
-                f"{self.name}: its text is UTF-32, or UTF-16 without a byte order mark; "
-                f"save it as UTF-8"
-            )
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            encodings = ["utf-16"]
+        marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+        if marked is not None:
+            encodings = [marked]
         else:
-            encodings = ["utf-8-sig", "cp1252"]
+            encodings = [*_wide_encodings(start), "utf-8-sig", "cp1252"]
         for encoding in encodings:
             if self._decodes(encoding):
                 return encoding
+        if marked is not None:
+            raise InputError(f"{self.name}: its text is not the {marked.upper()} it begins as")
         raise InputError(f"{self.name}: its text is neither UTF-8 nor cp1252; save it as UTF-8")
 
     def _decodes(self, encoding: str) -> bool:
@@ -197,6 +214,15 @@ class CsvTable:
         except UnicodeError:
             return False
         return True
+
+    def _declared_delimiter(self) -> str | None:
+        self.file.seek(0)
+        text = io.TextIOWrapper(self.file, self.encoding, newline="")
+        try:
+            found = _SEPARATOR.fullmatch(text.readline(20))
+        finally:
+            text.detach()
+        return found[1] if found else None
 
     def _find_delimiter(self) -> str:
         def alike(delimiter: str) -> tuple[int, int]:
@@ -218,33 +244,32 @@ def _cell(text: str, found: CsvScan, column: int) -> Cell:
         return None
     if column in found.formats and (stripped := text.strip()):
         return float(stripped) if "." in stripped else int(stripped)
-    return _text(text)
+    return text
 
 
-def _text(text: str) -> str:
-    # PostgreSQL's text can't hold NUL; the replacement character shows that something was there.
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+def _wide_encodings(start: bytes) -> list[str]:
+    """Return the encodings of two or four bytes a character that a file's ``start`` may be in.
 
-
-def _is_wide(start: bytes) -> bool:
-    """Return whether a file begins as UTF-32, or as UTF-16 without a byte order mark.
-
-    Latin text in either is NUL in half of its bytes or more. In UTF-16 of another script, NULs
-    stand on one side of the pairs, and beside line breaks; and most scripts are no UTF-8 then.
-    Elsewhere a NUL is in a cell now and then.
+    Text in them has a NUL byte, beside each line break if nowhere else. A narrow text with a NUL
+    here and there decodes as a wide one, too, but has hardly any line breaks then. Those encodings
+    come first in which more of the characters are ASCII's: read the wrong way round, few are.
     """
-    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return True
-    if 0 not in start or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return False
-    if start.count(0) > WIDE_NULS * len(start):
-        return True
-    few = 0 if not _is_utf_8(start) else start.count(b"\n") / 3
-    first, second = start[0::2], start[1::2]
-    return any(
-        0 not in low and list(zip(low, high, strict=False)).count((10, 0)) > few
-        for low, high in ((first, second), (second, first))
-    )
+    if 0 not in start:
+        return []
+    few = _breaks(start.decode("latin-1")) / 3 if _is_utf_8(start) else 0
+    ascii_characters: dict[str, int] = {}
+    for encoding in _WIDE_ENCODINGS:
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(start)
+        except UnicodeError:
+            continue
+        if "\0" not in text and _breaks(text) > few:
+            ascii_characters[encoding] = sum(map(str.isascii, text))
+    return sorted(ascii_characters, key=ascii_characters.__getitem__, reverse=True)
+
+
+def _breaks(text: str) -> int:
+    return text.count("\n") + text.count("\r")
 
 
 def _is_utf_8(start: bytes) -> bool:

@@ -18,7 +18,7 @@ def csv(path: Path, content: str | bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_a_csv_is_read_like_a_sheet(path: Path, delimiter: str) -> None:
     lines = [["Refunds 2024"], [], ["Vendor", "Amount"], ["Ac,me; x", "12.50"], [], ["B", "7.25"]]
     quoted = [[f'"{cell}"' if " " in cell else cell for cell in line] for line in lines]
@@ -84,7 +84,37 @@ def test_a_csv_has_no_sheets(path: Path) -> None:
     assert "has no sheets, so not 'X' either" in refusal(csv(path, "A,B\n1,2\n"), "X")
 
 
-def test_nul_and_lines_within_a_csvs_cell_are_read(path: Path) -> None:
-    assert read(csv(path, 'A,B\n"one\ntwo",x\0y\n')) == [
-        (0, ["one\ntwo", "x\N{REPLACEMENT CHARACTER}y"])
-    ]
+def test_lines_within_a_csvs_cell_are_read(path: Path) -> None:
+    assert read(csv(path, 'A,B\n"one\ntwo",xy\n')) == [(0, ["one\ntwo", "xy"])]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_first_line_that_names_the_delimiter_is_heeded_and_not_shown(
+    path: Path, encoding: str, first: str, end: str
+) -> None:
+    lines = [first, "A;B", "1,2,3;4,5,6", "x,y,z;0"]
+    file = csv(path, end.join(lines).encode(encoding))
+    with open_sheet(file) as sheet:
+        assert sheet.header == ("A", "B")
+        assert sheet.first_row == 2
+        assert list(sheet.rows()) == [(0, ["1,2,3", "4,5,6"]), (1, ["x,y,z", "0"])]
+
+
+@pytest.mark.parametrize("delimiter", ["|", "\t", "#", " ", "~"])
+def test_the_delimiter_may_be_any_character(path: Path, delimiter: str) -> None:
+    lines = [f"sep={delimiter}", f"A{delimiter}B", f"1;2{delimiter}x"]
+    assert read(csv(path, "\n".join(lines))) == [(0, ["1;2", "x"])]
+
+
+@pytest.mark.parametrize("first", ["sep=", "sep=;;", "sep=;x", "separator"])
+def test_another_first_line_is_a_row(path: Path, first: str) -> None:
+    with open_sheet(csv(path, f"{first}\nx\n")) as sheet:
+        assert sheet.first_row == 2
+        assert list(sheet.rows()) == [(0, ["x"] + [None] * (len(sheet.header) - 1))]
+
+
+def test_a_line_number_counts_the_line_that_names_the_delimiter(path: Path) -> None:
+    long = "x" * (MAX_CELL_CHARS + 1)
+    assert refusal(csv(path, f"sep=;\nA;B\n{long};2\n")).startswith("invoices.csv, line 3:")

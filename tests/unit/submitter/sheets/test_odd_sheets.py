@@ -318,16 +318,37 @@ def test_a_csv_whose_first_header_begins_as_a_zip_file_does_is_read(tmp_path: Pa
 
 CYRILLIC = "Имя,б\r\nАнна,2\r\n"
 LATIN, OTHER = "a,b\nx,é2\n", "名称,上\n上上上,不上\n上,2\n"
+GURMUKHI = "ਨਾਮ,ਅ\nਅੰਕ,ਉ\n"  # each of its letters has the byte of a line break
+ENCODINGS = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-16", "utf-32"]
 
 
 @pytest.mark.parametrize("text", [LATIN, LATIN * 9_999, OTHER, OTHER * 9_999, CYRILLIC])
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-def test_a_csv_that_would_be_read_as_garbage_is_refused(
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_csv_of_wide_characters_is_read(tmp_path: Path, text: str, encoding: str) -> None:
+    rows = [line.split(",") for line in text.splitlines()[1:]]
+    with open_sheet(with_bytes(tmp_path / "odd.csv", text.encode(encoding))) as sheet:
+        assert [list(map(str, cells)) for _, cells in sheet.rows()] == rows
+        assert sheet.header == tuple(text.splitlines()[0].split(","))
+
+
+@pytest.mark.parametrize("text", [LATIN, OTHER, CYRILLIC, GURMUKHI])
+@pytest.mark.parametrize("encoding", ENCODINGS[:4])
+def test_half_a_character_at_the_end_is_no_wide_text(
     tmp_path: Path, text: str, encoding: str
 ) -> None:
-    assert refusal(with_bytes(tmp_path / "odd.csv", text.encode(encoding))) == (
-        "odd.csv: its text is UTF-32, or UTF-16 without a byte order mark; save it as UTF-8"
-    )
+    path = with_bytes(tmp_path / "odd.csv", text.encode(encoding)[:-1])
+    assert re.search("holds a NUL character|neither UTF-8 nor cp1252", refusal(path))
+
+
+def test_a_wide_text_that_may_be_a_narrow_one_needs_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    assert "holds a NUL character" in refusal(with_bytes(path, GURMUKHI.encode("utf-16-le")))
+    assert len(read(with_bytes(path, GURMUKHI.encode("utf-16")))) == 1
+
+
+def test_a_text_that_is_not_what_its_mark_says_is_refused(tmp_path: Path) -> None:
+    path = with_bytes(tmp_path / "odd.csv", b"\xff\xfea\0\n\0\0\xd8x\0")
+    assert refusal(path) == "odd.csv: its text is not the UTF-16 it begins as"
 
 
 @pytest.mark.parametrize("text", [LATIN, OTHER])
@@ -336,9 +357,21 @@ def test_a_csv_in_utf_16_with_a_byte_order_mark_is_read(tmp_path: Path, text: st
         assert read(with_bytes(tmp_path / "odd.csv", text.encode(encoding)))
 
 
-def test_a_nul_is_the_same_in_a_header_as_in_a_cell(tmp_path: Path) -> None:
-    path = with_bytes(tmp_path / "odd.csv", b"a\0,b\n1\0,2\n\0,x\n")
-    mark = "\N{REPLACEMENT CHARACTER}"
-    with open_sheet(path) as sheet:
-        assert sheet.header == (f"a{mark}", "b")
-        assert list(sheet.rows()) == [(0, [f"1{mark}", "2"]), (1, [mark, "x"])]
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"a\0,b\n1,2\n", 1),
+        (b"a,b\n1,2\n3\0,4\n", 3),
+        (b'a,b\n"one\ntwo\0",4\n', 3),
+        (b"sep=;\na;b\n1;\0\n", 3),
+        (b"a,b\n1,x\0y\n", 2),
+        (b"a,b\n" + b"1,x\0\0\0\n" * 99, 2),
+        ("a,b\n1,é\0\n".encode("cp1252"), 2),
+        ("a,b\n1,\0\n".encode("utf-16"), 2),
+        (b"a,b\n" + b"1,2\n" * 99_999 + b"1,\0\n", 100_001),
+    ],
+)
+def test_a_nul_is_no_text(tmp_path: Path, content: bytes, line: int) -> None:
+    assert refusal(with_bytes(tmp_path / "odd.csv", content)) == (
+        f"odd.csv, line {line}: holds a NUL character, which no text has; save it as UTF-8"
+    )
