@@ -25,6 +25,12 @@ from rowfleet.service_urls import check_database_url, check_redis_url
 
 Pool = Literal["threads", "prefork", "gevent", "solo"]
 
+#: How a worker takes and acknowledges messages: by `worker.transport`, or as kombu itself does.
+Transport = Literal["rowfleet", "kombu"]
+
+#: How a workbook's rows are read: plain ones by a pattern, or all of them by the XML parser.
+SheetReader = Literal["pattern", "parser"]
+
 #: More calls at once than any one process carries.
 MOST_SLOTS = 10_000
 
@@ -47,6 +53,8 @@ class Settings(BaseModel):
     #: Concurrent calls of one worker process (threads, gevent) or its children (prefork).
     slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     pool: Pool = "threads"
+    transport: Transport = "rowfleet"
+    sheet_reader: SheetReader = "pattern"
     #: Limits of the API for each model, over the whole fleet; None goes by what the API says of
     #: itself, 0 is no limit.
     requests_per_minute: float | None = Field(default=None, ge=0, allow_inf_nan=False)

@@ -45,7 +45,7 @@ from worker.steps.deletion_cost import DeletionCost
 from worker.steps.ending import Ending, is_ending
 from worker.steps.feeding import Keeper
 from worker.steps.health import Health
-from worker.steps.heartbeat import VisibilityHeartbeat
+from worker.steps.heartbeat import VisibilityHeartbeat, reserved
 from worker.steps.outbox import Outbox
 from worker.steps.schema import Schema
 
@@ -81,13 +81,18 @@ def _asks_for_prefork(arguments: list[str]) -> bool:
     return "prefork" in " ".join(arguments).replace("=", " ").split()
 
 
-transport.install()
 settings, app = _start()
 app.rowfleet_settings = settings
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
-app.conf.worker_consumer = "worker.consumer:Consumer"
-app.steps["consumer"].update((VisibilityHeartbeat, Outbox))
+app.steps["consumer"].add(VisibilityHeartbeat)
+if settings.transport == "kombu":
+    app.conf.worker_consumer = "worker.consumer:Consumer"
+    VisibilityHeartbeat.delivered = staticmethod(reserved)
+else:
+    transport.install()
+    app.conf.worker_consumer = "worker.consumer:GatheringConsumer"
+    app.steps["consumer"].add(Outbox)
 app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
 if "flower" in sys.argv:
     # Every consumer of kombu's gives back what a silent worker held. Flower only looks: it gets an

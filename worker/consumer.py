@@ -50,49 +50,12 @@ class _AckLog:
 class Consumer(consumer.Consumer):
     """Waits until the broker takes writes before it starts again."""
 
-    #: The step sets it.
-    outbox: Outbox
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **_WITHOUT}
         super().__init__(*args, **kwargs)
 
-    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Return the function that takes each message.
-
-        A message that names no row goes to the dead letters.
-
-        Celery drops some such messages, with all that they hold in its log; at others it ends.
-        """
-        handle = super().create_task_handler(*args, **kwargs)
-
-        def taken(message: Any) -> None:
-            text = dumps(message._raw).encode()
-            if row_of(text) is None:
-                message.channel.bury(text, "it names no row", tag=message.delivery_tag)
-                message.ack_log_error(log, self.connection_errors)
-            else:
-                handle(message)
-
-        return taken
-
-    def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Bury a message whose body can't be unpacked; Celery would log what it holds."""
-        text = dumps(message._raw).encode()
-        why = f"it can't be unpacked ({type(exc).__name__})"
-        message.channel.bury(text, why, tag=message.delivery_tag)
-        message.ack_log_error(log, self.connection_errors)
-
-    def on_send_event_buffered(self) -> None:
-        """Send events a few times a second."""
-        self.outbox.events_soon()
-
     def call_soon_ack(self, p: Any, _logger: Any, errors: Any, *args: Any, **kwargs: Any) -> Any:
         """Acknowledge or reject a message that may have come over a connection since lost."""
-        if self.hub and p.__name__ == "ack_log_error":
-            p(_AckLog, (*errors, *_CLOSED))  # which only puts it among those that are to be sent
-            self.outbox.acks_soon()
-            return p
         return super().call_soon_ack(p, _AckLog, (*errors, *_CLOSED), *args, **kwargs)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
@@ -133,3 +96,51 @@ class Consumer(consumer.Consumer):
         if said:
             log.warning("the broker answers again")
         return connected
+
+
+class GatheringConsumer(Consumer):
+    """Buries messages that name no row; sends acknowledgements and events several at once.
+
+    It stands on `worker.transport`.
+    """
+
+    #: The step sets it.
+    outbox: Outbox
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return the function that takes each message.
+
+        A message that names no row goes to the dead letters.
+
+        Celery drops some such messages, with all that they hold in its log; at others it ends.
+        """
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def taken(message: Any) -> None:
+            text = dumps(message._raw).encode()
+            if row_of(text) is None:
+                message.channel.bury(text, "it names no row", tag=message.delivery_tag)
+                message.ack_log_error(log, self.connection_errors)
+            else:
+                handle(message)
+
+        return taken
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """Bury a message whose body can't be unpacked; Celery would log what it holds."""
+        text = dumps(message._raw).encode()
+        why = f"it can't be unpacked ({type(exc).__name__})"
+        message.channel.bury(text, why, tag=message.delivery_tag)
+        message.ack_log_error(log, self.connection_errors)
+
+    def on_send_event_buffered(self) -> None:
+        """Send events a few times a second."""
+        self.outbox.events_soon()
+
+    def call_soon_ack(self, p: Any, _logger: Any, errors: Any, *args: Any, **kwargs: Any) -> Any:
+        """Acknowledge a message with others, in a moment."""
+        if self.hub and p.__name__ == "ack_log_error":
+            p(_AckLog, (*errors, *_CLOSED))  # which only puts it among those that are to be sent
+            self.outbox.acks_soon()
+            return p
+        return super().call_soon_ack(p, _logger, errors, *args, **kwargs)

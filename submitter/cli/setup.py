@@ -237,11 +237,19 @@ def check_export(out: location.Location, source: location.Location | None = None
 
 
 @contextmanager
-def opened_sheet(source: location.Location, sheet: str | None, recipe: Recipe) -> Iterator[Sheet]:
+def opened_sheet(
+    source: location.Location, sheet: str | None, recipe: Recipe, settings: Settings
+) -> Iterator[Sheet]:
     """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it."""
     with (
         transfer.downloaded(source) as file,
-        open_sheet(file, sheet, recipe=recipe, name=str(source)) as opened,
+        open_sheet(
+            file,
+            sheet,
+            recipe=recipe,
+            name=str(source),
+            by_pattern=settings.sheet_reader == "pattern",
+        ) as opened,
     ):
         yield opened
 

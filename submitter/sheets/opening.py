@@ -54,12 +54,18 @@ MAX_TITLES_SHOWN = 50
 
 @contextmanager
 def open_sheet(
-    path: Path, sheet: str | None = None, *, recipe: Recipe | None = None, name: str | None = None
+    path: Path,
+    sheet: str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    name: str | None = None,
+    by_pattern: bool = True,
 ) -> Iterator[Sheet]:
     """Check a spreadsheet and give it as a ``Sheet``, readable until the ``with`` block ends.
 
     ``sheet`` names the worksheet; without it, it is the first visible one. ``recipe`` says which
     columns must be there; without it, every column is sent. ``name`` is what errors call the file.
+    ``by_pattern`` is False where the XML parser is to read every row of a workbook.
 
     Raises InputError for everything that could keep a row from being read later: see the module.
     """
@@ -69,7 +75,7 @@ def open_sheet(
         sha256 = hashlib.file_digest(_rewound(file), "sha256").hexdigest()
         _rewound(file)
         if magic.startswith(ZIP_MAGICS):
-            with _open_workbook(file, sheet, recipe, name, sha256) as opened:
+            with _open_workbook(file, sheet, recipe, name, sha256, by_pattern=by_pattern) as opened:
                 yield opened
         elif magic == OLE_MAGIC:
             _refuse_ole(file, name)
@@ -155,16 +161,24 @@ def _refuse_ole(file: BufferedReader, name: str) -> None:
 
 @contextmanager
 def _open_workbook(
-    file: BufferedReader, wanted: str | None, recipe: Recipe | None, name: str, sha256: str
+    file: BufferedReader,
+    wanted: str | None,
+    recipe: Recipe | None,
+    name: str,
+    sha256: str,
+    *,
+    by_pattern: bool,
 ) -> Iterator[Sheet]:
     with open_package(file, name) as package:
         _check_kind(package, name)
         book = workbook.read(package, name)
         found = _choose_worksheet(book, wanted, name)
-        strings = SharedStrings()
+        strings = SharedStrings(by_pattern=by_pattern)
         if book.strings is not None:
             with opened(package, book.strings, name) as stream:
-                strings = SharedStrings(stream, f"{name}: the part {book.strings!r}")
+                strings = SharedStrings(
+                    stream, f"{name}: the part {book.strings!r}", by_pattern=by_pattern
+                )
         part = Part(package, book, found, strings, name, f"{name}, sheet {found.title!r}")
         yield check_worksheet(part, recipe, name, sha256)
 

@@ -50,7 +50,7 @@ def scan(
     walk = _Walk(strings, where, below)
     parser = safe_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
     walk.ends = parser.ends
-    plain = plain_rows.rows(len(strings), strings.blank)
+    plain = strings.plain_rows()
     with opened(package, member, name, MAX_WORKSHEET_BYTES) as stream:
         for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
             parser.feed(other, walk.fed)

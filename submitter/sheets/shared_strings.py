@@ -6,6 +6,7 @@ rows read one after the other ask for neighbours, and the few that repeat stay a
 
 from __future__ import annotations
 
+import re
 import tempfile
 from array import array
 from bisect import bisect_right
@@ -31,9 +32,19 @@ _STRING, _TEXT, _RUN = (safe_xml.MAIN + tag for tag in ("si", "t", "r"))
 class SharedStrings:
     """The texts by their index, like a list of them."""
 
-    def __init__(self, part: IO[bytes] | None = None, where: str = "the shared strings") -> None:
+    def __init__(
+        self,
+        part: IO[bytes] | None = None,
+        where: str = "the shared strings",
+        *,
+        by_pattern: bool = True,
+    ) -> None:
         """Read the table from its XML. Raises InputError, which begins with ``where``, for XML that
-        is not well-formed or out of bounds."""
+        is not well-formed or out of bounds.
+
+        ``by_pattern`` is False where the XML parser is to read every string, and every row.
+        """
+        self._by_pattern = by_pattern
         self._store = tempfile.SpooledTemporaryFile(max_size=BYTES_IN_MEMORY)  # noqa: SIM115 (kept)
         #: Of each block, its first index and where it is stored; and one more for the end.
         self._firsts, self._offsets = array("L"), array("Q", [0])
@@ -42,7 +53,7 @@ class SharedStrings:
         self.blank: list[int] = []
         self._block: list[bytes] = []
         self._block_bytes = 0
-        for texts in _read(part, where) if part else ():
+        for texts in _read(part, where, by_pattern=by_pattern) if part else ():
             for place, text in enumerate(texts, self._count + len(self._block)):
                 blank = not text or text.isspace() or (not text.isascii() and _is_blank(text))
                 if blank and len(self.blank) <= plain_rows.MAX_BLANK:
@@ -80,6 +91,10 @@ class SharedStrings:
         block = self._store.read(end - start).decode().split("\0")
         self._at_hand[number] = block
         return block
+
+    def plain_rows(self) -> re.Pattern[bytes] | None:
+        """Return the pattern of plain rows that name these strings, None if there is none."""
+        return plain_rows.rows(self._count, self.blank) if self._by_pattern else None
 
     def __len__(self) -> int:
         return self._count
@@ -128,11 +143,12 @@ class _Walk:
         return len(self._path)
 
 
-def _read(part: IO[bytes], where: str) -> Iterator[list[bytes]]:
+def _read(part: IO[bytes], where: str, *, by_pattern: bool) -> Iterator[list[bytes]]:
     """Yield texts in UTF-8, in order, as many at once as come."""
     walk = _Walk(where)
     parser = safe_xml.Parser(where, walk.start, walk.characters, walk.end)
-    pieces = plain_rows.split(part, plain_rows.STRING_TABLE, plain_rows.STRINGS, b"</si>")
+    plain = plain_rows.STRINGS if by_pattern else None
+    pieces = plain_rows.split(part, plain_rows.STRING_TABLE, plain, b"</si>")
     for other, run in pieces:
         parser.feed(other, walk.depth)
         yield walk.found

@@ -65,7 +65,7 @@ class Part:
         odd = values.OddRows(strings, epoch=book.epoch, dates=book.dates, durations=book.durations)
         plain = None
         if indexes is not None:
-            plain = plain_rows.rows(len(strings), strings.blank)
+            plain = strings.plain_rows()
             converter = PlainRows(
                 indexes,
                 strings,

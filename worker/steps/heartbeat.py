@@ -28,6 +28,17 @@ BEATS = 6
 LONGEST_INTERVAL = 10.0
 
 
+def unacknowledged(channel: Any) -> set[Any]:
+    """Return the tags of the messages that came over ``channel`` and are not acknowledged."""
+    qos = channel.qos
+    return {tag for tag in list(qos._delivered) if tag not in qos._dirty}
+
+
+def reserved(_channel: Any) -> set[Any]:
+    """Return the tags of the messages whose rows wait for a slot of this worker or run in one."""
+    return {request.message.delivery_tag for request in list(state.reserved_requests)}
+
+
 class VisibilityHeartbeat(bootsteps.StartStopStep):
     """Renews the visibility of every message that this consumer has not acknowledged."""
 
@@ -35,6 +46,9 @@ class VisibilityHeartbeat(bootsteps.StartStopStep):
 
     #: Tells whether this worker can do something with what it holds.
     is_able: ClassVar[Any] = staticmethod(lambda: True)
+
+    #: Gives the tags of the messages that came over a channel and are not acknowledged.
+    delivered: ClassVar[Any] = staticmethod(unacknowledged)
 
     #: When the consumer last beat, by time.monotonic(): tells whether its loop lives.
     last_beat: ClassVar[float] = -math.inf
@@ -96,12 +110,11 @@ def renew(channel: Any) -> int:
     Only those still in the index are renewed (XX): one that was acknowledged or went to another
     worker meanwhile does not come back.
     """
-    qos = channel.qos
-    held = {tag for tag in list(qos._delivered) if tag not in qos._dirty}
+    held = VisibilityHeartbeat.delivered(channel)
     # Those of an earlier connection, whose rows still run.
     held.update(request.message.delivery_tag for request in list(state.active_requests))
     if held:
         now = time.time()  # what kombu itself scores by
         with channel.conn_or_acquire() as client:
-            client.zadd(qos.unacked_index_key, dict.fromkeys(held, now), xx=True)
+            client.zadd(channel.qos.unacked_index_key, dict.fromkeys(held, now), xx=True)
     return len(held)

@@ -98,7 +98,7 @@ def local(
     )
     rows = Range(start_row, num_rows)
     with said_how_to_go_on(), ExitStack() as stack:
-        opened = stack.enter_context(opened_sheet(source, sheet, recipe))
+        opened = stack.enter_context(opened_sheet(source, sheet, recipe, settings))
         opened.count(start_row, num_rows)
         submission = prepare(
             opened,

@@ -100,7 +100,7 @@ def submit(
         if not dry_run:
             batch_tier.api_key(settings)
     rows = Range(start_row, num_rows)
-    with opened_sheet(source, sheet, recipe) as opened:
+    with opened_sheet(source, sheet, recipe, settings) as opened:
         opened.count(start_row, num_rows)
         submission = prepare(
             opened,

@@ -349,13 +349,19 @@ def test_failed_rows_can_be_retried(tmp_path: Path, rowfleet: Run) -> None:
     assert summary["rows"][5] == 1
 
 
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
-def test_other_pools_do_the_same_job(tmp_path: Path, rowfleet: Run, pool: str) -> None:
+@pytest.mark.parametrize(
+    ("pool", "transport"),
+    [("prefork", "rowfleet"), ("gevent", "rowfleet"), ("threads", "kombu"), ("prefork", "kombu")],
+)
+def test_other_pools_and_kombus_transport_do_the_same_job(
+    tmp_path: Path, rowfleet: Run, pool: str, transport: str
+) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 24)
     with Standin.start(latency=0.1) as standin:
         env: dict[str, Any] = {
             **standin.environment(),
             "ROWFLEET_POOL": pool,
+            "ROWFLEET_TRANSPORT": transport,
             "ROWFLEET_SLOTS": "4",
         }
         ran = rowfleet("local", sheet, "--json", env=env)

@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rowfleet.errors import InputError
+from rowfleet.recipes.loading import parse
+from rowfleet.settings import load_settings
+from submitter.cli.setup import opened_sheet
 from submitter.sheets import plain_rows, safe_xml
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.shared_strings import SharedStrings
@@ -175,10 +178,10 @@ def test_the_smallest_workbook_is_one(tmp_path: Path) -> None:
     assert seen(write(tmp_path / "s.xlsx", xml))[0] == [(2, [(str, "x\ry")])]
 
 
-def seen(path: Path) -> Any:
+def seen(path: Path, *, by_pattern: bool = True) -> Any:
     """Return all that a sheet gives, or the sentence with which it is refused."""
     try:
-        with open_sheet(path) as sheet:
+        with open_sheet(path, by_pattern=by_pattern) as sheet:
             rows = [(n, [(type(c), c) for c in cells]) for n, cells in sheet.rows()]
             return rows, sheet.header, sheet.formats, bytes(sheet.filled)
     except InputError as error:
@@ -208,8 +211,32 @@ def test_plain_rows_are_read_as_the_parser_reads_them(
     with monkeypatch.context() as patch:
         patch.setattr(plain_rows, "CHUNK", chunk)
         ours = seen(path)
-        patch.setattr(plain_rows, "rows", lambda *_: None)
-        assert ours == seen(path)
+        patch.setattr(plain_rows, "rows", None)
+        assert ours == seen(path, by_pattern=False)
+
+
+@pytest.mark.parametrize("reader", ["pattern", "parser"])
+def test_setting_chooses_the_reader_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    strings = "".join(f"<si><t>{string}</t></si>" for string in SHARED)
+    assert plain_rows.STRINGS.fullmatch(strings.encode())
+    xml = "".join(f'<row r="{n}"><c r="A{n}" t="s"><v>{n}</v></c></row>' for n in (1, 4))
+    path = write(tmp_path / "s.xlsx", xml)
+    runs: list[bytes] = []
+    split = plain_rows.split
+
+    def seen_split(*arguments: Any) -> Iterator[tuple[bytes, bytes]]:
+        for other, run in split(*arguments):
+            runs.append(run)
+            yield other, run
+
+    monkeypatch.setattr(plain_rows, "split", seen_split)
+    chosen = load_settings({"ROWFLEET_SHEET_READER": reader})
+    recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
+    with opened_sheet(path, None, recipe, chosen) as sheet:
+        assert [cells for _, cells in sheet.rows()] == [["x\ry"]]
+    assert any(runs) == (reader == "pattern")
 
 
 def test_an_ordinary_sheet_is_all_in_plain_form() -> None:
