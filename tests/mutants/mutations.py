@@ -1,6 +1,7 @@
 """The mutants of the modules under test: cosmic-ray's operators, and two of our own.
 
-A mutant that does not compile, or that differs only in annotations or docstrings, does not count.
+A mutant that does not compile does not count, nor does one that differs only in annotations,
+docstrings, idle options, or in whether callers may name an argument, which mypy checks.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _positions(source: str, operators: dict[str, Operator]) -> dict[str, list[An
 
 
 def meaning(source: str) -> str | None:
-    """Return the module's code without annotations and docstrings, or None if it is no Python."""
+    """Return the module's code without what makes no mutant, or None if it is no Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -171,6 +172,12 @@ def meaning(source: str) -> str | None:
                 node.returns = None
             case ast.arg():
                 node.annotation = None
+            case ast.arguments():
+                node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+                node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
+                node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+            case ast.Call():
+                node.keywords = [option for option in node.keywords if option.arg not in _IDLE]
             case ast.AnnAssign():
                 node.annotation = ast.Constant(None)
             case ast.Expr(value=ast.Constant()):

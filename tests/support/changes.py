@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from rowfleet.ledger.clock import in_seconds, now
-from rowfleet.ledger.models import Batch, Row, Tally
+from rowfleet.ledger.models import Batch, RemoteBatch, Row, Tally
 from rowfleet.ledger.records import Spent
 from tests.support.ledger import make_batch
 
@@ -117,7 +117,7 @@ def make_ledger(engine: Engine, status: str = "running", **terms: Any) -> None:
 
 
 def picture(engine: Engine) -> Changes:
-    """Return each row, batch and tally. Of a time: whether it is past or future."""
+    """Return each row, batch, part and tally. Of a time: whether it is past or future."""
     found: Changes = {}
     with engine.connect() as connection:
         moment = connection.execute(select(now())).scalar_one()
@@ -130,6 +130,9 @@ def picture(engine: Engine) -> Changes:
             found[row["batch_id"], row["number"]] = values
         for batch in connection.execute(select(Batch.__table__)).mappings():
             found[batch["id"]] = {name: _time(name, v, moment) for name, v in batch.items()}
+        for part in connection.execute(select(RemoteBatch.__table__)).mappings():
+            values = {name: _time(name, value, moment) for name, value in part.items()}
+            found["part", part["token"]] = values
         sums = [func.sum(c).label(c.name) for c in Tally.__table__.columns if not c.primary_key]
         for tally in connection.execute(
             select(Tally.batch_id, *sums).group_by(Tally.batch_id)
@@ -147,15 +150,19 @@ def _time(name: str, value: Any, moment: Any) -> Any:
 
 
 def changed_by(engine: Engine, transition: Callable[[Connection], Any]) -> tuple[Any, Changes]:
-    """Return what the transition returns, and each changed thing with its changed values."""
+    """Return what the transition returns, and each changed thing with its changed values.
+
+    A thing that is gone has no values.
+    """
     before = picture(engine)
     with engine.begin() as connection:
         result = transition(connection)
-    changes = {}
-    for key, values in picture(engine).items():
+    after = picture(engine)
+    changes: Changes = {key: {} for key in before if key not in after}
+    for key, values in after.items():
         old = before.get(key, {})
         changed = {name: value for name, value in values.items() if old.get(name) != value}
-        if changed:
+        if changed or key not in before:
             changes[key] = changed
     return result, changes
 

@@ -347,6 +347,26 @@ def test_what_is_no_message_is_not_taken_with_others_and_goes_to_the_dead_letter
         assert queue.depth() == (0, 3)
 
 
+@pytest.mark.parametrize("at", range(3))
+def test_a_dead_letter_that_was_taken_with_others_leaves_no_note(
+    queued: Settings, redis_url: str, at: int
+) -> None:
+    """The script takes it for a message, and kombu can read none that is compressed."""
+    broker, queue = redis.Redis.from_url(redis_url), Queue(queued)
+    queue.push("b", range(4))
+    texts = broker.lrange("theirs:q", 0, -1)
+    message = json.loads(texts[at])
+    message["headers"]["compression"] = "zlib"
+    broker.lset("theirs:q", at, json.dumps(message))
+    with consuming(queued) as (connection, delivered):
+        connection.drain_events(timeout=5)
+        assert len(delivered) == 3
+        assert queue.dead_letters() == 1
+        tags = {kept.delivery_tag.encode() for kept in delivered}
+        assert set(broker.hkeys("theirs:q.unacked")) == tags
+        assert set(broker.zrange("theirs:q.unacked_index", 0, -1)) == tags
+
+
 def test_a_channel_keeps_one_client_even_when_its_broker_is_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

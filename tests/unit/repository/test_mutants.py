@@ -1,7 +1,8 @@
-"""The list of modules that `make mutants` changes."""
+"""The lists of `make mutants`: the modules that it changes, and the survivors that may be."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,16 @@ def test_a_pattern_that_matches_no_file_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(modules, "PATTERNS", ("worker/row.py", "worker/gone/*.py"))
     with pytest.raises(FileNotFoundError, match=r"worker/gone/\*\.py"):
         modules.modules(ROOT)
+
+
+def test_a_survivor_that_may_be_is_a_change_of_what_stands_in_its_module() -> None:
+    explained = tomllib.loads((ROOT / "tests/mutants/explained.toml").read_text())["survivor"]
+    gone = []
+    for survivor in explained:
+        module, _, change = survivor["mutant"].partition(": ")
+        before = change.partition(" => ")[0]
+        lines = (ROOT / module).read_text().splitlines()
+        if f" {before} " not in f" {' '.join(map(str.strip, lines))} ":
+            gone.append(survivor["mutant"])
+    assert gone == []
+    assert len({survivor["mutant"] for survivor in explained}) == len(explained)

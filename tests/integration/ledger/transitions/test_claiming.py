@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+import uuid
+from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
+from sqlalchemy.exc import ProgrammingError
 
-from rowfleet.ledger.engine import try_to_write
+from rowfleet.ledger.engine import open_ledger, try_to_write
 from rowfleet.ledger.models import Row
+from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import claiming
 from tests.support.changes import (
@@ -137,6 +143,34 @@ def test_renewing(engine: Engine) -> None:
 def test_trying_to_write_changes_nothing(engine: Engine) -> None:
     make_ledger(engine)
     assert changed_by(engine, try_to_write) == (None, {})
+
+
+def test_trying_to_write_needs_room_on_the_disk(tmp_path: Path) -> None:
+    """SQLite notices a full disk only where it has to write a page."""
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    migrate(engine)
+    log = tmp_path / "ledger.db-wal"
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert log.stat().st_size == 0
+    with engine.begin() as connection:
+        try_to_write(connection)
+    assert log.stat().st_size > 0
+    engine.dispose()
+
+
+def test_trying_to_write_needs_the_right_to_change_rows(postgres_url: str) -> None:
+    engine = open_ledger(postgres_url)
+    migrate(engine)
+    role = f"r_{uuid.uuid4().hex}"
+    for table, is_enough in (("alembic_version", False), ("rows", True)):
+        with engine.connect() as connection:  # all of it is rolled back
+            connection.execute(text(f"CREATE ROLE {role}"))
+            connection.execute(text(f"GRANT SELECT, UPDATE ON {table} TO {role}"))
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            with nullcontext() if is_enough else pytest.raises(ProgrammingError, match="denied"):
+                try_to_write(connection)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("status", ["running", "cancelled"])

@@ -179,3 +179,28 @@ def test_settling_followers(engine: Engine) -> None:
         failed=1,
         cancelled=1,
     )
+
+
+def test_a_row_gets_the_end_of_the_row_of_its_own_batch(engine: Engine) -> None:
+    """Other batches' rows of these numbers have ended, and so have rows before these."""
+    make_ledger(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            update(Row).where(Row.batch_id == "b", Row.number.in_([7, 8])).values(status="running")
+        )
+        connection.execute(update(Row).where(Row.number == 1).values(status="done"))
+    moved, changes = changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f"))
+    assert (moved, changes) == (1, of_b({19: CANCELLED}, cancelled=1))
+
+
+def test_followers_are_settled_in_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is spent on rows that wait, not on those that have ended."""
+    monkeypatch.setattr(settling, "MOST_FOLLOWERS", 1)
+    make_ledger(engine)
+    moved = [
+        changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f")) for _ in range(4)
+    ]
+    assert [count for count, _ in moved] == [1, 1, 1, 0]
+    assert {key for _, changes in moved for key in changes if key[0] == "b"} == {
+        ("b", number) for number in (10, 18, 19)
+    }
