@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from worker.running_rows import RunningRows
 
 
 def assignment(number: int, losses: int = 0) -> Assignment:
-    batch: Any = None
+    batch: Any = SimpleNamespace(record=SimpleNamespace(sheet_row=lambda number: number + 1))
     return Assignment(Claimed(("b", number), (), None, 1, 0, losses), batch, [])
 
 
