@@ -26,7 +26,7 @@ Call = Callable[..., Said]
 
 @pytest.fixture
 def standin() -> Iterator[Standin]:
-    with Standin.start() as server:
+    with Standin.lent() as server:
         yield server
 
 

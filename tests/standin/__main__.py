@@ -50,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=json.loads, default={}, metavar="JSON", help="any setting of config.py"
     )
     parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="end with the process that holds it"
+        "--until-stdin-closes",
+        action="store_true",
+        help="end with the process that holds it; a line there, settings of config.py in JSON, "
+        "ends this server and starts one with them on another port",
     )
     return parser
 
@@ -73,30 +76,41 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(config: Config, host: str, port: int, until_stdin_closes: bool) -> None:
-    stop = asyncio.Event()
+    wanted: asyncio.Queue[Config | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, wanted.put_nowait, None)
     if until_stdin_closes:
-        threading.Thread(target=_wait_for_stdin, args=(loop, stop), daemon=True).start()
-    # Cancelled handlers are how a client's death shows in the log at once.
-    runner = web.AppRunner(
-        Server(config).app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
-    )
-    await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=4096)
-    await site.start()
-    port = runner.addresses[0][1]
-    print(json.dumps({"port": port, "base_url": f"http://{host}:{port}/v1"}), flush=True)
-    await stop.wait()
-    await runner.cleanup()
+        threading.Thread(target=_read_stdin, args=(loop, wanted), daemon=True).start()
+    following: Config | None = config
+    while following:
+        # Cancelled handlers are how a client's death shows in the log at once.
+        runner = web.AppRunner(
+            Server(following).app(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.1,
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, host, port, backlog=4096)
+        await site.start()
+        at = runner.addresses[0][1]
+        print(json.dumps({"port": at, "base_url": f"http://{host}:{at}/v1"}), flush=True)
+        following = await wanted.get()
+        await runner.cleanup()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # a batch that is answered over some time
 
 
-def _wait_for_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def _read_stdin(loop: asyncio.AbstractEventLoop, wanted: asyncio.Queue[Config | None]) -> None:
     # os.read, not sys.stdin: a thread inside the latter's lock breaks the interpreter's shutdown.
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(stop.set)
+    read = b""
+    while some := os.read(0, 4096):
+        *lines, read = (read + some).split(b"\n")
+        for line in lines:
+            config = Config().changed(json.loads(line))
+            loop.call_soon_threadsafe(wanted.put_nowait, config)
+    loop.call_soon_threadsafe(wanted.put_nowait, None)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tests.standin.calls import Call
+from tests.standin.config import Config
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,11 +28,18 @@ _open = build_opener(ProxyHandler({})).open
 class Standin:
     """A running stand-in; `start` makes one. Leaving the ``with`` block stops it.
 
+    `lent` gives one for a block, which costs a new process only if none is idle.
+
     It also ends when the process that started it does, however that ends.
     """
 
+    _idle: ClassVar[list[Standin]] = []
+
     def __init__(self, process: subprocess.Popen[bytes], port: int, base_url: str) -> None:
         self._process = process
+        self._listens(port, base_url)
+
+    def _listens(self, port: int, base_url: str) -> None:
         self.port = port
         #: For OPENAI_BASE_URL and the SDK's ``base_url``; ends in ``/v1``.
         self.base_url = base_url
@@ -51,6 +61,34 @@ class Standin:
             process.communicate()
             raise ValueError(f"the stand-in did not start with {config}")
         return cls(process, **json.loads(line))
+
+    @classmethod
+    @contextmanager
+    def lent(cls, **config: Any) -> Iterator[Standin]:
+        """Lend one for the block, as `start` would make it: on a port of its own, without calls.
+
+        The process is one that an earlier block is done with, if there is one. Raises ValueError.
+        """
+        if cls._idle:
+            standin = cls._idle.pop()
+            standin._begin_anew(config)
+        else:
+            standin = cls.start(**config)
+            atexit.register(standin.stop)
+        try:
+            yield standin
+        finally:
+            if standin._process.poll() is None:
+                cls._idle.append(standin)
+
+    def _begin_anew(self, config: dict[str, Any]) -> None:
+        line = json.dumps(config, default=_plain)
+        Config().changed(json.loads(line))
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+        self._listens(**json.loads(self._process.stdout.readline()))
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point a program at it; the key is any but a real one."""

@@ -43,7 +43,7 @@ Eventually = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Standin]:
-    with Standin.start() as standin:
+    with Standin.lent() as standin:
         yield standin
 
 

@@ -55,7 +55,7 @@ def test_a_ledger_named_relatively_is_the_same_for_the_worker(tmp_path: Path) ->
 
 def test_after_ctrl_c_the_command_that_goes_on_is_printed(tmp_path: Path) -> None:
     invoices(tmp_path / "refunds.xlsx", 12)
-    with Standin.start(latency=1) as standin:
+    with Standin.lent(latency=1) as standin:
         process = subprocess.Popen(
             [ROWFLEET, "local", "refunds.xlsx", "--slots", "4"],
             cwd=tmp_path,
@@ -83,7 +83,7 @@ def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothin
     tmp_path: Path,
 ) -> None:
     invoices(tmp_path / "refunds.xlsx", 6)
-    with Standin.start(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
+    with Standin.lent(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
         env = standin.environment()
         first = run("local", "refunds.xlsx", cwd=tmp_path, env=env)
         assert first.returncode == 1
@@ -108,7 +108,7 @@ def test_retry_says_what_will_run_the_rows_and_watching_does_not_wait_for_nothin
 
 def test_watching_a_local_run_lasts_as_long_as_it_does(tmp_path: Path) -> None:
     invoices(tmp_path / "refunds.xlsx", 2)
-    with Standin.start(latency=presence.LOCAL_ALONE + 3) as standin:
+    with Standin.lent(latency=presence.LOCAL_ALONE + 3) as standin:
         process = subprocess.Popen(
             [ROWFLEET, "local", "refunds.xlsx", "--batch-id", "mine"],
             cwd=tmp_path,
@@ -156,7 +156,7 @@ def test_a_fleets_batch_waits_for_an_autoscaler_but_not_for_ever(
 
 def test_after_a_sample_the_command_that_runs_the_rest_is_printed(tmp_path: Path) -> None:
     invoices(tmp_path / "refunds.xlsx", 4)
-    with Standin.start() as standin:
+    with Standin.lent() as standin:
         env = standin.environment()
         ran = run("local", "refunds.xlsx", "--sample", 1, "--slots", 2, cwd=tmp_path, env=env)
         assert ran.returncode == 0, ran.stderr

@@ -29,7 +29,7 @@ def test_a_batch_of_a_recipe_of_ones_own_goes_on_without_its_file(tmp_path: Path
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(MINE)
     words = ("local", "refunds.xlsx", "--recipe", "mine.yaml", "--model", "gpt-5-nano")
-    with Standin.start(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
+    with Standin.lent(faults=[{"kind": "refusal", "rows": [3]}]) as standin:
         env = standin.environment()
         assert run(*words, cwd=tmp_path, env=env).returncode == 1
         (batch,) = json.loads(run("batches", "--json", cwd=tmp_path).stdout)

@@ -50,7 +50,7 @@ def worker_of(process: subprocess.Popen[str]) -> psutil.Process | None:
 
 def test_every_row_is_answered_with_one_call(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 120)
-    with Standin.start(latency=0.1) as standin:
+    with Standin.lent(latency=0.1) as standin:
         ran = rowfleet("local", sheet, "--json", env=standin.environment())
         summary = standin.summary()
     assert ran.returncode == 0, ran.stderr
@@ -77,7 +77,7 @@ def test_rows_end_done_or_failed_whatever_the_api_does(tmp_path: Path, rowfleet:
         {"kind": "invalid_json", "fraction": 0.02},
     ]
     database = f"sqlite:///{tmp_path / 'ledger.db'}"
-    with Standin.start(latency=0.05, faults=faults, seed=7) as standin:
+    with Standin.lent(latency=0.05, faults=faults, seed=7) as standin:
         env = {**standin.environment(), "ROWFLEET_RETRY_DELAY": "0.5", "DATABASE_URL": database}
         ran = rowfleet("local", sheet, "--json", env=env)
         summary = standin.summary()
@@ -100,7 +100,7 @@ def test_a_killed_worker_is_replaced_and_no_finished_row_called_again(
     tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 150)
-    with Standin.start(latency=0.5) as standin:
+    with Standin.lent(latency=0.5) as standin:
         # A row that was delivered but not yet claimed waits for its message to be delivered again.
         env = {**standin.environment(), "ROWFLEET_SLOTS": "20", "ROWFLEET_VISIBILITY_TIMEOUT": "10"}
         process = start(sheet, env)
@@ -123,7 +123,7 @@ def test_killed_altogether_it_goes_on_when_run_again(
     tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 100)
-    with Standin.start(latency=0.5) as standin:
+    with Standin.lent(latency=0.5) as standin:
         env = {**standin.environment(), "ROWFLEET_SLOTS": "10", "ROWFLEET_VISIBILITY_TIMEOUT": "6"}
         process = start(sheet, env)
         standin.wait_until(lambda summary: summary["calls"] > 30)
@@ -155,7 +155,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 def test_everything_killed_at_once_it_goes_on_without_waiting_for_leases(tmp_path: Path) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 30)
-    with Standin.start(latency=5) as standin:
+    with Standin.lent(latency=5) as standin:
         # The leases of an hour's visibility timeout last for 36 minutes.
         long = {"ROWFLEET_SLOTS": "10", "ROWFLEET_VISIBILITY_TIMEOUT": "3600"}
         env = {**standin.environment(), **long}
@@ -174,7 +174,7 @@ def test_everything_killed_at_once_it_goes_on_without_waiting_for_leases(tmp_pat
 def test_an_orphaned_broker_is_ended_by_the_next_run(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 4)
     runs = Path(tempfile.mkdtemp(prefix="r-"))
-    with Standin.start(latency=5) as standin:
+    with Standin.lent(latency=5) as standin:
         env = {**standin.environment(), "TMPDIR": str(runs)}
         first = start(sheet, env)
         standin.wait_until(lambda summary: summary["in_flight"] == 4, 90)
@@ -201,7 +201,7 @@ def test_a_second_process_is_refused_the_batch_of_a_run_that_lives(
     copy = tmp_path / "copy.xlsx"
     shutil.copy(sheet, copy)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    with Standin.start(latency=3) as standin:
+    with Standin.lent(latency=3) as standin:
         env = {**standin.environment(), "ROWFLEET_SLOTS": "8", "DATABASE_URL": url}
         first = start(sheet, env)
         standin.wait_until(lambda summary: summary["in_flight"] == 8, 90)
@@ -227,7 +227,7 @@ def test_a_second_process_is_refused_the_batch_of_a_run_that_lives(
 
 def test_ctrl_c_stops_cleanly_and_the_same_again_goes_on(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 80)
-    with Standin.start(latency=0.3) as standin:
+    with Standin.lent(latency=0.3) as standin:
         env = {**standin.environment(), "ROWFLEET_SLOTS": "10"}
         process = start(sheet, env)
         standin.wait_until(lambda summary: summary["calls"] > 20)
@@ -250,7 +250,7 @@ def test_two_sheets_at_once_on_one_broker_get_their_own_results(
 ) -> None:
     one = invoices(tmp_path / "one.xlsx", 60, prefix="ONE")
     two = invoices(tmp_path / "two.xlsx", 60, prefix="TWO")
-    with Standin.start(latency=0.1) as standin:
+    with Standin.lent(latency=0.1) as standin:
         env = {**standin.environment(), "REDIS_URL": redis_url, "DATABASE_URL": postgres_url}
         processes = [start(sheet, env) for sheet in (one, two)]
         outputs = [process.communicate(timeout=120)[0] for process in processes]
@@ -266,7 +266,7 @@ def test_two_sheets_at_once_on_one_broker_get_their_own_results(
 
 def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 60)
-    with Standin.start(latency=2) as standin:
+    with Standin.lent(latency=2) as standin:
         process = start(sheet, {**standin.environment(), "ROWFLEET_SLOTS": "6"})
         standin.wait_until(lambda summary: summary["calls"] > 10)
         (batch,) = json.loads(rowfleet("batches", "--json").stdout)
@@ -302,7 +302,7 @@ def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
 
 def test_a_rejected_key_stops_the_batch_with_one_sentence(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 300)
-    with Standin.start(api_key="sk-right") as standin:
+    with Standin.lent(api_key="sk-right") as standin:
         env = {**standin.environment(), "OPENAI_API_KEY": "sk-wrong-key", "ROWFLEET_SLOTS": "10"}
         ran = rowfleet("local", sheet, env=env)
         calls = standin.summary()["calls"]
@@ -329,7 +329,7 @@ def test_failed_rows_can_be_retried(tmp_path: Path, rowfleet: Run) -> None:
     book = openpyxl.load_workbook(sheet)
     book.worksheets[0].insert_rows(1, 3)  # the header is in row 4, row 5 is the first below it
     book.save(sheet)
-    with Standin.start(faults=[{"kind": "refusal", "rows": [3, 5]}]) as standin:
+    with Standin.lent(faults=[{"kind": "refusal", "rows": [3, 5]}]) as standin:
         env = standin.environment()
         ran = rowfleet("local", sheet, "--json", env=env)
         assert ran.returncode == 1
@@ -357,7 +357,7 @@ def test_other_pools_and_kombus_transport_do_the_same_job(
     tmp_path: Path, rowfleet: Run, pool: str, transport: str
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 24)
-    with Standin.start(latency=0.1) as standin:
+    with Standin.lent(latency=0.1) as standin:
         env: dict[str, Any] = {
             **standin.environment(),
             "ROWFLEET_POOL": pool,
@@ -376,7 +376,7 @@ def test_a_call_that_hangs_is_ended_by_the_soft_limit(
     tmp_path: Path, rowfleet: Run, kind: str
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 6)
-    with Standin.start(faults=[{"kind": kind, "rows": [2], "attempts": 1}]) as standin:
+    with Standin.lent(faults=[{"kind": kind, "rows": [2], "attempts": 1}]) as standin:
         env = {
             **standin.environment(),
             "ROWFLEET_SOFT_TIME_LIMIT": "2",
@@ -394,7 +394,7 @@ def test_nothing_is_left_running_or_on_disk(tmp_path: Path, rowfleet: Run) -> No
     sheet = invoices(tmp_path / "refunds.xlsx", 5)
     runs = Path(tempfile.mkdtemp(prefix="r-"))
     others = {"REDIS_PASSWORD": "hunter2"}  # of a broker that is not named: not the embedded one's
-    with Standin.start() as standin:
+    with Standin.lent() as standin:
         env = {**standin.environment(), **others, "TMPDIR": str(runs)}
         ran = rowfleet("local", sheet, env=env)
     assert ran.returncode == 0, ran.stderr
@@ -424,7 +424,7 @@ def test_prices_of_ones_own_reach_the_worker_and_its_files_are_private(
     sheet = invoices(tmp_path / "refunds.xlsx", 4)
     state = tmp_path / "state"
     prices = json.dumps({"my-model": {"input": 1000, "cached": 1000, "output": 0}})
-    with Standin.start(latency=0) as standin:
+    with Standin.lent(latency=0) as standin:
         env = {
             **standin.environment(),
             "ROWFLEET_PRICES": prices,

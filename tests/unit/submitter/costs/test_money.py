@@ -234,7 +234,7 @@ def test_an_estimate_counts_what_a_worker_sends(
 ) -> None:
     recipe = loading.bundled()
     cells = {"Vendor": "Vendor 3", "Invoice Number": "INV-103", "Date": "2026-01-20"}
-    with Standin.start(keep_bodies=True) as standin:
+    with Standin.lent(keep_bodies=True) as standin:
         OpenAIAnalyzer("sk-any", standin.base_url).answer(
             Question(recipe, "gpt-4o-mini", 103, {**cells, "Amount": 203, "Tax": 8})
         )

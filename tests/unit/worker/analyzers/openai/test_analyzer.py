@@ -21,7 +21,7 @@ from worker.analyzers.openai.analyzer import REFUSALS, OpenAIAnalyzer
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Standin]:
-    with Standin.start(keep_bodies=True) as standin:
+    with Standin.lent(keep_bodies=True) as standin:
         yield standin
 
 

@@ -49,7 +49,7 @@ HTML = {"Content-Type": "text/html"}
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Standin]:
-    with Standin.start() as standin:
+    with Standin.lent() as standin:
         yield standin
 
 
