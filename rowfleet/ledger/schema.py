@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger.engine import PRIVATE_FOLDER, log, reading
-from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerError, translated
+from rowfleet.ledger.ledger_errors import LedgerDenied, LedgerError, LedgerLacksSchema, translated
+from rowfleet.ledger.patience import patiently
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -139,22 +140,29 @@ def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None 
     Rowfleet has migrated the ledger.
     """
     give_up = give_up or Event()
-    said = None
-    while not give_up.is_set():
-        try:
-            with reading(engine) as connection:
-                found = current(connection)
-            if found == SCHEMA:
-                if said:
-                    log.warning("the ledger is ready; going on")
-                return
-            if is_newer(found):
-                raise _newer(found)
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if give_up.is_set():
+            return
+        with reading(engine) as connection:
+            found = current(connection)
+        if is_newer(found):
+            raise _newer(found)
+        if found != SCHEMA:
             state = "has no schema yet" if found is None else f"has the schema {found}"
-            problem = f"the ledger {state}, this worker works with {SCHEMA}; waiting"
-        except (LedgerError, InputError) as error:
-            problem = f"{error}; waiting"
-        if problem != said:
-            log.warning("%s", problem)
-            said = problem
-        give_up.wait(poll)
+            raise LedgerLacksSchema(f"the ledger {state}, this worker works with {SCHEMA}")
+
+    patiently(
+        look,
+        log,
+        "%s; waiting",
+        waits_for=(LedgerError, InputError),
+        pause=poll,
+        sleep=give_up.wait,
+        names_each=True,
+    )
+    if looks > 1 and not give_up.is_set():
+        log.warning("the ledger is ready; going on")

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 import yaml
 
 from rowfleet.errors import InputError
+from rowfleet.service_account import SERVICE_ACCOUNT
 from submitter.cluster.client import Cluster, Object
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration
-
-
-#: Where a pod finds the credentials of its service account.
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def is_available(environ: Mapping[str, str] | None = None) -> bool:

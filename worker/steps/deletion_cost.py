@@ -11,20 +11,17 @@ import logging
 import math
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
 
 from rowfleet.errors import ServiceError
+from rowfleet.service_account import SERVICE_ACCOUNT
 
 log = logging.getLogger(__name__)
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-
-#: Where Kubernetes puts the pod's token and the API server's certificate authority.
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 #: Seconds between patches at least.
 INTERVAL = 15.0

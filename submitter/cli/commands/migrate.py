@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import click
 
-from rowfleet.errors import ServiceError
 from rowfleet.ledger import schema
+from rowfleet.ledger.ledger_errors import LedgerError
+from rowfleet.ledger.patience import patiently
 from submitter.cli import console
 from submitter.cli.amounts import Number
 from submitter.cli.command import Command
 from submitter.cli.setup import ledger_of, read_settings
-from submitter.progress import watching
 
 
 @click.command(cls=Command, example="rowfleet migrate --wait 60")
@@ -29,23 +30,15 @@ def migrate(seconds: float) -> None:
 
     Safe to run at any time, by several at once.
     """
-    deadline = time.monotonic() + seconds
+    until = time.monotonic() + seconds
     settings = read_settings()
-    said = False
-    while True:
-        try:
-            engine = ledger_of(settings, create=True)
-        except ServiceError as error:
-            if isinstance(error, schema.NewerSchemaError) or time.monotonic() >= deadline:
-                raise
-            if not said:
-                console.err.print(
-                    f"{console.escaped(error)}; waiting", highlight=False, soft_wrap=True
-                )
-            said = True
-            time.sleep(watching.INTERVAL)
-        else:
-            break
+    engine = patiently(
+        lambda: ledger_of(settings, create=True),
+        logging.getLogger(__name__),
+        "%s; waiting",
+        waits_for=(LedgerError,),
+        until=until,
+    )
     where = engine.url.render_as_string(hide_password=True)
     console.out.print(
         f"the ledger in {console.escaped(where)} has the schema {schema.head()}",

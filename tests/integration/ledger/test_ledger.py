@@ -98,6 +98,7 @@ def test_worker_waits_for_its_schema_and_says_so(
     said = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
     assert len(said) == 1
     assert "has no schema yet" in said[0]
+    assert caplog.messages[-1] == "the ledger is ready; going on"
 
 
 def test_a_transaction_ends_with_its_block(engine: Engine) -> None:

@@ -105,6 +105,19 @@ def test_what_waiting_does_not_mend_is_not_waited_for(engine: Engine) -> None:
         patiently(work, LOG)
 
 
+def test_each_other_problem_is_named_where_that_is_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    absence = Absence(LOG, "%s; waiting", names_each=True)
+    for problem in ("away", "away", "without tables", "without tables", "away"):
+        absence.goes_on(problem)
+    assert caplog.messages == [
+        "away; waiting",
+        "without tables; waiting",
+        "away; waiting",
+    ]
+
+
 def test_an_absence_is_named_once_each_time_and_its_pauses_grow_to_a_bound(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
