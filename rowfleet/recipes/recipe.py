@@ -261,18 +261,30 @@ class Recipe(_Part):
         """Return the recipe as a batch keeps it: all of it but prices, which decide no answer."""
         return self.model_dump(mode="json", exclude={"prices"})
 
-    def match_columns(self, header: tuple[str, ...], where: str) -> dict[str, int]:
+    def match_columns(
+        self, header: tuple[str, ...], where: str, given: dict[str, int] | None = None
+    ) -> dict[str, int]:
         """Return the name each sent column has for the model → its index in ``header``.
 
-        Names match whatever their case, spaces, dashes and underscores. Raises InputError, which
-        names ``where`` (file and sheet), for required columns that ``header`` lacks.
+        Names match whatever their case, spaces, dashes and underscores; ``given`` has the indexes
+        of some columns by their names. Raises InputError, which names ``where`` (file and sheet),
+        for required columns that ``header`` lacks.
         """
+        given = given or {}
         if not self.columns:
-            return {name: index for index, name in enumerate(header)}
+            renamed = {index: name for name, index in given.items()}
+            every = {renamed.get(index, name): index for index, name in enumerate(header)}
+            if len(every) < len(header):
+                twice = next(name for name in given if name in header)
+                raise InputError(f"{where}: --map …={twice}: the sheet has a column of that name")
+            return every
         at = {fold(name): index for index, name in reversed(list(enumerate(header)))}
         found: dict[str, int] = {}
         missing = []
         for column in self.columns:
+            if column.name in given:
+                found[column.name] = given[column.name]
+                continue
             hits = [at[key] for key in map(fold, (column.name, *column.aliases)) if key in at]
             if hits:
                 found[column.name] = hits[0]
@@ -282,7 +294,8 @@ class Recipe(_Part):
             raise InputError(
                 f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
                 f"and the header has only {', '.join(header)}"
-                + ("; to ask something else give --recipe" if self.name == DEFAULT_RECIPE else "")
+                + f"; a column of another name is given by --map 'HEADER={missing[0]}'"
+                + (", another question by --recipe" if self.name == DEFAULT_RECIPE else "")
             )
         return found
 

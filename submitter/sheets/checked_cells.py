@@ -17,6 +17,8 @@ class Scan:
 
     #: One byte a sheet row, 1 where the row holds a value.
     filled: bytearray = field(default_factory=bytearray)
+    #: The same, 1 where the row is hidden, by hand or by a filter; ends with the last such row.
+    hidden: bytearray = field(default_factory=bytearray)
     #: Column → style id of its first value below the header.
     styles: dict[int, int] = field(default_factory=dict)
     #: Column → sheet row of its first value below the header.
@@ -26,9 +28,12 @@ class Scan:
     #: Column → sheet row of its first cell below the header that holds no value of its type, and
     #: the cell's text.
     unreadable: dict[int, tuple[int, str]] = field(default_factory=dict)
-    #: Merged ranges (`B3:C3`) and column widths in characters, where the sheet says them.
-    merged: list[str] = field(default_factory=list)
+    #: Column widths in characters, where the sheet says them.
     widths: dict[int, float] = field(default_factory=dict)
+
+
+#: A boolean attribute that is set: https://www.w3.org/TR/xmlschema-2/#boolean
+_TRUE = ("1", "true")
 
 
 class CheckedCells:
@@ -81,8 +86,16 @@ class CheckedCells:
         if not self.row < row < MAX_ROWS:
             raise InputError(f"{self.where}: the row number {self.row_text[:20]!r} is out of order")
         self.found.filled.extend(bytes(max(0, row - len(self.found.filled) + 1)))
+        if attributes.get("hidden") in _TRUE:
+            self.hide(row)
         self.row = row
         self.column = -1
+
+    def hide(self, row: int) -> None:
+        """Remember a hidden row, which lies below those before."""
+        hidden = self.found.hidden
+        hidden.extend(bytes(row - len(hidden)))
+        hidden.append(1)
 
     def start_cell(self, attributes: dict[str, str]) -> None:
         """Begin a cell. Raises InputError for a place that is out of order, or an odd style."""

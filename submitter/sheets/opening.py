@@ -9,11 +9,10 @@ workbook's shared strings, kept small by `shared_strings`.
 
 What a sheet must look like:
 
-- The header is the first of its first 25 filled rows that holds every column the recipe requires,
-  else the first filled row. Titles above it do no harm.
-- Every column that holds a value below the header has a name of its own there. So a stray note
-  right of the table is an error that names the cell: dropping it would lose data from the finished
-  sheet, and keeping it would send a value without a name. Unnamed columns without data are dropped.
+- The header is the one of its first 25 filled rows that holds most of the recipe's columns, unless
+  a person says which row it is. Titles above it do no harm.
+- Every column that holds a value below the header has a name: its header, or one from its letter.
+  Unnamed columns without data are dropped, and so are answer columns of an earlier run.
 - A row without any value (blanks, spaces) is skipped, and keeps its number.
 """
 
@@ -22,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -30,8 +29,9 @@ from pathlib import Path
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
+from submitter.excel import letter
 from submitter.sheets import delimited, workbook
-from submitter.sheets.header import HEADER_SEARCH_ROWS, choose_header
+from submitter.sheets.header import LOOKED_FOR, HeaderOptions, HeaderRow, choose_row
 from submitter.sheets.package import (
     CHUNK,
     OLE_MAGIC,
@@ -60,12 +60,14 @@ def open_sheet(
     recipe: Recipe | None = None,
     name: str | None = None,
     by_pattern: bool = True,
+    header: HeaderOptions = LOOKED_FOR,
 ) -> Iterator[Sheet]:
     """Check a spreadsheet and give it as a ``Sheet``, readable until the ``with`` block ends.
 
     ``sheet`` names the worksheet; without it, it is the first visible one. ``recipe`` says which
     columns must be there; without it, every column is sent. ``name`` is what errors call the file.
-    ``by_pattern`` is False where the XML parser is to read every row of a workbook.
+    ``by_pattern`` is False where the XML parser is to read every row of a workbook. ``header``
+    steers what is read as the header.
 
     Raises InputError for everything that could keep a row from being read later: see the module.
     """
@@ -75,7 +77,9 @@ def open_sheet(
         sha256 = hashlib.file_digest(_rewound(file), "sha256").hexdigest()
         _rewound(file)
         if magic.startswith(ZIP_MAGICS):
-            with _open_workbook(file, sheet, recipe, name, sha256, by_pattern=by_pattern) as opened:
+            with _open_workbook(
+                file, sheet, recipe, name, sha256, header, by_pattern=by_pattern
+            ) as opened:
                 yield opened
         elif magic == OLE_MAGIC:
             _refuse_ole(file, name)
@@ -84,7 +88,7 @@ def open_sheet(
         elif Path(name).suffix.lower() in CSV_SUFFIXES or path.suffix.lower() in CSV_SUFFIXES:
             if sheet is not None:
                 raise InputError(f"{name}: a .csv file has no sheets, so not {sheet!r} either")
-            yield _open_csv(file, recipe, name, sha256)
+            yield _open_csv(file, recipe, name, sha256, header)
         else:
             raise InputError(f"{name}: not a spreadsheet; give an .xlsx or a .csv file")
 
@@ -112,16 +116,19 @@ def _rewound(file: BufferedReader) -> BufferedReader:
     return file
 
 
-def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: str) -> Sheet:
+def _open_csv(
+    file: BufferedReader, recipe: Recipe | None, name: str, sha256: str, options: HeaderOptions
+) -> Sheet:
     table = delimited.CsvTable(file, name)
-    header = choose_header(table.head(HEADER_SEARCH_ROWS), recipe, name)
-    found = table.check(header.row)
-    header.check_columns(found.first)
+    chosen = choose_row(table.head(options.search_rows), recipe, name, options)
+    found = table.check(chosen.row)
+    _check_width(found.first, chosen)
+    header = chosen.named(recipe, found.first)
     first = header.row + 1
 
-    def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
+    def read(start: int, stop: int, columns: tuple[int, ...]) -> Generator[tuple[int, list[Cell]]]:
         for row, cells in table.rows(found, first + start, first + stop):
-            yield row - first, pick(cells, header.indexes)
+            yield row - first, pick(cells, columns)
 
     return Sheet(
         name=name,
@@ -135,8 +142,21 @@ def _open_csv(file: BufferedReader, recipe: Recipe | None, name: str, sha256: st
         read=read,
         header_row=header.row,
         sheet_columns=header.indexes,
+        answers=header.answers,
         is_text=True,
     )
+
+
+def _check_width(first: Mapping[int, int], header: HeaderRow) -> None:
+    """Refuse a row with more fields than the header: in a text file a quote is missing there."""
+    beyond = sorted((row, column) for column, row in first.items() if column >= header.width)
+    if beyond:
+        row, column = beyond[0]
+        raise InputError(
+            f"{header.where}: row {row + 1} has more fields than the header in row "
+            f"{header.row + 1}: {letter(column)}{row + 1} holds a value; put quotes around text "
+            "that holds the separator"
+        )
 
 
 def _check_kind(package: zipfile.ZipFile, name: str) -> None:
@@ -166,6 +186,7 @@ def _open_workbook(
     recipe: Recipe | None,
     name: str,
     sha256: str,
+    options: HeaderOptions,
     *,
     by_pattern: bool,
 ) -> Iterator[Sheet]:
@@ -180,7 +201,7 @@ def _open_workbook(
                     stream, f"{name}: the part {book.strings!r}", by_pattern=by_pattern
                 )
         part = Part(package, book, found, strings, name, f"{name}, sheet {found.title!r}")
-        yield check_worksheet(part, recipe, name, sha256)
+        yield check_worksheet(part, recipe, name, sha256, options)
 
 
 def _choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:

@@ -16,18 +16,14 @@ from submitter.sheets.shared_strings import SharedStrings
 #: XML elements below the rows: merged ranges, conditional formats and the like.
 MAX_OTHER_ELEMENTS = 1_500_000
 
-#: Merged ranges that are remembered; they are only looked at to explain a header without a name.
-MAX_MERGED = 10_000
-
 #: A column's width in characters: Excel's limit.
 MAX_WIDTH = 255
 
 #: XML elements and bytes (4 MiB) in one row, or above the rows: 16,384 cells with some 6 elements.
 MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
 
-CELL, FORMULA, ROW, COLUMN, MERGE, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
-    safe_xml.MAIN + tag
-    for tag in ("c", "f", "row", "col", "mergeCell", "sheetData", "v", "is", "r", "t")
+CELL, FORMULA, ROW, COLUMN, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
+    safe_xml.MAIN + tag for tag in ("c", "f", "row", "col", "sheetData", "v", "is", "r", "t")
 )
 
 
@@ -76,6 +72,8 @@ _DIGITS = b"0123456789.-"
 MAX_SHAPE_BYTES = 4 << 20
 
 _ROW_NUMBER = re.compile(plain_rows.ROW_START + rb"([0-9]+)")
+
+_HIDDEN_ROW = re.compile(plain_rows.ROW_START + rb'([0-9]+)"(?=[^>]* hidden="(?:1|true)")')
 
 _ATTRIBUTE = re.compile(r' (r|s|t)="([^"]*)"')
 
@@ -152,6 +150,9 @@ class _Walk(CheckedCells):
             for row in run.split(plain_rows.ROW_START)[1:]:
                 self._plain_row(row)
             return
+        if b' hidden="' in run:
+            for number in _HIDDEN_ROW.findall(run):
+                self.hide(int(number) - 1)
         shapes = _shapes(run)
         known = list(map(self.shapes.get, shapes))
         if None in known:
@@ -247,8 +248,6 @@ class _Walk(CheckedCells):
             self.table = True
         elif tag == COLUMN:
             self._widths(attributes)
-        elif tag == MERGE and len(self.found.merged) < MAX_MERGED:
-            self.found.merged.append(attributes.get("ref", "")[:40])
 
     def characters(self, text: str) -> None:
         if self.in_text and self.started - self.ended - len(self.ends) >= self.text_depth:

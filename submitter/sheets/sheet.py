@@ -10,8 +10,9 @@ from itertools import compress
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 
-#: Yields (sheet position, cells) for the filled positions from the first number up to the second.
-Reader = Callable[[int, int], Generator[tuple[int, list[Cell]]]]
+#: Yields (position, cells) for the filled positions from the first number up to the second. The
+#: cells are those of the given columns of the sheet, counted from 0.
+Reader = Callable[[int, int, tuple[int, ...]], Generator[tuple[int, list[Cell]]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,9 @@ class Sheet:
     #: Answer columns that an earlier run has added: their header → their sheet column.
     answers: dict[str, int] = field(default_factory=dict)
     is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
+    #: One byte a position, 1 where the sheet hides the row or a filter does; may be shorter.
+    hidden: bytearray = field(default_factory=bytearray)
+    others: tuple[str, ...] = ()  #: Titles of the workbook's other sheets.
 
     @property
     def first_row(self) -> int:
@@ -55,7 +59,7 @@ class Sheet:
         rows, and may reach past the end. Raises InputError at once, as ``count`` does.
         """
         self.count(start_row, num_rows)
-        return self.read(start_row, self._stop(start_row, num_rows))
+        return self.read(start_row, self._stop(start_row, num_rows), self.sheet_columns)
 
     def count(self, start_row: int = 0, num_rows: int | None = None) -> int:
         """Return how many rows ``rows`` yields for the same range, without reading anything.

@@ -15,7 +15,7 @@ from rowfleet.recipes.recipe import Recipe
 from submitter.excel import MAX_ROWS, letter
 from submitter.sheets import plain_rows, values
 from submitter.sheets.checked_cells import Scan
-from submitter.sheets.header import HEADER_SEARCH_ROWS, Header, choose_header
+from submitter.sheets.header import LOOKED_FOR, Header, HeaderOptions, choose_row
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
 from submitter.sheets.plain_values import PlainRows
 from submitter.sheets.scan import scan as scan_
@@ -92,20 +92,26 @@ class Part:
                     odd.last = last_row
 
 
-def check_worksheet(part: Part, recipe: Recipe | None, name: str, sha256: str) -> Sheet:
+def check_worksheet(
+    part: Part,
+    recipe: Recipe | None,
+    name: str,
+    sha256: str,
+    options: HeaderOptions = LOOKED_FOR,
+) -> Sheet:
     """Return the worksheet as a sheet. Raises InputError for all that can't be read later."""
-    head_scan = part.scan(below=-1, rows=HEADER_SEARCH_ROWS)
-    head = list(islice(part.rows(head_scan.filled), HEADER_SEARCH_ROWS))
-    header = choose_header(head, recipe, part.where)
-    found = part.scan(below=header.row, rows=MAX_ROWS)
-    header.check_columns(found.first, found.merged)
+    head_scan = part.scan(below=-1, rows=options.search_rows)
+    head = list(islice(part.rows(head_scan.filled), options.search_rows))
+    chosen = choose_row(head, recipe, part.where, options)
+    found = part.scan(below=chosen.row, rows=MAX_ROWS)
+    header = chosen.named(recipe, found.first)
     _check_sent(found, header, part.where)
     first = header.row + 1
 
-    def read(start: int, stop: int) -> Generator[tuple[int, list[Cell]]]:
+    def read(start: int, stop: int, columns: tuple[int, ...]) -> Generator[tuple[int, list[Cell]]]:
         wanted = found.filled[: first + stop]
         wanted[: first + start] = bytes(first + start)
-        for row, cells in part.rows(wanted, header.indexes):
+        for row, cells in part.rows(wanted, columns):
             yield row - first, cells
 
     return Sheet(
@@ -122,6 +128,11 @@ def check_worksheet(part: Part, recipe: Recipe | None, name: str, sha256: str) -
         read=read,
         header_row=header.row,
         sheet_columns=header.indexes,
+        answers=header.answers,
+        hidden=found.hidden[first:],
+        others=tuple(
+            other.title for other in part.book.worksheets if other.path != part.found.path
+        ),
     )
 
 

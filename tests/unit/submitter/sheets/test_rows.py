@@ -239,3 +239,29 @@ def test_a_formula_without_a_value_is_refused_where_it_is_sent(path: Path, store
         "Excel or LibreOffice and save it, so that values are stored"
     )
     assert read(path, recipe=RECIPE) == [(0, ["x", 1, None])]
+
+
+@pytest.mark.parametrize("by_pattern", [True, False], ids=["plain rows", "every row parsed"])
+def test_rows_that_the_sheet_hides_are_read_and_marked(path: Path, by_pattern: bool) -> None:
+    def hide(sheet: Any) -> None:
+        for row in (1, 3, 4, 7):  # the first is above the header, the last holds nothing
+            sheet.row_dimensions[row].hidden = True
+        sheet.row_dimensions[5].hidden = False
+        sheet.row_dimensions[6].height = 30
+
+    save(path, [["a title"], HEADER, *ROWS, ["x", "y", 1], ["z", "y", 2], []], hide)
+    with open_sheet(path, recipe=RECIPE, by_pattern=by_pattern) as sheet:
+        assert [number for number, _ in sheet.rows()] == [0, 1, 2, 3]
+        assert list(sheet.hidden) == [1, 1, 0, 0, 1]
+
+
+def test_a_run_of_rows_is_hidden_by_each_spelling(path: Path) -> None:
+    rows = [f'<row r="1">{text("A1", "H")}</row>'] + [
+        f'<row r="{n}"{given} ht="15">{text(f"A{n}", "x")}</row>'
+        for n, given in enumerate(
+            (' hidden="1"', ' hidden="0"', ' hidden="true"', "", ' spans="1:1" hidden="1"'), 2
+        )
+    ]
+    with_rows(path, "".join(rows))
+    with open_sheet(path) as sheet:
+        assert list(sheet.hidden) == [1, 0, 1, 0, 1]
