@@ -6,7 +6,7 @@ import math
 import re
 from datetime import date, datetime, time, timedelta
 
-from openpyxl.utils.datetime import to_excel
+from openpyxl.utils.datetime import WINDOWS_EPOCH, to_excel
 
 from rowfleet.cells import Cell, CellError
 from submitter.excel import ERROR_CODES, FIRST_DAY, MAX_TEXT
@@ -18,8 +18,11 @@ _SPECIAL = re.compile(r"[&<>\x00-\x08\x0b-\x1f\x7f\ufffe\uffff\ud800-\udfff]|_(?
 _ENTITY_OF = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def cell_xml(ref: str, cell: Cell, styles: ColumnStyles) -> str:
-    """Return the XML of a cell, as text where a cell can't hold the value as what it is."""
+def cell_xml(ref: str, cell: Cell, styles: ColumnStyles, epoch: datetime = WINDOWS_EPOCH) -> str:
+    """Return the XML of a cell, as text where a cell can't hold the value as what it is.
+
+    ``epoch`` is the day that the workbook counts from.
+    """
     if isinstance(cell, str):
         return text_xml(ref, styles.quoted if cell[:1] in FORMULA_STARTS else styles.blank, cell)
     if isinstance(cell, bool):
@@ -30,9 +33,9 @@ def cell_xml(ref: str, cell: Cell, styles: ColumnStyles) -> str:
         return f'<c r="{ref}" s="{styles.number}"><v>{cell!r}</v></c>'
     if isinstance(cell, CellError):
         if cell.code not in ERROR_CODES:
-            return cell_xml(ref, cell.code, styles)
+            return cell_xml(ref, cell.code, styles, epoch)
         return f'<c r="{ref}" s="{styles.blank}" t="e"><v>{cell.code}</v></c>'
-    return _time_xml(ref, cell, styles) if cell is not None else ""
+    return _time_xml(ref, cell, styles, epoch) if cell is not None else ""
 
 
 #: What a spreadsheet, or a program that reads one, takes for the start of a formula.
@@ -46,7 +49,9 @@ def _fits(number: float) -> bool:
         return False
 
 
-def _time_xml(ref: str, cell: datetime | date | time | timedelta, styles: ColumnStyles) -> str:
+def _time_xml(
+    ref: str, cell: datetime | date | time | timedelta, styles: ColumnStyles, epoch: datetime
+) -> str:
     if isinstance(cell, timedelta):
         if cell < timedelta():  # Excel shows only #### for it
             return text_xml(ref, styles.quoted, str(cell))
@@ -57,10 +62,10 @@ def _time_xml(ref: str, cell: datetime | date | time | timedelta, styles: Column
         style = styles.time
     else:
         moment = cell if isinstance(cell, datetime) else datetime.combine(cell, time())
-        if moment.tzinfo or moment < FIRST_DAY:
+        if moment.tzinfo or moment < max(FIRST_DAY, epoch):
             return text_xml(ref, styles.blank, cell.isoformat())
         style = styles.date if moment.time() == time() else styles.moment
-    serial = to_excel(cell)  # type: ignore[no-untyped-call]  # openpyxl gives it no types
+    serial = to_excel(cell, epoch)  # type: ignore[no-untyped-call]  # openpyxl gives it no types
     return f'<c r="{ref}" s="{style}"><v>{serial!r}</v></c>'
 
 
@@ -68,9 +73,15 @@ def text_xml(ref: str, style: int, text: str) -> str:
     """Return the cell that holds a text, cut to the length that Excel allows."""
     if len(text) > MAX_TEXT // 2 and _units(text) > MAX_TEXT:
         text = _truncated(text)
-    if _SPECIAL.search(text):
-        text = _SPECIAL.sub(_escape, text)
-    return f'<c r="{ref}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+    return (
+        f'<c r="{ref}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{escaped(text)}</t>'
+        "</is></c>"
+    )
+
+
+def escaped(text: str) -> str:
+    """Return the text as it stands between two tags of a workbook's parts."""
+    return _SPECIAL.sub(_escape, text) if _SPECIAL.search(text) else text
 
 
 def _units(text: str) -> int:

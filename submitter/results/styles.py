@@ -14,6 +14,11 @@ _FILLS = {"done": None, "failed": "FCE4D6"}
 _UNFINISHED_FILL = "FFF2CC"
 
 
+def fill_of(status: str) -> str | None:
+    """Return the colour that marks a row of this status, as RRGGBB; None if nothing does."""
+    return _FILLS.get(status, _UNFINISHED_FILL)
+
+
 class StyleBook(Protocol):
     """A workbook that numbers its cell styles."""
 
@@ -60,7 +65,7 @@ class Styles:
 
     def of(self, status: str) -> list[ColumnStyles]:
         """Return a style set for each column."""
-        fill = _FILLS.get(status, _UNFINISHED_FILL)
+        fill = fill_of(status)
         if fill not in self._by_fill:
             made = {each: ColumnStyles(self._book, each, fill) for each in set(self._formats)}
             self._by_fill[fill] = [made[each] for each in self._formats]

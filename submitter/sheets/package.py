@@ -157,9 +157,18 @@ def opened(
 
     Raises InputError, which names the member, for whatever reading it in the block raises.
     """
+    with opened_raw(package, member, name, most) as stream:
+        yield _transitional(stream)
+
+
+@contextmanager
+def opened_raw(
+    package: zipfile.ZipFile, member: str, name: str, most: int = MAX_PART_BYTES
+) -> Iterator[IO[bytes]]:
+    """Open a member as `opened` does, with the namespaces that it has."""
     _check_member(package, member, name, most)
     with _one_sentence(f"{name}: the part {member[:100]!r}"), package.open(member) as stream:
-        yield _transitional(stream)
+        yield stream
 
 
 #: Namespaces of a Strict workbook and those of an ordinary one; the elements are the same.

@@ -42,8 +42,13 @@ class Parser:
         start: Callable[[str, dict[str, str]], None],
         characters: Callable[[str], None] | None = None,
         end: Callable[[str], None] | None = None,
+        *,
+        encoding: str | None = None,
     ) -> None:
-        """Tags are given as ``namespace}name``, attributes of no namespace by their name alone."""
+        """Tags are given as ``namespace}name``, attributes of no namespace by their name alone.
+
+        ``encoding`` wins over the one that the part declares.
+        """
         self._where = where
         self._names: dict[str, str] = {}
         self._counted = self._name_chars = 0
@@ -52,7 +57,10 @@ class Parser:
         self._starts: list[Any] = []
         #: Tags of the slice at hand that have ended, if no handler takes them.
         self.ends: list[str] = []
-        parser = expat.ParserCreate(None, "}", self._names)
+        parser = expat.ParserCreate(encoding, "}", self._names)
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            # Otherwise a new expat may report a tag later than with the bytes that complete it.
+            parser.SetReparseDeferralEnabled(False)
         parser.buffer_text = True
         parser.StartElementHandler = start
         # A method of a list costs a tenth of a handler in Python.
@@ -73,6 +81,11 @@ class Parser:
             depth = after(len(piece), self.ends)
             self.ends.clear()
             self._check(depth)
+
+    @property
+    def offset(self) -> int:
+        """Bytes before the tag that a handler is told of, or before the first incomplete one."""
+        return self._parser.CurrentByteIndex
 
     def close(self) -> None:
         """Say that the part ends here."""

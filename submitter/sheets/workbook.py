@@ -68,7 +68,9 @@ class Workbook:
 
     worksheets: list[Found] = field(default_factory=list)
     charts: list[str] = field(default_factory=list)
-    strings: str | None = None  #: The part that holds the shared strings.
+    path: str = ""  #: The member that holds the workbook's own part.
+    strings: str | None = None  #: The member that holds the shared strings,
+    styles: str | None = None  #: and the one that holds the styles.
     epoch: datetime = WINDOWS_EPOCH
     dates: set[int] = field(default_factory=set)  #: Styles that show a number as a date,
     durations: set[int] = field(default_factory=set)  #: or as a duration.
@@ -138,9 +140,10 @@ def read(package: zipfile.ZipFile, name: str) -> Workbook:
     relations = _relations(package, f"{folder}/_rels/{file}.rels", name, folder, members)
     _sheets(package, path, name, relations, members, book)
     of_kind = {kind.rpartition("/")[2]: target for target, kind in relations.values()}
-    styles = members.find(of_kind.get("styles")) or members.find(STYLES)
-    if styles is not None:
-        _styles(package, styles, name, book)
+    book.path = path
+    book.styles = members.find(of_kind.get("styles")) or members.find(STYLES)
+    if book.styles is not None:
+        _styles(package, book.styles, name, book)
     named = (of_kind.get("sharedStrings"), strings, STRINGS)
     book.strings = next((part for each in named if (part := members.find(each))), None)
     return book

@@ -1,0 +1,139 @@
+"""Relations between the parts of a package, and the list of their content types."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from submitter.results.write_back import xml_bytes
+from submitter.results.write_back.xml_bytes import Edit, Element
+from submitter.sheets.package import Members, opened_raw
+from submitter.sheets.workbook import CONTENTS
+
+#: The folder of a package's signatures (ECMA-376 part 2, 12.2.1 names only their relation).
+SIGNATURES = "_xmlsignatures/"
+
+#: Bytes of a part that is changed in memory (64 MiB); stylesheets reach 10 MiB.
+MAX_CHANGED_BYTES = 64 << 20
+
+_RELATION = "http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
+_TYPES = "http://schemas.openxmlformats.org/package/2006/content-types}"
+
+#: Content type of a template's workbook → that of a workbook.
+_WORKBOOK_OF_TEMPLATE = {
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.template.main+xml": (
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
+    ),
+    "application/vnd.ms-excel.template.macroEnabled.main+xml": (
+        "application/vnd.ms-excel.sheet.macroEnabled.main+xml"
+    ),
+}
+
+
+class Parts(Members):
+    """The parts of a package: their names, and their bytes."""
+
+    def __init__(self, package: zipfile.ZipFile, name: str) -> None:
+        """``name`` is what errors call the file."""
+        super().__init__(package.namelist())
+        self.package = package
+        self.name = name
+
+    def read(self, member: str) -> bytes:
+        """Return a part that is changed in memory."""
+        with opened_raw(self.package, member, self.name, MAX_CHANGED_BYTES) as stream:
+            return stream.read()
+
+    def where(self, member: str) -> str:
+        """Return how errors about a part begin."""
+        return f"{self.name}: the part {member[:100]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation of a part: its kind, the last word of its type, and the part it leads to."""
+
+    kind: str
+    target: str
+    element: Element
+
+
+def relations_part(part: str) -> str:
+    """Return the path of the part that holds the relations of ``part``; of the package if empty."""
+    folder, file = posixpath.split(part)
+    return posixpath.join(folder, "_rels", f"{file}.rels")
+
+
+def relations_of(parts: Parts, part: str) -> list[Relation]:
+    """Return the relations of a part to other parts of the package."""
+    path = parts.find(relations_part(part))
+    if path is None:
+        return []
+    xml, _ = xml_bytes.decoded(parts.read(path))
+    return [
+        Relation(
+            element.attributes.get("Type", "").rpartition("/")[2],
+            _resolved(posixpath.dirname(part), element.attributes.get("Target", "")),
+            element,
+        )
+        for element in xml_bytes.elements(xml, parts.where(path), {_RELATION})
+        if element.attributes.get("TargetMode") != "External"
+    ]
+
+
+def _resolved(folder: str, target: str) -> str:
+    if target.startswith("/"):
+        return posixpath.normpath(target).lstrip("/")
+    return posixpath.normpath(posixpath.join(folder, target))
+
+
+def first(relations: Sequence[Relation], kind: str) -> str:
+    """Return the part that the first relation of a kind leads to, empty if there is none."""
+    return next((relation.target for relation in relations if relation.kind == kind), "")
+
+
+def without(parts: Parts, part: str, dropped: Collection[str]) -> dict[str, bytes]:
+    """Return the relations of ``part``, as path → content, without those to ``dropped`` parts."""
+    gone = [each for each in relations_of(parts, part) if parts.find(each.target) in dropped]
+    path = parts.find(relations_part(part))
+    if path is None or not gone:
+        return {}
+    xml, codec = xml_bytes.decoded(parts.read(path))
+    edits = [Edit(relation.element.start, relation.element.end, b"") for relation in gone]
+    return {path: xml_bytes.encoded(xml_bytes.edited(xml, edits), codec)}
+
+
+class ContentTypes:
+    """The list of content types, and what it says of the workbook."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        #: The member that holds the list, None if there is none.
+        self.member = parts.find(CONTENTS)
+        self._xml, self._codec, self._entries = b"", None, list[Element]()
+        if self.member is not None:
+            self._xml, self._codec = xml_bytes.decoded(parts.read(self.member))
+            wanted = {f"{_TYPES}Override", f"{_TYPES}Default"}
+            self._entries = xml_bytes.elements(self._xml, parts.where(self.member), wanted)
+
+    @property
+    def has_macros(self) -> bool:
+        """Whether the workbook may hold macros, so that its file must be an .xlsm."""
+        kinds = (entry.attributes.get("ContentType", "").lower() for entry in self._entries)
+        return any("macroenabled" in kind and kind.endswith(".main+xml") for kind in kinds)
+
+    def changed(self, dropped: Collection[str]) -> bytes | None:
+        """Return the list without ``dropped`` parts and with a template as a workbook; None if
+        nothing changes."""
+        edits = []
+        for entry in self._entries:
+            if self._parts.find(entry.attributes.get("PartName")) in dropped:
+                edits.append(Edit(entry.start, entry.end, b""))
+            kind = _WORKBOOK_OF_TEMPLATE.get(entry.attributes.get("ContentType", ""))
+            if kind is not None:
+                tag = self._xml[entry.start : entry.inner]
+                new = xml_bytes.with_attribute(tag, "ContentType", kind)
+                edits.append(Edit(entry.start, entry.inner, new))
+        return xml_bytes.encoded(xml_bytes.edited(self._xml, edits), self._codec) if edits else None

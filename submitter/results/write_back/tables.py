@@ -1,0 +1,94 @@
+"""Tables of a worksheet, and the columns that they get."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from submitter.results.cell_xml import escaped
+from submitter.results.write_back import ranges, xml_bytes
+from submitter.results.write_back.ranges import Range
+from submitter.results.write_back.relations import Parts, relations_of
+from submitter.results.write_back.xml_bytes import Edit, Element
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table part."""
+
+    path: str
+    range: Range
+    columns: tuple[str, ...]
+    #: Whether its first row holds its header, and no query fills it.
+    can_grow: bool
+
+
+def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
+    """Return the tables of a worksheet."""
+    found = []
+    for relation in relations_of(parts, sheet_path):
+        path = parts.find(relation.target)
+        if relation.kind == "table" and path is not None:
+            xml, _ = xml_bytes.decoded(parts.read(path))
+            elements = xml_bytes.elements(xml, parts.where(path), {"table", "tableColumn"})
+            place = ranges.parse(elements[0].attributes.get("ref", "")) if elements else None
+            if place is not None:
+                found.append(_table(path, place, elements))
+    return found
+
+
+def _table(path: str, place: Range, elements: Sequence[Element]) -> Table:
+    attributes = elements[0].attributes
+    names = tuple(e.attributes.get("name", "") for e in elements if e.tag == "tableColumn")
+    can_grow = (
+        attributes.get("tableType", "worksheet") == "worksheet"
+        and attributes.get("headerRowCount", "1") == "1"
+        and len(names) == place.right - place.left + 1
+    )
+    return Table(path, place, names, can_grow)
+
+
+def grown(part: bytes, where: str, names: Sequence[str]) -> bytes:
+    """Return a table's part with columns of these names at its right."""
+    xml, codec = xml_bytes.decoded(part)
+    wanted = {"table", "autoFilter", "tableColumns", "tableColumn"}
+    elements = xml_bytes.elements(xml, where, wanted)
+    edits = []
+    for element in elements:
+        tag = xml[element.start : element.inner]
+        if element.tag == "table" or (element.tag == "autoFilter" and element.parent == "table"):
+            place = ranges.parse(element.attributes.get("ref", ""))
+            if place is not None:
+                right = place.right + len(names)
+                ref = str(place.reaching(right=right))
+                edits.append(
+                    Edit(element.start, element.inner, xml_bytes.with_attribute(tag, "ref", ref))
+                )
+        elif element.tag == "tableColumns":
+            edits += _columns(xml, element, [e for e in elements if e.tag == "tableColumn"], names)
+    return xml_bytes.encoded(xml_bytes.edited(xml, edits), codec)
+
+
+def _columns(
+    xml: bytes, holder: Element, columns: Sequence[Element], names: Sequence[str]
+) -> list[Edit]:
+    tag = xml[holder.start : holder.inner]
+    count = str(len(columns) + len(names))
+    last = max(int(column.attributes.get("id", "0")) for column in columns)
+    added = "".join(
+        f'<tableColumn id="{number}" name="{_name(name)}"/>'
+        for number, name in enumerate(names, last + 1)
+    )
+    at = holder.inner_end
+    return [
+        Edit(holder.start, holder.inner, xml_bytes.with_attribute(tag, "count", count)),
+        Edit(at, at, xml_bytes.prefixed(added, xml_bytes.prefix_of(tag))),
+    ]
+
+
+def _name(text: str) -> str:
+    # An attribute's line breaks are read as blanks, so they are escaped as Excel does it.
+    return re.sub(r"[\t\n\r]", lambda found: f"_x{ord(found[0]):04x}_", escaped(text)).replace(
+        '"', "&quot;"
+    )

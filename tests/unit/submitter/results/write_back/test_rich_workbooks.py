@@ -1,0 +1,196 @@
+"""A workbook with all that people have in theirs comes back with the answers, and as it was."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import date, datetime
+from io import StringIO
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from rowfleet.cells import Cell
+from submitter.results.write_back.answer_cells import AnsweredRow
+from submitter.results.write_back.finished import Written, write_back
+from tests.support import packages, rich_workbooks
+
+HEADERS = ("AI_Refund", "AI_Why", "AI_Amount", "AI_Until", "AI_Status")
+#: Right of the table, and of the column of their own that some workbooks have behind it.
+FIRST_COLUMN = {
+    "excel_table": 6,
+    "formulas": 6,
+    "sparklines": 6,
+    "themed_and_titled": 8,
+    "two_tables": 12,
+}
+LONG = "Paid twice: INV-0001 was paid in March, and again in June, by another account of ours."
+
+
+def answers(row: int) -> list[Cell]:
+    status = ("done", "done", "failed", "pending")[row % 4]
+    if status != "done":
+        return [None, None, None, None, status]
+    why = "=HYPERLINK(1)" if row == 4 else LONG if row % 2 else "no"
+    return [row % 2 == 0, why, row * 1.25, date(2026, 2, 1 + row), status]
+
+
+def rows(header_row: int) -> list[AnsweredRow]:
+    made = []
+    for number in range(rich_workbooks.ROWS):
+        cells = answers(number)
+        made.append(AnsweredRow(header_row + 1 + number, str(cells[-1]), cells))
+    return made
+
+
+def finished(source: Path, header_row: int, out: Path, headers: Sequence[str] = HEADERS) -> Written:
+    with out.open("w+b") as file:
+        return write_back(
+            source,
+            file,
+            name=source.name,
+            sheet="invoices",  # as Excel does, whatever the case
+            header_row=header_row,
+            last_row=header_row + rich_workbooks.ROWS,
+            headers=headers,
+            rows=iter(rows(header_row)),
+        )
+
+
+@pytest.fixture(params=rich_workbooks.MAKERS)
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path, Path, int]:
+    """A workbook's name, the workbook, the finished one, and the row of its header, from 0."""
+    original, header_row = rich_workbooks.made(tmp_path, request.param)
+    out = tmp_path / f"finished{original.suffix}"
+    assert finished(original, header_row, out) == Written(rich_workbooks.ROWS)
+    return request.param, original, out, header_row
+
+
+def sheet_part(path: Path) -> str:
+    position = openpyxl.load_workbook(path, read_only=True).sheetnames.index("Invoices")
+    return f"xl/worksheets/sheet{position + 1}.xml"
+
+
+def test_only_what_must_differ_differs(written: tuple[str, Path, Path, int]) -> None:
+    name, original, out, header_row = written
+    before, after = packages.parts_of(original), packages.parts_of(out)
+    changed = packages.changed_parts(original, out)
+    sheet = sheet_part(original)
+    tables = {"excel_table": {"xl/tables/table1.xml"}, "two_tables": {"xl/tables/table2.xml"}}
+    expected = {sheet, packages.STYLES, *tables.get(name, ())}
+    if name == "autofilter_with_hidden_rows":
+        expected.add("xl/workbook.xml")
+        old, new = (parts["xl/workbook.xml"].decode() for parts in (before, after))
+        assert new == old.replace("Invoices!$A$2:$E$14", "Invoices!$A$2:$J$14") != old
+    assert changed == expected
+    first = FIRST_COLUMN.get(name, 5)
+    last = first + len(HEADERS) - 1
+    packages.check_worksheet(before[sheet], after[sheet], first, last, header_row + 1)
+    packages.check_styles(before[packages.STYLES], after[packages.STYLES])
+    for table in tables.get(name, ()):
+        packages.check_table(before[table], after[table], HEADERS)
+
+
+def test_answers_are_typed_and_look_like_their_table(
+    written: tuple[str, Path, Path, int],
+) -> None:
+    name, original, out, header_row = written
+    sheet = openpyxl.load_workbook(out)["Invoices"]
+    was = openpyxl.load_workbook(original)["Invoices"]
+    first = FIRST_COLUMN.get(name, 5)
+    beside = next(
+        cell
+        for column in range(first, 0, -1)
+        if (cell := was.cell(header_row + 1, column)).value is not None
+    )
+    for index, header in enumerate(HEADERS):
+        cell = sheet.cell(header_row + 1, first + 1 + index)
+        assert cell.value == header
+        assert repr(cell.font) == repr(beside.font)
+        assert repr(cell.fill) == repr(beside.fill)
+    for number in range(rich_workbooks.ROWS):
+        cells = [sheet.cell(header_row + 2 + number, first + 1 + at) for at in range(len(HEADERS))]
+        status = cells[-1].value
+        expected = answers(number)
+        values = [cell.value for cell in cells]
+        assert [v.date() if isinstance(v, datetime) else v for v in values] == expected
+        fills = {cell.fill.fgColor.rgb if cell.fill.fill_type else None for cell in cells}
+        assert fills == {{"done": None, "failed": "FFFCE4D6"}.get(str(status), "FFFFF2CC")}
+        if status == "done":
+            refund, why, _, until, _ = cells
+            assert refund.number_format == "General"  # in it, LibreOffice shows TRUE and FALSE too
+            assert until.number_format == "yyyy-mm-dd"
+            assert why.data_type == "s"
+            assert bool(why.quotePrefix) == (why.value == "=HYPERLINK(1)")
+            assert bool(why.alignment.wrap_text) == (why.value == LONG)
+
+
+def test_written_again_it_is_the_same(written: tuple[str, Path, Path, int], tmp_path: Path) -> None:
+    """The answers go into the columns that they have, and nothing is added."""
+    _, _, out, header_row = written
+    again = tmp_path / "again.xlsx"
+    with again.open("w+b") as file:
+        write_back(
+            out,
+            file,
+            name=out.name,
+            sheet="Invoices",
+            header_row=header_row,
+            last_row=header_row + rich_workbooks.ROWS,
+            headers=HEADERS,
+            rows=iter(rows(header_row)),
+            answers_in=lambda texts: {text: at for at, text in texts.items() if text in HEADERS},
+        )
+    first, second = packages.parts_of(out), packages.parts_of(again)
+    sheet = sheet_part(out)
+    assert packages.changed_parts(out, again) <= {sheet, packages.STYLES}
+    without_styles = [re.sub(rb' s="\d+"', b"", parts[sheet]) for parts in (first, second)]
+    assert without_styles[0] == without_styles[1]
+
+
+SOFFICE = shutil.which("soffice")
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
+def test_libreoffice_opens_them_and_shows_all_that_it_showed_before(tmp_path: Path) -> None:
+    """Other sheets and other columns show the same, formulas too; answers show what they are."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    header_rows = {}
+    for folder in (before, after):
+        folder.mkdir()
+    for name in rich_workbooks.MAKERS:
+        original, header_rows[name] = rich_workbooks.made(before, name)
+        finished(original, header_rows[name], after / original.name)
+    was, now = _shown(before), _shown(after)
+    assert was.keys() == now.keys()
+    for sheet, lines in now.items():
+        name, _, title = sheet.rpartition("-")
+        first = FIRST_COLUMN.get(name, 5) if title == "Invoices" else None
+        assert [line[:first] for line in was[sheet]] == [line[:first] for line in lines]
+        if first is not None:
+            top = header_rows[name]
+            shown = [line[first : first + len(HEADERS)] for line in lines[top : top + 6]]
+            assert shown == [
+                list(HEADERS),
+                ["TRUE", "no", "0", "2026-02-01", "done"],
+                ["FALSE", LONG, "1.25", "2026-02-02", "done"],
+                ["", "", "", "", "failed"],
+                ["", "", "", "", "pending"],
+                ["TRUE", "=HYPERLINK(1)", "5", "2026-02-05", "done"],
+            ]
+
+
+def _shown(folder: Path) -> dict[str, list[list[str]]]:
+    """Return every sheet of the folder's workbooks as LibreOffice shows it."""
+    assert SOFFICE is not None
+    options = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
+    profile = f"-env:UserInstallation=file://{folder}/profile"
+    books = sorted(folder.glob("*.xls*"))
+    command = [SOFFICE, profile, "--headless", "--convert-to", options, "--outdir", folder, *books]
+    subprocess.run(command, check=True, capture_output=True, timeout=170)
+    sheets = {path.stem: path.read_text("utf-8") for path in folder.glob("*.csv")}
+    return {name: list(csv.reader(StringIO(text, ""))) for name, text in sheets.items()}
