@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -23,6 +24,17 @@ from rowfleet.ledger.schema import migrate
 from rowfleet.settings import VARIABLES, Settings, load_settings
 from tests.support import brokers
 from tests.support.fresh_databases import Databases
+
+
+def pytest_collection() -> None:
+    """Look for no garbage during collection, which makes a million objects that stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

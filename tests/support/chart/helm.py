@@ -89,7 +89,10 @@ def load(text: str) -> list[Manifest]:
     return [document for document in yaml.load_all(text, _StrictLoader) if document]
 
 
-class _StrictLoader(yaml.SafeLoader):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where the wheel has it
+
+
+class _StrictLoader(_SafeLoader):
     """A loader that refuses what Kubernetes refuses and PyYAML overlooks: a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
