@@ -34,11 +34,10 @@ from tests.support.changes import (
 @pytest.mark.parametrize("status", BatchStatus)
 def test_claiming(engine: Engine, status: str, take_over: bool) -> None:
     make_ledger(engine, status)
+    options = {} if take_over else {"take_over": False}
     got, changes = changed_by(
         engine,
-        lambda c: claiming.claim(
-            c, KEYS, holder="h1", worker="w9", lease=HOUR, take_over=take_over
-        ),
+        lambda c: claiming.claim(c, KEYS, holder="h1", worker="w9", lease=HOUR, **options),
     )
     lost = {"status": "pending"}
     if status in ("loading", "running"):
@@ -86,6 +85,20 @@ def test_a_row_that_waits_loses_no_worker_when_another_takes_it(engine: Engine) 
     assert {key[1]: row.losses for key, row in got.items()} == {0: 0, 2: 0, 14: 0, 15: 0}
 
 
+def test_a_row_has_as_many_tries_as_it_may_lose_workers(engine: Engine) -> None:
+    """Also one that waits for its last: it fails when it loses that worker, too."""
+    make_ledger(engine)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.number.in_([2, 14])).values(losses=2))
+        connection.execute(update(Row).where(Row.number == 5).values(losses=1))
+    keys = [("b", number) for number in (2, 5, 13, 14)]
+    got, changes = changed_by(
+        engine, lambda c: claiming.claim(c, keys, holder="h9", worker="w9", lease=HOUR)
+    )
+    assert {key[1]: row.losses for key, row in got.items()} == {2: 2, 5: 2, 14: 2}
+    assert changes["b", 13] == {**POISONED, "claim": "h9"}
+
+
 def test_claiming_within_a_budget(engine: Engine) -> None:
     """While none has ended ten rows may run; five do, so five of those that ask get their turn."""
     make_ledger(engine, max_cost=1.0)
@@ -116,10 +129,12 @@ def test_what_a_budget_does_not_pay_for_leaves_the_queue(engine: Engine) -> None
 def test_postponing(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
 
-    def postpone(number: int) -> Changes:
+    def postpone(number: int, holder: str = "h1") -> Changes:
         return changed_by(
-            engine, lambda c: claiming.postpone(c, ("b", number), holder="h1", delay=HOUR)
+            engine, lambda c: claiming.postpone(c, ("b", number), holder=holder, delay=HOUR)
         )[1]
+
+    assert [postpone(3, holder) for holder in ("h0", "h2")] == [{}] * 2
 
     if status == "running":
         assert postpone(3) == of_b({3: {"status": "pending", "attempts": 0, "due_at": "future"}})

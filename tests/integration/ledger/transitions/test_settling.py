@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.records import Outcome, Spent
@@ -21,6 +21,7 @@ from tests.support.changes import (
     make_ledger,
     of_b,
 )
+from tests.support.ledger import make_batch
 
 
 def settle(engine: Engine, **ends: Any) -> tuple[set[int], Changes]:
@@ -136,6 +137,52 @@ def test_a_row_that_is_tried_again_at_once_is_due(engine: Engine) -> None:
     changes = settle(engine, status="pending")[1]
     pending = {"status": "pending", "retries": 1}
     assert changes == of_b({3: pending, 4: pending})
+
+
+def test_an_attempt_that_ends_ends_no_other(engine: Engine) -> None:
+    """Although its holder has further rows at their first attempt."""
+    make_ledger(engine)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.number == 17).values(same_as=4))
+    outcomes = [Outcome(("b", 3), 1, "done", output=ANSWER), Outcome(("b", 5), 1, "done")]
+    settled, changes = changed_by(engine, lambda c: settling.settle(c, outcomes, holder="h1"))
+    end = {"status": "done", "output": ANSWER, "finished_at": "past"}
+    assert (settled, changes) == ({("b", 3)}, of_b({3: end}, done=1))
+
+
+@pytest.mark.parametrize(
+    ("before", "spent", "cost"),
+    [
+        ((0, None), Spent(0, cost_usd=0.0), 0.0),  # by rules, which cost nothing
+        ((0, None), Spent(1, cost_usd=0.12345678), 0.12345678),
+        ((0, None), Spent(1), None),
+        ((1, 0.25), Spent(1, cost_usd=0.00000001), 0.25000001),
+        ((1, 0.25), Spent(1), None),
+        ((1, 0.25), Spent(), 0.25),
+        ((1, None), Spent(1, cost_usd=0.25), None),  # the first call's cost is not known
+        ((1, None), Spent(), None),
+    ],
+)
+def test_what_a_row_costs_is_known_while_each_of_its_calls_is(
+    engine: Engine, before: tuple[int, float | None], spent: Spent, cost: float | None
+) -> None:
+    """To a hundred-millionth of a dollar."""
+    make_batch(engine, 1, batch_id="b" * 64)
+    calls, known = before
+    with engine.begin() as connection:
+        values = {"status": "running", "attempts": 1, "claim": "h1", "calls": calls}
+        connection.execute(update(Row).values(cost_usd=known, **values))
+        outcome = Outcome(("b" * 64, 0), 1, "done", output=ANSWER, spent=spent)
+        assert settling.settle(connection, [outcome], holder="h1") == {outcome.key}
+        found = connection.execute(select(Row.cost_usd)).scalar_one()
+    assert found is cost if cost is None else float(found) == cost
+
+
+def test_an_answer_that_is_no_json_is_not_written(engine: Engine) -> None:
+    make_ledger(engine)
+    outcome = Outcome(("b", 3), 1, "done", output={"score": float("nan")})
+    with engine.connect() as connection, pytest.raises(ValueError, match="JSON"):
+        settling.settle(connection, [outcome], holder="h1")
 
 
 @pytest.mark.parametrize(("attempts", "holder"), [(2, "h1"), (0, "h1"), (1, "h0"), (1, "h9")])
