@@ -17,8 +17,6 @@ GOOD = {
     "variables": {"product": "Lagoon"},
     "output": {"type": "object", "properties": {"team": {"type": "string"}}},
 }
-
-
 TEAM = {"type": "string"}
 
 
