@@ -6,13 +6,7 @@ import json
 
 import pytest
 
-from rowfleet.analysis import (
-    AnalysisError,
-    Misconfigured,
-    Permanent,
-    Postponed,
-    Transient,
-)
+from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Postponed, Transient
 from tests.standin import Standin
 from tests.support.replies import HTML, RIGHT, ask, completion, error, response
 
