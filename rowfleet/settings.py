@@ -21,7 +21,7 @@ from rowfleet import analyzer_kinds, masking
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import AnalyzerName
-from rowfleet.service_urls import check_database_url, check_redis_url
+from rowfleet.services.service_urls import check_database_url, check_redis_url
 
 Pool = Literal["threads", "prefork", "gevent", "solo"]
 

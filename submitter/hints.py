@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.prices import MOST_DOLLARS
-from rowfleet.service_urls import sqlite_file
+from rowfleet.services.service_urls import sqlite_file
 
 
 def program() -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 
 from rowfleet.ledger.ledger_errors import translated
 from rowfleet.ledger.models import Row
-from rowfleet.service_urls import DATABASE_DRIVERS, check_database_url, sqlite_file
+from rowfleet.services.service_urls import DATABASE_DRIVERS, check_database_url, sqlite_file
 
 log = logging.getLogger(__name__)
 

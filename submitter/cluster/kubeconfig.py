@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from rowfleet.errors import InputError
-from rowfleet.service_account import SERVICE_ACCOUNT
+from rowfleet.services.service_account import SERVICE_ACCOUNT
 from submitter.cluster.client import Cluster, Object
 
 if TYPE_CHECKING:

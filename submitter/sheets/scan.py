@@ -8,9 +8,10 @@ from operator import lt
 
 from rowfleet.errors import InputError
 from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS
-from submitter.sheets import plain_rows, safe_xml
+from submitter.sheets import safe_xml
 from submitter.sheets.checked_cells import CheckedCells, Scan
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
+from submitter.sheets.plain import plain_rows
 from submitter.sheets.shared_strings import SharedStrings
 
 #: XML elements below the rows: merged ranges, conditional formats and the like.

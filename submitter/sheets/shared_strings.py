@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import IO
 
 from rowfleet.errors import InputError
-from submitter.sheets import plain_rows, safe_xml, values
+from submitter.sheets import safe_xml, values
+from submitter.sheets.plain import plain_rows
 
 #: Strings kept together as one bytes object, which is taken apart when one of them is asked for,
 #: and bytes from which on a block takes no more of them.

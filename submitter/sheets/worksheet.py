@@ -13,11 +13,12 @@ from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
 from submitter.excel import MAX_ROWS, letter
-from submitter.sheets import plain_rows, values
+from submitter.sheets import values
 from submitter.sheets.checked_cells import Scan
 from submitter.sheets.header import LOOKED_FOR, Header, HeaderOptions, choose_row
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
-from submitter.sheets.plain_values import PlainRows
+from submitter.sheets.plain import plain_rows
+from submitter.sheets.plain.plain_values import PlainRows
 from submitter.sheets.scan import scan as scan_
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, pick

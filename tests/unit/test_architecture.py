@@ -49,7 +49,7 @@ WRONG = (
     ("submitter/results/writer.py", "click"),
     ("submitter/cli/main.py", "kubernetes"),
     ("worker/row.py", "openai"),
-    ("rowfleet/service_urls.py", "sqlalchemy"),
+    ("rowfleet/services/service_urls.py", "sqlalchemy"),
     ("submitter/submission/recording.py", "celery"),
     ("rowfleet/settings.py", "tests.conftest"),
 )

@@ -17,7 +17,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from rowfleet.errors import ServiceError
-from rowfleet.service_account import SERVICE_ACCOUNT
+from rowfleet.services.service_account import SERVICE_ACCOUNT
 
 log = logging.getLogger(__name__)
 

@@ -32,8 +32,9 @@ from submitter.results.write_back.rows import RowWriter
 from submitter.results.write_back.stylesheet import Stylesheet
 from submitter.results.write_back.survey import PLAIN_ROWS, HeaderCell, opened_xml, survey
 from submitter.results.write_back.tables import Table
-from submitter.sheets import plain_rows, workbook
+from submitter.sheets import workbook
 from submitter.sheets.package import open_package
+from submitter.sheets.plain import plain_rows
 
 #: Rows from which the widths of new columns are taken.
 SAMPLED_ROWS = 50

@@ -9,7 +9,7 @@ from submitter.results.write_back.relations import Parts
 from submitter.results.write_back.survey import MAX_HEADER_CHARS, HeaderCell, opened_xml
 from submitter.results.write_back.xml_bytes import Walk, local
 from submitter.sheets import values
-from submitter.sheets.plain_rows import CHUNK
+from submitter.sheets.plain.plain_rows import CHUNK
 
 
 def read(parts: Parts, strings: str | None, header: Mapping[int, HeaderCell]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from rowfleet.errors import InputError
 from submitter.excel import letter
 from submitter.results.write_back.survey import Survey, cell_column, column_of, row_number
 from submitter.results.write_back.xml_bytes import Edit, Walk, edited, local
-from submitter.sheets import plain_rows
+from submitter.sheets.plain import plain_rows
 
 _CELL_START = b'<c r="'
 _LETTERS = re.compile(rb"[A-Z]+")

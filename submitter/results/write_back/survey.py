@@ -17,8 +17,8 @@ from submitter.excel import MAX_COLUMNS, MAX_ROWS
 from submitter.results.write_back import ranges, xml_bytes
 from submitter.results.write_back.ranges import Range
 from submitter.results.write_back.xml_bytes import Walk, local
-from submitter.sheets import plain_rows
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, opened_raw
+from submitter.sheets.plain import plain_rows
 
 #: Characters of a header's text; Excel's cells hold 32,767.
 MAX_HEADER_CHARS = 100_000

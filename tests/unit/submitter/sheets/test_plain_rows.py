@@ -19,8 +19,9 @@ from rowfleet.errors import InputError
 from rowfleet.recipes.loading import parse
 from rowfleet.settings import load_settings
 from submitter.cli.setup import opened_sheet
-from submitter.sheets import plain_rows, safe_xml
+from submitter.sheets import safe_xml
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.plain import plain_rows
 from submitter.sheets.shared_strings import SharedStrings
 
 NS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 
 from rowfleet.cells import Cell
 from submitter.excel import letter
-from submitter.sheets import plain_rows, values
+from submitter.sheets import values
+from submitter.sheets.plain import plain_rows
 from submitter.sheets.shared_strings import SharedStrings
 
 _ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')

@@ -13,9 +13,9 @@ from redis.connection import SSLConnection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from rowfleet import service_urls
 from rowfleet.ledger.engine import database_url
-from rowfleet.service_urls import check_database_url, check_redis_url, sqlite_file
+from rowfleet.services import service_urls
+from rowfleet.services.service_urls import check_database_url, check_redis_url, sqlite_file
 
 REDIS_SERVERS = [
     "redis://h", "redis://h/", "redis://h:6379/0", "redis://h:0/0", "redis://h:99999/0",

@@ -1,0 +1,1 @@
+"""The services that programs reach: their URLs, and the account of a pod."""
