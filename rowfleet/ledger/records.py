@@ -170,32 +170,43 @@ class BatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is. Field by field what ``rowfleet progress --json`` prints, if not said."""
+    """How far a batch is. Field by field what ``rowfleet progress --json`` prints, if not said.
 
+    The table of docs/reference/json.md is made from the comments; a field without one shares the
+    comment of the fields before it.
+    """
+
+    #: The batch's id.
     batch_id: str
+    #: `loading`, `running`, `finished`, `cancelled`, `stopped`, `sampled` or `budget_exhausted`.
     status: str
+    #: Rows of the batch; while it is `loading`, those recorded so far.
     total: int
+    #: Rows that wait in the ledger, retries that are not due yet among them.
     pending: int
+    #: Rows on the queue, and rows in a worker's hands.
     queued: int
     running: int
+    #: Rows that have ended.
     done: int
     failed: int
     cancelled: int
     #: Rows that ended a second, over the last one to two minutes.
     rows_per_second: float
-    #: Seconds until the end at that rate; None where there is none.
+    #: Seconds until the end at that rate; `null` without a rate.
     eta_seconds: float | None
+    #: Tokens as the API counted them, over all attempts.
     prompt_tokens: int
     completion_tokens: int
-    #: Dollars for all answered calls; None if the price of some is not known.
+    #: USD for all answered calls; `null` if the price of some is not known.
     cost_usd: float | None
-    #: Dollars that the calls may cost; None for as much as they do.
+    #: The budget in USD; `null` for none.
     max_cost_usd: float | None = None
-    #: Why the batch was stopped, or that its budget is spent.
+    #: Only if the batch is stopped or exhausted: the cause.
     reason: str | None = None
     #: Calls that were sent and ended without an answer: they may be billed, and are in no cost.
     possibly_billed_calls: int = 0
-    #: Whether nothing runs its rows now, where a command has looked for that.
+    #: Only if the batch is `running` and nothing runs it now: `true`.
     is_idle: bool = False
     #: Why most rows that wait for another try do so. Not printed as JSON, which a log may keep: the
     #: API's words may quote a cell.

