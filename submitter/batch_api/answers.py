@@ -19,7 +19,7 @@ from rowfleet.openai_api.error_classes import Fate
 from rowfleet.openai_api.failures import from_batch_error
 from rowfleet.received import MAX_REPLY
 from rowfleet.received import lines as lines_of
-from submitter.batch_api.client import BatchAPI, NotFound, Remote
+from submitter.batch_api.client import BatchAPI, NotFound, Remote, Unanswered
 from submitter.batch_api.files import tidy
 from submitter.batch_api.followed import Followed
 from submitter.batch_api.room import Room, is_refused
@@ -90,6 +90,8 @@ class Answers:
 
     def _collect(self, part: Part, seen: Remote) -> None:
         reasons: list[str] = []
+        if seen.status == RemoteStatus.COMPLETED and seen.completed and not seen.output_file_id:
+            raise Unanswered(f"the API does not name the file of the answers of {seen.id}")
         for file_id in (seen.output_file_id, seen.error_file_id):
             if file_id:
                 reasons += self._settle_file(part, file_id, seen)
@@ -122,6 +124,7 @@ class Answers:
         """Settle the rows in a file of answers or errors. Return why the batch must stop, if so."""
         reasons: list[str] = []
         doubts = None if seen.completed else Doubts()
+        is_read = False
         with tempfile.TemporaryFile(prefix="rowfleet-") as file:
             try:
                 self._api.download(file_id, file)
@@ -133,6 +136,7 @@ class Answers:
             for lines in _grouped(lines_of(file), SETTLE_GROUP):
                 self._batch.go_on()
                 said = [batch_files.read_batch_line(line) for line in lines]
+                is_read = is_read or any(said)
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
                 with writing(self._engine) as connection:
                     rows = batch_api_parts.held(
@@ -143,6 +147,9 @@ class Answers:
                         for number, (row, before) in rows.items()
                     ]
                     settling.settle(connection, outcomes, holder=part.token)
+        has_answers = file_id == seen.output_file_id and seen.completed
+        if has_answers and not is_read:  # a gateway's page, say: they must not be paid for again
+            raise Unanswered(f"the API's file {file_id} has no answer in it")
         return reasons
 
     def _settle_failed(self, part: Part, seen: Remote) -> list[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from math import isfinite
+from typing import IO, Any
 
 import httpx2
 import openai
@@ -20,11 +21,9 @@ from rowfleet.ledger.statuses import RemoteStatus
 from rowfleet.masking import outside
 from rowfleet.openai_api import failures
 from rowfleet.openai_api.redirects import refused, stay
+from rowfleet.openai_api.replies import json_object
 from rowfleet.openai_api.requests import Endpoint
 from rowfleet.received import MAX_REPLY
-
-if TYPE_CHECKING:
-    from openai.types import Batch
 
 #: Seconds to wait for a connection; for the next bytes of an answer; and for what a file takes.
 CONNECT_TIMEOUT, TIMEOUT, FILE_TIMEOUT = 10.0, 60.0, 600.0
@@ -101,7 +100,7 @@ class BatchAPI:
         """Send a file of requests, in pieces, from its beginning. Return the API's id for it."""
         content.seek(0)
         with self._errors():
-            return self._files.files.create(file=(name, content), purpose="batch").id
+            return _id_of(self._files.files.create(file=(name, content), purpose="batch"))
 
     def create(
         self, file_id: str, endpoint: Endpoint, *, batch_id: str, part: int, token: str
@@ -119,10 +118,10 @@ class BatchAPI:
     def find(self, token: str, since: float) -> Remote | None:
         """Return the remote batch with that token, made at Unix time ``since`` or later."""
         with self._errors():
-            for batch in self._client.batches.list(limit=PAGE):  # the newest first
-                if (batch.metadata or {}).get(TOKEN) == token:
+            for batch in _all_of(self._client.batches.list(limit=PAGE)):  # the newest first
+                if json_object(batch.metadata).get(TOKEN) == token:
                     return _remote(batch)
-                if batch.created_at < since - CLOCK_SLACK:
+                if _is_before(batch, since - CLOCK_SLACK):
                     break
         return None
 
@@ -132,9 +131,9 @@ class BatchAPI:
         Seen are those of the key's own project.
         """
         with self._errors():
-            for batch in self._client.batches.list(limit=PAGE):  # the newest first
+            for batch in _all_of(self._client.batches.list(limit=PAGE)):  # the newest first
                 other = _remote(batch)
-                if other.created_at < remote.created_at - OLDEST:
+                if _is_before(batch, remote.created_at - OLDEST):
                     break
                 # A failed batch never waited there.
                 if other.id == remote.id or other.status == RemoteStatus.FAILED:
@@ -185,10 +184,11 @@ class BatchAPI:
         later."""
         found = []
         with self._errors():
-            for file in self._client.files.list(purpose="batch", limit=PAGE, order="desc"):
+            sent = self._client.files.list(purpose="batch", limit=PAGE, order="desc")
+            for file in _all_of(sent):
                 if file.filename == name:
-                    found.append(file.id)
-                if file.created_at < since - CLOCK_SLACK:
+                    found.append(_id_of(file))
+                if _is_before(file, since - CLOCK_SLACK):
                     break
         return found
 
@@ -220,9 +220,10 @@ class BatchAPI:
                 raise Transient(failed, said=said) from None
             raise Unanswered(failed, said=said) from None
         except openai.APIResponseValidationError as error:
-            raise Unanswered(
-                "the API's reply could not be read", said=failures.one_line_of(error)
-            ) from None
+            raise Unanswered(_UNREADABLE, said=failures.one_line_of(error)) from None
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            # What comes of a reply that is no JSON, or of another shape: a gateway's page, say.
+            raise Unanswered(_UNREADABLE, said=type(error).__name__) from None
 
 
 def _read(response: httpx2.Response) -> None:
@@ -241,17 +242,66 @@ def _read(response: httpx2.Response) -> None:
     response._content = bytes(content)
 
 
-def _remote(batch: Batch) -> Remote:
-    counts = batch.request_counts
-    found = (batch.errors.data if batch.errors else None) or ()
+#: The SDK makes objects of whatever JSON there is, and checks none of it.
+_UNREADABLE = "the API's reply could not be read"
+
+
+def _all_of(page: Any) -> Iterator[Any]:
+    """Yield what a list holds, page by page.
+
+    Raises TypeError for a page that has no list: a batch that it does not name may be there.
+    """
+    before = None
+    while True:
+        if not isinstance(page.data, list):
+            raise TypeError("no list")
+        last = _id_of(page.data[-1]) if page.data else None
+        if last == before:  # a gateway that knows no pages sends the first one for ever
+            return
+        yield from page.data
+        if not page.has_next_page():
+            return
+        before, page = last, page.get_next_page()
+
+
+def _id_of(made: Any) -> str:
+    """Return the id of a batch or file. Raises TypeError if it has none."""
+    if not isinstance(made.id, str) or not made.id:
+        raise TypeError("no id")
+    return made.id
+
+
+def _is_before(made: Any, moment: float) -> bool:
+    """Tell whether a batch or file says that it was made before a Unix time."""
+    return 0 < _number(made.created_at) < moment
+
+
+def _number(value: object) -> int:
+    """Return a count or a time; 0 for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if isfinite(value) else 0
+
+
+def _remote(batch: Any) -> Remote:
+    """Return what a batch says, as far as it does. Raises TypeError without id and status."""
+    if not isinstance(batch.status, str):
+        raise TypeError("no status")
+    counts, errors = batch.request_counts, getattr(batch.errors, "data", None)
+    files = (batch.output_file_id, batch.error_file_id)
+    output, error = (file if isinstance(file, str) else None for file in files)
+    ends = (batch.completed_at, batch.expired_at, batch.cancelled_at, batch.failed_at)
     return Remote(
-        batch.id,
+        _id_of(batch),
         batch.status,
-        batch.output_file_id,
-        batch.error_file_id,
-        counts.completed if counts else 0,
-        counts.failed if counts else 0,
-        tuple((outside(error.code or ""), outside(error.message or "")) for error in found),
-        batch.created_at,
-        batch.completed_at or batch.expired_at or batch.cancelled_at or batch.failed_at,
+        output,
+        error,
+        _number(getattr(counts, "completed", 0)),
+        _number(getattr(counts, "failed", 0)),
+        tuple(
+            (outside(getattr(one, "code", "") or ""), outside(getattr(one, "message", "") or ""))
+            for one in (errors if isinstance(errors, list) else ())
+        ),
+        _number(batch.created_at),
+        next(filter(None, map(_number, ends)), None),
     )

@@ -104,9 +104,9 @@ class Config:
     batch_bytes: int = 200_000_000
     batch_waiting: int | None = None
     #: Kinds that the next requests of the Batch API meet, one each, in order, by what they do:
-    #: `upload`, `create`, `list`, `retrieve`, `cancel`, `content`, `delete`, `list_files`. `drop`
-    #: does it, and does not say so; the others are refusals. For `validate`, which is done with
-    #: each batch, the codes of the errors that the batches fail with.
+    #: `upload`, `create`, `list`, `retrieve`, `cancel`, `content`, `delete`, `list_files`. `drop`,
+    #: `page` and `empty` do it, and do not say so; the others are refusals. For `validate`, which
+    #: is done with each batch, the codes of the errors that the batches fail with.
     outages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

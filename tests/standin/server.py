@@ -22,6 +22,13 @@ from tests.standin.limit import Bucket, duration
 #: Largest request in bytes: a row of 32,767-character cells is far below.
 MAX_BODY = 64 << 20
 
+#: What a gateway may say in place of the Batch API's reply, with the status 200: its own page, or
+#: an object that has nothing in it.
+_GARBLED: dict[str | None, Callable[[], web.Response]] = {
+    "page": lambda: web.Response(text="<html>Back soon</html>", content_type="text/html"),
+    "empty": lambda: web.json_response({}),
+}
+
 
 @dataclass(slots=True)
 class Outgoing:
@@ -195,7 +202,7 @@ class Server:
     ) -> web.StreamResponse:
         refused = self._unauthorized(request)
         kind = self.batches.outage(what)
-        if refused is None and kind != "drop":
+        if refused is None and kind not in ("drop", *_GARBLED):
             refused = _failure(Fault(kind, retry_after=0.1)) if kind else None
         if refused:
             return web.json_response(refused.body, status=refused.status, headers=refused.headers)
@@ -209,7 +216,7 @@ class Server:
             return web.json_response(text, status=404)
         if kind == "drop" and request.transport:
             request.transport.close()
-        return web.json_response(body)
+        return _GARBLED[kind]() if kind in _GARBLED else web.json_response(body)
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         return await self._batch_api(request, "upload", lambda: self.batches.upload(request))
@@ -256,7 +263,10 @@ class Server:
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
         file = self.batches.files.get(request.match_info["id"])
-        if file is None or self.batches.outage("content"):
+        kind = None if file is None else self.batches.outage("content")
+        if kind in _GARBLED:
+            return _GARBLED[kind]()
+        if file is None or kind:
             text = wire.error("No such File object", "invalid_request_error", None)
             return web.json_response(text, status=404 if file is None else 500)
         return web.FileResponse(file.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from rowfleet.recipes.recipe import Recipe
 from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from submitter.batch_api import answers, followed, session
-from submitter.batch_api.client import BatchAPI
+from submitter.batch_api.client import BatchAPI, Remote
 from submitter.batch_api.followed import Limits
 from submitter.batch_api.follower import Follower
 from tests.standin import Standin
@@ -314,6 +315,53 @@ def test_an_answer_that_gets_lost_is_not_paid_for_again(
     assert len(made()) == 1
     assert calls(standin) == {1: 3}
     assert files_left() == []
+
+
+@pytest.mark.parametrize("kind", ["page", "empty"])
+@pytest.mark.parametrize(
+    "step", ["upload", "create", "list", "retrieve", "content", "delete", "list_files"]
+)
+def test_a_gateway_s_page_is_taken_for_no_reply(
+    ledger: Engine,
+    standin: Standin,
+    made: Callable[[], list[dict[str, Any]]],
+    files_left: Callable[[], list[str]],
+    step: str,
+    kind: str,
+) -> None:
+    outages = {step: [kind] * 2}
+    if step == "list":  # whether the batch was made is asked for
+        outages["create"] = ["drop"]
+    if step == "list_files":
+        outages["upload"] = ["drop"]
+    standin.configure(outages=outages)
+    make_batch(ledger, 3, tier="batch")
+    assert through(ledger, standin).done == 3
+    assert len(made()) == 1
+    assert calls(standin) == {1: 3}
+    assert {row.attempts for row in rows(ledger).values()} == {1} or step == "upload"
+    assert files_left() == []
+
+
+def test_answers_whose_file_is_not_named_are_waited_for(
+    ledger: Engine, standin: Standin, made: Callable[[], list[dict[str, Any]]]
+) -> None:
+    unnamed = iter(range(2))
+
+    class Slow(BatchAPI):
+        """A gateway that counts the answers before it has their file."""
+
+        def retrieve(self, remote_id: str) -> Remote:
+            seen = super().retrieve(remote_id)
+            if seen.completed and next(unnamed, None) is not None:
+                return replace(seen, output_file_id=None)
+            return seen
+
+    make_batch(ledger, 3, tier="batch")
+    assert through(ledger, standin, api=Slow).done == 3
+    assert next(unnamed, None) is None
+    assert len(made()) == 1
+    assert calls(standin) == {1: 3}
 
 
 @pytest.mark.parametrize("step", ["upload", "create"])
