@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection, Engine, update
 
-from rowfleet.ledger.models import Batch
+from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import fleet
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts, feeding, recording
@@ -83,3 +83,20 @@ def test_putting_back(engine: Engine, status: str) -> None:
     else:
         ended = {**CANCELLED, "queued_at": None}
         assert changes == of_b({2: ended, 15: ended}, cancelled=2)
+
+
+def test_as_many_rows_are_fed_as_the_budget_admits(engine: Engine) -> None:
+    """Ten while none has ended. Seven are queued or run, four are due."""
+    make_ledger(engine, max_cost=1.0)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.number == 1).values(due_at=None))
+    assert changed_by(engine, lambda c: feeding.feed(c, "b", 2))[0] == [0, 1]
+    assert changed_by(engine, lambda c: feeding.feed(c, "b", 100))[0] == [14]
+    assert changed_by(engine, lambda c: feeding.feed(c, "b", 100)) == ([], {})
+    assert changed_by(engine, lambda c: feeding.feed(c, "a", 100))[0] == [0, 1, 14, 16]
+
+
+def test_rows_whose_messages_are_there_are_not_put_back(engine: Engine) -> None:
+    make_ledger(engine)
+    moved, changes = changed_by(engine, lambda c: feeding.put_back(c, "b", [15, 3], by="f"))
+    assert (moved, changes) == (1, of_b({15: {"status": "pending", "queued_at": None}}))

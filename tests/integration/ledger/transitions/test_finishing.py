@@ -116,3 +116,25 @@ def test_what_a_person_says_just_before_an_end_counts(
     ended, changes = changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f"))
     assert ended is False
     assert changes["b"] == CANCELLED
+
+
+def test_a_batch_ends_by_its_own_rows(engine: Engine) -> None:
+    """Rows of these numbers wait and run in the others, and none of those ends."""
+    make_ledger(engine, sample=[7])
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(sample=[7]))
+        connection.execute(update(Row).where(Row.batch_id != "b").values(status="running"))
+    finish_sample = changed_by(engine, lambda c: finishing.finish_sample(c, "b"))
+    assert finish_sample == (True, {"b": {"status": "sampled"}})
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(status="running"))
+        connection.execute(update(Row).values(status="pending"))
+    all_end(engine, "b")
+    change = {"status": "finished", "finished_at": "past"}
+    assert changed_by(engine, lambda c: finishing.finish_batch(c, "b")) == (True, {"b": change})
+
+
+def test_a_budget_that_pays_for_more_rows_is_not_exhausted_while_none_runs(engine: Engine) -> None:
+    make_ledger(engine, max_cost=1.0)
+    all_end(engine, "b")
+    assert changed_by(engine, lambda c: finishing.exhaust(c, "b", by="f")) == (False, {})

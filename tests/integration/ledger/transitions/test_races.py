@@ -13,7 +13,7 @@ from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
-from rowfleet.ledger.transitions import claiming, settling, stopping
+from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
 from tests.support.changes import HOUR, Changes, changed_by, make_ledger
 
 
@@ -133,6 +133,31 @@ def test_a_claim_within_a_budget_holds_up_no_other_batch_and_no_tally(engine: En
             wait_briefly(connection)
             assert stopping.hold_batch(connection, "a") == "running"
             settling.write_tallies(connection, "h", {"b": {"done": 1}})
+
+
+def test_a_batch_is_not_finished_with_a_row_that_is_retried_meanwhile(engine: Engine) -> None:
+    """It would stay pending for ever."""
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.batch_id == "b").values(status="failed"))
+    finished, changes = after(
+        engine,
+        lambda c: stopping.retry_failed(c, "b", [0], by="f"),
+        lambda c: finishing.finish_batch(c, "b"),
+    )
+    assert finished is False
+    assert "b" not in changes
+
+
+def test_rows_that_another_transaction_holds_are_fed_later(engine: Engine) -> None:
+    with engine.begin() as other:
+        other.execute(update(Row).where(Row.batch_id == "b", Row.number == 0).values(error="x"))
+        with engine.begin() as connection:
+            wait_briefly(connection)
+            assert feeding.feed(connection, "b", 100) == [14, 16]
+
+
+def test_two_submissions_look_for_a_batch_one_after_the_other(engine: Engine) -> None:
+    after(engine, recording.submit_alone, recording.submit_alone)
 
 
 def test_a_batch_that_is_held_takes_tallies(engine: Engine) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Connection, Engine, update
 
+from rowfleet.errors import InputError
+from rowfleet.ledger.models import Row
+from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import recording
 from tests.support.changes import changed_by, make_ledger
 
@@ -11,6 +15,8 @@ from tests.support.changes import changed_by, make_ledger
 def test_recording_rows(engine: Engine) -> None:
     """Rows that are there stay, of those that are new the first with a hash is asked about."""
     make_ledger(engine, "loading")
+    with engine.begin() as connection:  # other batches' rows are answered apart
+        connection.execute(update(Row).where(Row.batch_id != "b", Row.number == 0).values(sent="t"))
     new = [(n, ["y"], f"i{n}") for n in (19, 20, 21, 22)]
     sent = {19: "s", 20: "t", 21: "t", 22: "t"}
     made, changes = changed_by(engine, lambda c: recording.record_rows(c, "b", new, sent))
@@ -42,3 +48,27 @@ def test_recording_rows(engine: Engine) -> None:
         made, changes = changed_by(engine, lambda c, r=rows_of: recording.record_rows(c, "b", r))
         assert made == len(new)
         assert set(changes) == {"b", *(("b", n) for n in new)}
+
+
+@pytest.mark.parametrize("status", BatchStatus)
+def test_rows_come_into_a_batch_that_is_not_cancelled(engine: Engine, status: str) -> None:
+    """Numbers and ranks are far apart, and each number comes from a place of its own."""
+    make_ledger(engine, status)
+
+    def record(connection: Connection) -> int:
+        new = [(int(n), ["y"], None) for n in ("1000", "1001")]
+        sent, ranks = ({int(n): n for n in ("1000", "1001")}, {1000: 2, 1001: 1})
+        return recording.record_rows(connection, "b", new, sent, ranks)
+
+    if status == "cancelled":
+        with pytest.raises(InputError, match="batch b was cancelled"):
+            changed_by(engine, record)
+        return
+    made, changes = changed_by(engine, record)
+    assert (made, changes.pop("b")) == (2, {"total": 22})
+    assert {
+        key[1]: (row["sent"], row["rank"], row.get("same_as")) for key, row in changes.items()
+    } == {
+        1000: ("1000", 2, None),
+        1001: ("1001", 1, None),
+    }

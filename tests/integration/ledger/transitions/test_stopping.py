@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, update
 
+from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import WAITING, BatchStatus
 from rowfleet.ledger.transitions import recording, stopping
@@ -58,7 +59,9 @@ def test_changing_a_batch(engine: Engine, status: str) -> None:
 
 
 def test_what_a_user_says_of_a_batch_is_noted(engine: Engine) -> None:
-    make_ledger(engine, sample=[10, 0])
+    make_ledger(engine)
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(sample=[10, 0], max_cost=1.0))
     recipe = {"name": "another"}
     for change, values in (
         (lambda c: recording.describe(c, "b", recipe), {"recipe": recipe}),
@@ -94,10 +97,14 @@ def test_cancelling(engine: Engine, status: str) -> None:
     if status in ("finished", "cancelled"):
         assert (result, changes) == (False, {})
         return
-    batch = changes.pop("b")
-    assert batch.pop("reason", None) is None
-    assert batch == CANCELLED
+    assert changes.pop("b") == CANCELLED | ({} if status == "running" else {"reason": None})
     assert (result, changes) == (True, of_b(dict.fromkeys(SWEPT, CANCELLED), cancelled=11))
+
+
+def test_cancelling_ends_as_many_rows_as_it_is_asked_to(engine: Engine) -> None:
+    make_ledger(engine)
+    _, changes = changed_by(engine, lambda c: stopping.cancel(c, "b", by="f", limit=3))
+    assert changes == {"b": CANCELLED, **of_b(dict.fromkeys([0, 2, 15], CANCELLED), cancelled=3)}
 
 
 @pytest.mark.parametrize("status", BatchStatus)
@@ -128,11 +135,14 @@ def test_sweeping_in_steps(engine: Engine) -> None:
 @pytest.mark.parametrize("status", BatchStatus)
 def test_retrying(engine: Engine, status: str) -> None:
     make_ledger(engine, status)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.batch_id != "b").values(status="done"))
+        connection.execute(update(Batch).values(finished_at=now()))
     numbers, changes = changed_by(engine, lambda c: stopping.retry_failed(c, "b", None, by="f"))
     again = {"status": "pending", "finished_at": None, "error": None}
     expected = of_b({8: {**again, "retries": 0, "losses": 0}, 12: again}, failed=-2)
     if status in ("finished", "cancelled", "sampled"):
-        expected["b"] = {"status": "running", "reason": None}
+        expected["b"] = {"status": "running", "reason": None, "finished_at": None}
     assert numbers == [8, 12]
     assert changes == expected
 
