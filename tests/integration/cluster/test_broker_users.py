@@ -105,6 +105,7 @@ def _answers(broker: Broker) -> bool:
         return False
 
 
+@pytest.mark.parametrize("transport", ["rowfleet", "kombu"])
 def test_fleet_has_every_right_that_it_uses(
     broker: Broker,
     fleet: Settings,
@@ -113,6 +114,7 @@ def test_fleet_has_every_right_that_it_uses(
     rowfleet: Run,
     tmp_path: Path,
     eventually: Callable[..., None],
+    transport: str,
 ) -> None:
     """A batch, what a silent worker held, the rate limit, `workers`, Flower: nothing is refused."""
     assert fleet.database_url is not None
@@ -138,7 +140,7 @@ def test_fleet_has_every_right_that_it_uses(
 
     # An upgrade's new worker may come before its user.
     onlooker.execute_command("ACL", "SETUSER", "worker", "resetpass", ">another")
-    start(of("worker"))
+    start(of("worker").model_copy(update={"transport": transport}))
     log = tmp_path / "worker.log"
     eventually(lambda: "can't be reached" in log.read_text())
     onlooker.execute_command("ACL", "SETUSER", "worker", f">{broker.passwords['worker']}")
