@@ -1,11 +1,12 @@
 """Read a spreadsheet's rows as a stream, after everything that could go wrong was checked.
 
 `open_sheet` does all the checking: when it has given a `Sheet`, reading the rows can't fail half
-way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `scan` and once
-to read it; a .csv likewise by `delimited`. Rows in the form that nearly every program writes go
-through `plain_rows` and `plain_values`, others through expat, ElementTree and `values`.
-With all checks, 100,000 x 15 cells take a third of what openpyxl alone needs. Memory is the
-workbook's shared strings, kept small by `shared_strings`.
+way, so nothing half-submitted stays behind. An .xlsx is walked twice, once by `scan` and once to
+read it; a .csv likewise by `delimited`. Workbooks of other formats become an .xlsx first, by
+`other_formats`. Rows in the form that nearly every program writes go through `plain_rows` and
+`plain_values`, others through expat, ElementTree and `values`. With all checks, 100,000 x 15 cells
+take a third of what openpyxl alone needs. Memory is the workbook's shared strings, kept small by
+`shared_strings`.
 
 What a sheet must look like:
 
@@ -20,36 +21,28 @@ from __future__ import annotations
 
 import hashlib
 import stat
-import zipfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
 from submitter.excel import letter
-from submitter.sheets import delimited, workbook
+from submitter.sheets import workbook
 from submitter.sheets.header import LOOKED_FOR, HeaderOptions, HeaderRow, choose_row
-from submitter.sheets.package import (
-    CHUNK,
-    OLE_MAGIC,
-    ZIP_MAGICS,
-    Members,
-    open_package,
-    opened,
-)
+from submitter.sheets.other_formats import delimited
+from submitter.sheets.other_formats.converted import converted
+from submitter.sheets.other_formats.kinds import OLE_MAGIC, check_compound, kind_of
+from submitter.sheets.package import ZIP_MAGICS, open_package, opened
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, below, pick
-from submitter.sheets.workbook import Found, Workbook
 from submitter.sheets.worksheet import Part, check_worksheet
 
 #: Suffixes of text files that are read as comma-separated values.
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
-
-#: Names of sheets that an error lists.
-MAX_TITLES_SHOWN = 50
 
 
 @contextmanager
@@ -76,13 +69,14 @@ def open_sheet(
         magic = file.read(8)
         sha256 = hashlib.file_digest(_rewound(file), "sha256").hexdigest()
         _rewound(file)
-        if magic.startswith(ZIP_MAGICS):
-            with _open_workbook(
-                file, sheet, recipe, name, sha256, header, by_pattern=by_pattern
-            ) as opened:
+        if magic.startswith((*ZIP_MAGICS, OLE_MAGIC)):
+            with (
+                _as_xlsx(file, magic, sheet, name) as xlsx,
+                _open_workbook(
+                    xlsx, sheet, recipe, name, sha256, header, by_pattern=by_pattern
+                ) as opened,
+            ):
                 yield opened
-        elif magic == OLE_MAGIC:
-            _refuse_ole(file, name)
         elif not magic:
             raise InputError(f"{name}: the file is empty")
         elif Path(name).suffix.lower() in CSV_SUFFIXES or path.suffix.lower() in CSV_SUFFIXES:
@@ -90,7 +84,9 @@ def open_sheet(
                 raise InputError(f"{name}: a .csv file has no sheets, so not {sheet!r} either")
             yield _open_csv(file, recipe, name, sha256, header)
         else:
-            raise InputError(f"{name}: not a spreadsheet; give an .xlsx or a .csv file")
+            raise InputError(
+                f"{name}: not a spreadsheet; give an .xlsx, .xls, .xlsb, .ods or .csv file"
+            )
 
 
 @contextmanager
@@ -159,29 +155,26 @@ def _check_width(first: Mapping[int, int], header: HeaderRow) -> None:
         )
 
 
-def _check_kind(package: zipfile.ZipFile, name: str) -> None:
-    members = Members(package.namelist())
-    if "xl/workbook.bin" in members:
-        raise InputError(f"{name}: an .xlsb workbook can't be read; save it as .xlsx")
-    if "content.xml" in members and "mimetype" in members:
-        raise InputError(f"{name}: an OpenDocument sheet can't be read; save it as .xlsx")
-
-
-def _refuse_ole(file: BufferedReader, name: str) -> None:
-    """Raise the InputError for a file in Microsoft's compound format, which holds no .xlsx."""
-    mark = "EncryptedPackage".encode("utf-16-le")
-    encrypted, before = False, b""
-    while not encrypted and (chunk := file.read(CHUNK)):
-        encrypted = mark in before + chunk
-        before = chunk[-len(mark) :]
-    if encrypted:
-        raise InputError(f"{name}: the workbook is encrypted; save it without a password")
-    raise InputError(f"{name}: an old .xls workbook can't be read; save it as .xlsx")
+@contextmanager
+def _as_xlsx(
+    file: BufferedReader, magic: bytes, wanted: str | None, name: str
+) -> Iterator[BinaryIO]:
+    """Give a workbook as an .xlsx: as it is, or converted."""
+    if magic == OLE_MAGIC:
+        check_compound(file, name)
+        kind: str | None = ".xls"
+    else:
+        kind = kind_of(open_package(file, name), name)
+    if kind is None:
+        yield file
+        return
+    with converted(file, kind, wanted, name) as xlsx:
+        yield xlsx
 
 
 @contextmanager
 def _open_workbook(
-    file: BufferedReader,
+    file: BinaryIO,
     wanted: str | None,
     recipe: Recipe | None,
     name: str,
@@ -191,9 +184,8 @@ def _open_workbook(
     by_pattern: bool,
 ) -> Iterator[Sheet]:
     with open_package(file, name) as package:
-        _check_kind(package, name)
         book = workbook.read(package, name)
-        found = _choose_worksheet(book, wanted, name)
+        found = workbook.choose_worksheet(book, wanted, name)
         strings = SharedStrings(by_pattern=by_pattern)
         if book.strings is not None:
             with opened(package, book.strings, name) as stream:
@@ -202,21 +194,3 @@ def _open_workbook(
                 )
         part = Part(package, book, found, strings, name, f"{name}, sheet {found.title!r}")
         yield check_worksheet(part, recipe, name, sha256, options)
-
-
-def _choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:
-    titles = ", ".join(repr(found.title) for found in book.worksheets[:MAX_TITLES_SHOWN])
-    if not book.worksheets:
-        raise InputError(
-            f"{name}: holds no worksheet that can be read; open it in Excel or LibreOffice "
-            f"and save it as .xlsx"
-        )
-    if wanted is None:
-        visible = [found for found in book.worksheets if found.state == "visible"]
-        return (visible or book.worksheets)[0]
-    for found in book.worksheets:
-        if found.title.casefold() == wanted.casefold():  # Excel's names ignore case too
-            return found
-    if any(chart.casefold() == wanted.casefold() for chart in book.charts):
-        raise InputError(f"{name}: {wanted!r} is a chart, not a worksheet; there are {titles}")
-    raise InputError(f"{name}: no sheet {wanted!r}; there are {titles}")

@@ -37,7 +37,6 @@ CHUNK = 128 << 10
 
 #: How a zip file begins: with its first member, or with its end if it has none.
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _END_RECORD = struct.Struct("<4s4H2LH")
 #: The same for zips beyond 4 GiB, and the locator between the two.

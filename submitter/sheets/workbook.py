@@ -45,6 +45,8 @@ EAST_ASIAN_FORMATS = {
 MAX_ENTRIES = 10_000
 #: Characters of a sheet's name or of a part's path; Excel's names have up to 31.
 MAX_TEXT_CHARS = 1_024
+#: Names of sheets that an error lists.
+MAX_TITLES_SHOWN = 50
 #: XML elements of a part. A workbook of 65,490 styles has some 400,000.
 MAX_ELEMENTS = 1_500_000
 
@@ -137,7 +139,7 @@ def read(package: zipfile.ZipFile, name: str) -> Workbook:
     members = Members(package.namelist())
     path, strings = _contents(package, name, members)
     folder, file = posixpath.split(path.replace("\\", "/"))
-    relations = _relations(package, f"{folder}/_rels/{file}.rels", name, folder, members)
+    relations = relations_of(package, f"{folder}/_rels/{file}.rels", name, folder, members)
     _sheets(package, path, name, relations, members, book)
     of_kind = {kind.rpartition("/")[2]: target for target, kind in relations.values()}
     book.path = path
@@ -159,7 +161,7 @@ def _contents(package: zipfile.ZipFile, name: str, members: Members) -> tuple[st
     kinds = (XLTM, XLTX, XLSM, XLSX)
     found = _listed(package, name, members.find(CONTENTS), kinds)
     listed = [found[kind] for kind in (*kinds, "default") if kind in found]
-    relations = _relations(package, "_rels/.rels", name, "", members)
+    relations = relations_of(package, "_rels/.rels", name, "", members)
     related = [target for target, kind in relations.values() if kind.endswith("/officeDocument")]
     for part in (*listed, *related):
         if (member := members.find(part)) is not None:
@@ -193,10 +195,13 @@ def _listed(
     return found
 
 
-def _relations(
+def relations_of(
     package: zipfile.ZipFile, part: str, name: str, folder: str, members: Members
 ) -> dict[str, tuple[str, str]]:
-    """Return id → (target, type), as ``part`` has them; none if there is no such part."""
+    """Return id → (target, type), as ``part`` has them; none if there is no such part.
+
+    Targets are relative to ``folder``.
+    """
     relations: dict[str, tuple[str, str]] = {}
     member = members.find(part)
 
@@ -276,3 +281,25 @@ def _styles(package: zipfile.ZipFile, member: str, name: str, book: Workbook) ->
             book.dates.add(style)
         if duration:
             book.durations.add(style)
+
+
+def choose_worksheet(book: Workbook, wanted: str | None, name: str) -> Found:
+    """Return the worksheet of that name, or the first visible one if there is no name.
+
+    Raises InputError, beginning with the file's ``name``, if there is none.
+    """
+    titles = ", ".join(repr(found.title) for found in book.worksheets[:MAX_TITLES_SHOWN])
+    if not book.worksheets:
+        raise InputError(
+            f"{name}: holds no worksheet that can be read; open it in Excel or LibreOffice "
+            f"and save it as .xlsx"
+        )
+    if wanted is None:
+        visible = [found for found in book.worksheets if found.state == "visible"]
+        return (visible or book.worksheets)[0]
+    for found in book.worksheets:
+        if found.title.casefold() == wanted.casefold():  # Excel's names ignore case too
+            return found
+    if any(chart.casefold() == wanted.casefold() for chart in book.charts):
+        raise InputError(f"{name}: {wanted!r} is a chart, not a worksheet; there are {titles}")
+    raise InputError(f"{name}: no sheet {wanted!r}; there are {titles}")

@@ -1,8 +1,8 @@
 """Small files that stand for large ones: one for each part of a workbook that a reader may parse.
 
 Run as a program, it reads the files it is given, each in a child of its own, and prints one line of
-JSON for each: by how many bytes the child's memory grew at most, and the sentence it was refused
-with, null if it was read.
+JSON for each: by how many bytes the child's memory grew at most, the sentence it was refused with,
+null if it was read, and the bytes that its largest own child took, 0 if it had none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -188,6 +189,22 @@ BOMBS: dict[str, tuple[str, Pieces]] = {
 }
 
 
+def measured(paths: list[Path]) -> list[tuple[int, str | None, int]]:
+    """Read the files in a process of their own, after a good one; see the module."""
+    good = write(paths[0].with_name("good.xlsx"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.bombs", str(good), *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    grown_good, *grown = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    assert grown_good[1] is None
+    assert len(grown) == len(paths)
+    return grown
+
+
 def main(paths: list[str]) -> None:
     from rowfleet.errors import InputError
     from submitter.sheets.opening import open_sheet
@@ -208,7 +225,8 @@ def main(paths: list[str]) -> None:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             said = read(path)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
-            os.write(out, json.dumps([grown, said]).encode())
+            children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+            os.write(out, json.dumps([grown, said, children]).encode())
             os._exit(0)
         os.close(out)
         with os.fdopen(into) as answer:

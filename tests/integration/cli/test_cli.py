@@ -99,7 +99,7 @@ BAD = {
     "a directory": Bad("submit --excel .", "is a directory"),
     "empty file": _sheet("zero.xlsx", Path.touch, "zero.xlsx: the file is empty"),
     "not a spreadsheet": _sheet("a.xlsx", _bytes(b"plain text"), "a.xlsx: not a spreadsheet"),
-    "an .xls": _sheet("old.xls", _bytes(COMPOUND), "old.xls: an old .xls"),
+    "an .xls": _sheet("old.xls", _bytes(COMPOUND), "old.xls: truncated or damaged"),
     "encrypted": _sheet("locked.xlsx", _bytes(ENCRYPTED), "locked.xlsx: the workbook is encrypted"),
     "truncated zip": _sheet("part.xlsx", _truncated, "part.xlsx: truncated or damaged"),
     "empty sheet": _sheet("void.xlsx", _book(), "void.xlsx"),

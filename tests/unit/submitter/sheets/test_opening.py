@@ -94,12 +94,13 @@ def test_a_directory(path: Path) -> None:
     ("content", "sentence"),
     [
         (b"", "the file is empty"),
-        (b"%PDF-1.7 ...", "not a spreadsheet; give an .xlsx or a .csv file"),
+        (b"%PDF-1.7 ...", "not a spreadsheet; give an .xlsx, .xls, .xlsb, .ods or .csv file"),
         (b"PK\5\6", "truncated or damaged, not a whole .xlsx file; copy it again"),
         (b"PK\3\4" + b"x" * 500, "truncated or damaged, not a whole .xlsx file; copy it again"),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
-            "an old .xls workbook can't be read; save it as .xlsx",
+            "truncated or damaged, not an .xls that can be read; "
+            "open it in Excel or LibreOffice and save it as .xlsx",
         ),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -118,8 +119,8 @@ def test_what_is_no_workbook_is_refused(path: Path, content: bytes, sentence: st
     ("members", "sentence"),
     [
         (["a.txt"], "a zip file, but not an Excel workbook"),
-        (["[Content_Types].xml", "xl/workbook.bin"], "an .xlsb workbook can't be read"),
-        (["mimetype", "content.xml"], "an OpenDocument sheet can't be read"),
+        (["[Content_Types].xml", "xl/workbook.bin"], "not an .xlsb that can be read"),
+        (["mimetype", "content.xml"], "not an .ods that can be read"),
         (["[Content_Types].xml"], "not a readable Excel workbook"),
     ],
 )
