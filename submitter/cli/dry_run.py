@@ -12,12 +12,11 @@ from rowfleet.ledger.queries.progress import history
 from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
-from submitter.cli import console
+from submitter.cli import console, selected
 from submitter.cli.console import rows_in_words
 from submitter.cli.setup import kind_of
 from submitter.costs import bill
 from submitter.costs.estimate import estimate
-from submitter.submission import totals
 from submitter.submission.submission import Submission
 
 
@@ -37,10 +36,17 @@ def show_dry_run(
         tier=tier,
     )
     if as_json:
-        facts = {"sheet": opened.title, "analyzer": recipe.analyzer, "model": recipe.model}
+        facts = {
+            "sheet": opened.title,
+            "analyzer": recipe.analyzer,
+            "model": recipe.model,
+            **selected.facts(submission),
+        }
         console.print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return 0
     console.say(f"{opened.where}: {rows_in_words(about.rows, 'is', 'are')} fine to submit")
+    for sentence in (*selected.read_as(submission), *selected.left_out(submission.selection)):
+        console.say(sentence)
     kind = kind_of(recipe)
     if not kind.is_paid and not kind.asks_a_model:
         console.say(f"analyzer {kind.name}: computed offline, no tokens and no cost")
@@ -57,12 +63,6 @@ def show_dry_run(
             console.say(
                 "OPENAI_API_KEY is not set: a dry run needs none, the rows do where they run"
             )
-    if (total := totals.last_row(opened, start, number)) is not None:
-        row, text = total
-        console.say(
-            f"row {opened.first_row + row}, the last, begins with {text!r}: if it is a row of "
-            f"totals, leave it out with --num-rows {row - start}"
-        )
     return 0
 
 

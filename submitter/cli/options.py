@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -13,6 +13,7 @@ from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
+from submitter.sheets.selection import Hidden
 from submitter.storage import location
 
 #: The release that `helm install rowfleet …` makes.
@@ -90,7 +91,7 @@ answer_options = together(
 
 
 def rows_options(start: type[int] | click.IntRange, number: type[int] | click.IntRange) -> Option:
-    """Return the options that choose sheet and rows, with the types of the two numbers."""
+    """Return the options that choose sheet, columns and rows, with the types of the two numbers."""
     return together(
         click.option("--sheet", metavar="NAME", help="Sheet of the workbook; default: the first."),
         click.option(
@@ -102,6 +103,39 @@ def rows_options(start: type[int] | click.IntRange, number: type[int] | click.In
         ),
         click.option(
             "--num-rows", type=number, metavar="N", help="Rows to take; default: all the rest."
+        ),
+        click.option(
+            "--header-row",
+            type=WholeNumber(1),
+            metavar="N",
+            help="The header's row, as the sheet numbers it; default: the one that fits best.",
+        ),
+        click.option(
+            "--map",
+            "maps",
+            multiple=True,
+            metavar="HEADER=NAME",
+            help="The sheet's column HEADER is the recipe's column NAME; may be repeated.",
+        ),
+        click.option(
+            "--where",
+            metavar="EXPRESSION",
+            help="Only rows that meet a condition in CEL: 'Paid == \"PAID\" && Amount > 100'.",
+        ),
+        click.option(
+            "--order-by",
+            metavar="COLUMN[:desc]",
+            help="Run the rows in the order of a column, not in that of the sheet.",
+        ),
+        click.option(
+            "--hidden",
+            type=click.Choice(get_args(Hidden)),
+            help="What to do with rows that are hidden or filtered out; default: include.",
+        ),
+        click.option(
+            "--keep-totals",
+            is_flag=True,
+            help="Take rows of totals below the data, too; default: they are left out.",
         ),
     )
 
@@ -170,8 +204,14 @@ HANDED_ON = (
     "--max-cost",
     "--sample",
     "--tier",
+    "--header-row",
+    "--map",
+    "--where",
+    "--order-by",
+    "--hidden",
     "--urgent",
     "--dedupe",
+    "--keep-totals",
 )
 
 

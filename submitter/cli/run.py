@@ -21,7 +21,7 @@ from rowfleet.recipes import loading
 from rowfleet.settings import Settings
 from submitter import hints
 from submitter.batch_api import tier as batch_tier
-from submitter.cli import console
+from submitter.cli import console, selected
 from submitter.cli.console import progress_facts, rows_in_words
 from submitter.cli.setup import kind_of
 from submitter.costs import bill, sample
@@ -61,16 +61,26 @@ def _say_quietly(as_json: bool) -> Callable[[str], None]:
     return say
 
 
-def announce(engine: Engine, submission: Submission, *, again: bool, as_json: bool) -> None:
-    """Tell that the batch is recorded, and how to follow it."""
+def announce(
+    engine: Engine, submission: Submission, found: records.BatchRecord | None, *, as_json: bool
+) -> None:
+    """Tell that the batch is recorded, or was ``found``, and how to follow it."""
     progress = watching.read_progress(engine, submission.batch_id)
     if as_json:
         console.print_json(
-            {"batch_id": submission.batch_id, "continued": again, "rows": progress.total}
+            {
+                "batch_id": submission.batch_id,
+                "continued": found is not None,
+                "rows": progress.total,
+            }
         )
         return
+    for sentence in selected.left_out(submission.selection):
+        console.note(sentence)
+    if found is not None and found.order_by != submission.rows.order_by:
+        console.note("its rows keep the order in which they were recorded")
     kind = kind_of(submission.recipe)
-    what = "this continues a batch submitted before" if again else "recorded"
+    what = "recorded" if found is None else "this continues a batch submitted before"
     follow = hints.command("progress", submission.batch_id, "--watch")
     console.err.print(
         f"batch [bold]{submission.batch_id}[/]: {rows_in_words(progress.total)}, {what}; analyzer "

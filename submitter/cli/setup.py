@@ -24,7 +24,8 @@ from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
-from submitter.results import writer
+from submitter.results import columns, writer
+from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.sheet import Sheet
 from submitter.storage import location, transfer
@@ -238,9 +239,15 @@ def check_export(out: location.Location, source: location.Location | None = None
 
 @contextmanager
 def opened_sheet(
-    source: location.Location, sheet: str | None, recipe: Recipe, settings: Settings
+    source: location.Location,
+    sheet: str | None,
+    recipe: Recipe,
+    settings: Settings,
+    header_row: int | None = None,
+    maps: tuple[str, ...] = (),
 ) -> Iterator[Sheet]:
     """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it."""
+    header = HeaderOptions(header_row, maps, columns.answer_headers(recipe))
     with (
         transfer.downloaded(source) as file,
         open_sheet(
@@ -249,6 +256,7 @@ def opened_sheet(
             recipe=recipe,
             name=str(source),
             by_pattern=settings.sheet_reader == "pattern",
+            header=header,
         ) as opened,
     ):
         yield opened

@@ -80,7 +80,7 @@ def arguments(
     """Return what the pod's `rowfleet` is told.
 
     ``options`` are more options of `submit` with their values, in their order here; flags come
-    last. None, False and 0 are what `submit` does anyway, and are left out.
+    last. None, False, 0 and no values of several are what `submit` does anyway, and are left out.
     """
     values = {
         "--export": export.argument if export else None,
@@ -88,7 +88,12 @@ def arguments(
         **{name: value for name, value in options.items() if value is not True},
     }
     # `=`, so that a value that starts with a dash is none of our options.
-    given = [f"{name}={value}" for name, value in values.items() if value not in (None, False, 0)]
+    given = [
+        f"{name}={each}"
+        for name, value in values.items()
+        for each in (value if isinstance(value, tuple) else (value,))
+        if each not in (None, False, 0)
+    ]
     flags = [name for name, value in options.items() if value is True]
     return ["submit", f"--excel={excel.argument}", "--wait", *given, *flags]
 

@@ -14,6 +14,7 @@ from rowfleet import analyzer_kinds
 from rowfleet.cells import Cell
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.recipes.recipe import Recipe
+from submitter.sheets.header import AnswerHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,11 @@ def added_to(batch: BatchRecord) -> list[Column]:
 def most_beside_the_original(recipe: Recipe) -> int:
     """Return how many columns a finished sheet has at most beside the original ones."""
     return len(recipe.headers()) + len(ADDED)
+
+
+def answer_headers(recipe: Recipe) -> AnswerHeaders:
+    """Return the headers by which a finished sheet's answer columns are known."""
+    always = (*recipe.headers().values(), STATUS.header)
+    return AnswerHeaders(
+        always, tuple(added.header for added in ADDED if added.header not in always)
+    )

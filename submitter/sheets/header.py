@@ -30,6 +30,11 @@ class AnswerHeaders:
     #: and any of these.
     perhaps: tuple[str, ...] = ()
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.always, *self.perhaps)
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderOptions:
@@ -40,6 +45,12 @@ class HeaderOptions:
     #: Each `HEADER=NAME`: the sheet's column of that header is the recipe's column of that name.
     maps: tuple[str, ...] = ()
     answers: AnswerHeaders = AnswerHeaders()
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What is steered, in the words of the command line."""
+        row = () if self.row is None else (f"--header-row {self.row}",)
+        return (*row, *(f"--map {text}" for text in self.maps))
 
     @property
     def search_rows(self) -> int:
@@ -61,6 +72,8 @@ class Header:
     columns: dict[str, int]  #: As ``Recipe.match_columns`` gives it; the index is into ``names``.
     #: Answer columns that an earlier run has added: the header that they get → their sheet column.
     answers: dict[str, int] = field(default_factory=dict)
+    #: The names in ``columns`` that a person mapped.
+    mapped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +104,14 @@ class HeaderRow:
         if not indexes:
             raise InputError(f"{self.where}: has no columns but those of an earlier run's answers")
         names = _own_names([(index, self.texts.get(index, "")) for index in indexes])
+        given: dict[str, int] = {}
         if recipe is None:
             columns = {name: index for index, name in enumerate(names)}
         else:
             given = mapped(self.options.maps, names, recipe)
             columns = recipe.match_columns(names, f"{self.where}, row {self.row + 1}", given)
             self._check_only_one(recipe, columns, given, indexes, names)
-        return Header(self.row, names, tuple(indexes), columns, answers)
+        return Header(self.row, names, tuple(indexes), columns, answers, tuple(given))
 
     def _check_only_one(
         self,

@@ -139,6 +139,8 @@ def _open_csv(
         header_row=header.row,
         sheet_columns=header.indexes,
         answers=header.answers,
+        steered=options.said,
+        mapped=header.mapped,
         is_text=True,
     )
 

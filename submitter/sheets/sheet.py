@@ -38,6 +38,9 @@ class Sheet:
     is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
     #: One byte a position, 1 where the sheet hides the row or a filter does; may be shorter.
     hidden: bytearray = field(default_factory=bytearray)
+    #: What a person said about the header, as far as that is part of what is submitted.
+    steered: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()  #: The names in ``columns`` that a person mapped.
     others: tuple[str, ...] = ()  #: Titles of the workbook's other sheets.
 
     @property

@@ -130,6 +130,8 @@ def check_worksheet(
         header_row=header.row,
         sheet_columns=header.indexes,
         answers=header.answers,
+        steered=options.said,
+        mapped=header.mapped,
         hidden=found.hidden[first:],
         others=tuple(
             other.title for other in part.book.worksheets if other.path != part.found.path

@@ -53,12 +53,18 @@ def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
 
 
 def is_same_file(batch: BatchRecord, submission: Submission) -> bool:
-    """Tell whether the batch was recorded from the same range of the same file, without reading."""
+    """Tell whether the batch was recorded from the same rows of the same file, without reading.
+
+    An older version looked for the header only, and kept a row of totals as it did all others.
+    """
     sheet, rows = submission.sheet, submission.rows
     return (
-        (batch.file_hash, batch.start_row, batch.num_rows)
-        == (sheet.sha256, rows.start_row, rows.num_rows)
-    ) and (sheet.is_text or batch.sheet == sheet.title)
+        (batch.file_hash, batch.start_row, batch.num_rows, batch.where_expression, batch.hidden)
+        == (sheet.sha256, rows.start_row, rows.num_rows, rows.where, rows.hidden)
+        and batch.totals in (None, "keep" if rows.keep_totals else "skip")
+        and batch.first_row in (None, sheet.first_row)
+        and (sheet.is_text or batch.sheet == sheet.title)
+    )
 
 
 def has_same_rows(engine: Engine, batch: BatchRecord, submission: Submission) -> bool:

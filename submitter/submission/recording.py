@@ -117,13 +117,17 @@ def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> N
     rows = submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = Identity(submission.recipe, submission.sheet.columns)
-    columns = submission.sheet.columns
+    columns, ranks = submission.sheet.columns, submission.selection.ranks
     size = FIRST_CHUNK
     while chunk := list(islice(fresh, size)):
         size = RECORD_CHUNK
         new = [(number, encode_all(cells), identity.of(cells)) for number, cells in chunk]
         sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
-        _patiently(engine, partial(recording.record_rows, batch_id=batch_id, rows=new, sent=sent))
+        ranked = None if ranks is None else {number: ranks[number] for number, _ in chunk}
+        _patiently(
+            engine,
+            partial(recording.record_rows, batch_id=batch_id, rows=new, sent=sent, ranks=ranked),
+        )
         feeding.step()
     _patiently(engine, lambda connection: recording.finish_loading(connection, batch_id))
 

@@ -14,20 +14,13 @@ from rowfleet.ledger.statuses import Tier
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
 from submitter.results import columns, writer
+from submitter.sheets.selection import Choice, Selection, select
 from submitter.sheets.sheet import Sheet
 from submitter.storage import location
 from submitter.storage.location import Location
 
 #: What a batch id may look like; it is part of task ids, object names and commands.
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The data rows to take: from ``start_row`` (from 0), ``num_rows`` of them or all the rest."""
-
-    start_row: int = 0
-    num_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +41,7 @@ class Terms:
 class Submission:
     """A sheet, its chosen rows and the question: together they define a batch."""
 
-    sheet: Sheet
-    rows: Range
+    selection: Selection
     recipe: Recipe  # with analyzer and model decided
     queue: str
     batch_id: str
@@ -65,8 +57,18 @@ class Submission:
     origin: str | None = None
 
     @property
+    def sheet(self) -> Sheet:
+        """The sheet, with the chosen rows alone."""
+        return self.selection.sheet
+
+    @property
+    def rows(self) -> Choice:
+        """The rows that a person chose."""
+        return self.selection.choice
+
+    @property
     def content_hash(self) -> str:
-        """Hash of file, range and recipe, which makes the id of a batch that was not named."""
+        """Hash of file, rows and recipe, which makes the id of a batch that was not named."""
         return _content_hash(self.sheet, self.rows, self.recipe)
 
     @property
@@ -77,7 +79,7 @@ class Submission:
 
 def prepare(
     sheet: Sheet,
-    rows: Range,
+    rows: Choice,
     recipe: Recipe,
     *,
     queue: str,
@@ -90,8 +92,10 @@ def prepare(
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
     ``source`` is where the sheet was read. Raises InputError for a ``batch_id`` that can't be one,
-    and where the finished sheet could not be written.
+    for rows that can't be chosen, and where the finished sheet could not be written.
     """
+    selection = select(sheet, rows, recipe, columns.answer_headers(recipe).every)
+    sheet = selection.sheet
     results = columns.most_beside_the_original(recipe)
     writer.check_size(sheet.name, sheet.count(rows.start_row, rows.num_rows), sheet.header, results)
     is_named = batch_id is not None
@@ -101,8 +105,7 @@ def prepare(
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
         batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
     return Submission(
-        sheet,
-        rows,
+        selection,
         recipe,
         queue,
         batch_id,
@@ -157,9 +160,24 @@ def new_batch(submission: Submission) -> NewBatch:
         tier=submission.tier or Tier.WORKERS,
         first_row=sheet.first_row,
         origin=submission.origin,
+        where_expression=submission.rows.where,
+        order_by=submission.rows.order_by,
+        hidden=submission.rows.hidden,
+        totals="keep" if submission.rows.keep_totals else "skip",
     )
 
 
-def _content_hash(sheet: Sheet, rows: Range, recipe: Recipe) -> str:
-    content = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows, recipe.canonical()]
+def _content_hash(sheet: Sheet, rows: Choice, recipe: Recipe) -> str:
+    content: list[object] = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows]
+    content.append(recipe.canonical())
+    # What is not said changes nothing, so that batches of older versions keep their ids.
+    said = {
+        "header": sheet.steered,
+        "where": rows.where,
+        "order_by": rows.order_by,
+        "hidden": rows.hidden if rows.hidden != "include" else None,
+        "keep_totals": rows.keep_totals,
+    }
+    if any(said.values()):
+        content.append(said)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -33,9 +33,10 @@ from submitter.cli.setup import (
 )
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
+from submitter.sheets.selection import Choice, Hidden
 from submitter.storage import location
 from submitter.submission import recording, takeover
-from submitter.submission.submission import Range, prepare
+from submitter.submission.submission import prepare
 from submitter.termination import Terminated
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def local(
     sheet: str | None,
     start_row: int,
     num_rows: int | None,
+    header_row: int | None,
+    maps: tuple[str, ...],
+    where: str | None,
+    order_by: str | None,
+    hidden: Hidden | None,
+    keep_totals: bool,
     recipe_file: Path | None,
     model: str | None,
     analyzer: str | None,
@@ -96,10 +103,11 @@ def local(
     terms = agreed_terms(
         recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
     )
-    rows = Range(start_row, num_rows)
+    rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
     with said_how_to_go_on(), ExitStack() as stack:
-        opened = stack.enter_context(opened_sheet(source, sheet, recipe, settings))
-        opened.count(start_row, num_rows)
+        opened = stack.enter_context(
+            opened_sheet(source, sheet, recipe, settings, header_row, maps)
+        )
         submission = prepare(
             opened,
             rows,
@@ -141,7 +149,7 @@ def local(
             worker.watch()
             run.free_rows_of_dead_runs()
 
-        announce(engine, submission, again=found is not None, as_json=False)
+        announce(engine, submission, found, as_json=False)
         with display.display(console.err if as_json else console.out, quiet=as_json) as show:
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after

@@ -34,9 +34,10 @@ from submitter.cli.setup import (
     with_a_ledger,
 )
 from submitter.progress import display, watching
+from submitter.sheets.selection import Choice, Hidden
 from submitter.storage import location, schemes
 from submitter.submission import recording, takeover
-from submitter.submission.submission import Range, prepare
+from submitter.submission.submission import prepare
 
 
 @click.command(
@@ -64,6 +65,12 @@ def submit(
     sheet: str | None,
     start_row: int,
     num_rows: int | None,
+    header_row: int | None,
+    maps: tuple[str, ...],
+    where: str | None,
+    order_by: str | None,
+    hidden: Hidden | None,
+    keep_totals: bool,
     recipe_file: Path | None,
     model: str | None,
     analyzer: str | None,
@@ -99,9 +106,8 @@ def submit(
         batch_tier.check(recipe, urgent=urgent, terms=terms)
         if not dry_run:
             batch_tier.api_key(settings)
-    rows = Range(start_row, num_rows)
-    with opened_sheet(source, sheet, recipe, settings) as opened:
-        opened.count(start_row, num_rows)
+    rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
+    with opened_sheet(source, sheet, recipe, settings, header_row, maps) as opened:
         submission = prepare(
             opened,
             rows,
@@ -127,7 +133,7 @@ def submit(
         queue_for = None if tier == Tier.BATCH else takeover.for_fleet(engine, settings.queue)
         submission, found = recording.begin(engine, submission, queue_for)
         recording.fill(engine, feeder, submission, found)
-    announce(engine, submission, again=found is not None, as_json=as_json and not wait)
+    announce(engine, submission, found, as_json=as_json and not wait)
     if tier == Tier.BATCH or (found is not None and found.tier == Tier.BATCH):
         return follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
     if not wait:

@@ -236,7 +236,7 @@ def test_a_sentence_names_no_option_that_was_not_given(call: Call, tmp_path: Pat
 
 
 @pytest.mark.parametrize("last", ["Summe", "TOTAL:", "Grand total 2025", "Totals"])
-def test_a_dry_run_says_that_the_last_row_looks_like_totals(
+def test_a_dry_run_says_that_a_row_of_totals_is_left_out(
     call: Call, tmp_path: Path, last: str
 ) -> None:
     sheet = tmp_path / "refunds.csv"
@@ -244,12 +244,11 @@ def test_a_dry_run_says_that_the_last_row_looks_like_totals(
     sheet.write_text("\n".join([*rows, "", f"{last},,,,100,8", ""]))
     code, out, err = call("local", sheet, "--dry-run")
     assert code == 0, err
-    assert f"{sheet}: 2 rows are fine to submit" in out  # a .csv has no sheets
-    assert f"row 4, the last, begins with {last!r}" in out
-    assert "leave it out with --num-rows 2" in out
-    code, out, _ = call("local", sheet, "--dry-run", "--num-rows", 2)
-    assert f"{sheet}: 1 row is fine to submit" in out
-    assert ", the last, begins" not in out
+    assert f"{sheet}: 1 row is fine to submit" in out  # a .csv has no sheets
+    assert f"row 4, {last!r}, is one of totals and is left out; --keep-totals takes it" in out
+    code, out, _ = call("local", sheet, "--dry-run", "--keep-totals")
+    assert f"{sheet}: 2 rows are fine to submit" in out
+    assert "totals" not in out
 
 
 @pytest.mark.parametrize("vendor", ["Total Energies", "Summerfield", "Sum of all fears " * 9])
@@ -257,7 +256,9 @@ def test_a_vendor_is_no_row_of_totals(call: Call, tmp_path: Path, vendor: str) -
     sheet = tmp_path / "refunds.csv"
     rows = ["Vendor,Invoice_Number,Date,Description,Amount,Tax", "ACME,1,2025-03-01,Paper,100,8"]
     sheet.write_text("\n".join([*rows, f"{vendor},2,2025-03-01,Oil,100,8"]))
-    assert "the last row" not in call("local", sheet, "--dry-run")[1]
+    out = call("local", sheet, "--dry-run")[1]
+    assert f"{sheet}: 2 rows are fine to submit" in out
+    assert "totals" not in out
 
 
 # --- plain words

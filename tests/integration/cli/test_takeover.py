@@ -23,9 +23,10 @@ from submitter.cli import run
 from submitter.local.worker import Run
 from submitter.progress import presence, watching
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice
 from submitter.submission import recording as batch
 from submitter.submission import takeover
-from submitter.submission.submission import Range, prepare
+from submitter.submission.submission import prepare
 from tests.support.ledger import make_batch
 from tests.support.sheets import invoices, results
 
@@ -48,7 +49,7 @@ def begin(engine: Engine, sheet: Path, queue_for: takeover.QueueFor | None) -> s
     """Submit without recording rows. Return the queue the batch is on."""
     asked = bundled().model_copy(update={"analyzer": "rules", "model": "rules"})
     with open_sheet(sheet, None, recipe=asked) as opened:
-        submission = prepare(opened, Range(), asked, queue="fleet", batch_id=None)
+        submission = prepare(opened, Choice(), asked, queue="fleet", batch_id=None)
         begun, _ = batch.begin(engine, submission, queue_for)
     assert queue_of(engine, begun.batch_id) == begun.queue
     return begun.queue

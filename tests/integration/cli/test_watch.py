@@ -25,8 +25,9 @@ from rowfleet.settings import Settings, load_settings
 from submitter.cli import console
 from submitter.progress import display, watching
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice
 from submitter.submission import recording
-from submitter.submission.submission import Range, prepare
+from submitter.submission.submission import prepare
 from tests.support import brokers
 from tests.support.ledger import make_batch
 from tests.support.sheets import invoices
@@ -159,7 +160,7 @@ def test_a_broker_that_fails_while_rows_are_recorded_is_named_once(
     rotate_password(broker)
     recipe = bundled().model_copy(update={"analyzer": "rules", "model": "m"})
     with open_sheet(invoices(tmp_path / "s.xlsx", 5), recipe=recipe) as sheet:
-        submission = prepare(sheet, Range(), recipe, queue="q", batch_id="b")
+        submission = prepare(sheet, Choice(), recipe, queue="q", batch_id="b")
         with caplog.at_level(logging.WARNING):
             recording.record(engine, feeder, submission)
     assert watching.read_progress(engine, "b").total == 5

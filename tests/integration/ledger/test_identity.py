@@ -22,12 +22,15 @@ from rowfleet.errors import InputError
 from rowfleet.ledger import records
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import batch_records
-from rowfleet.ledger.transitions import recording, stopping
+from rowfleet.ledger.transitions import feeding, recording, stopping
 from rowfleet.recipes.recipe import ModelOptions, Recipe
+from submitter.results.columns import answer_headers
+from submitter.sheets.header import LOOKED_FOR, HeaderOptions
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice
 from submitter.submission import matching
 from submitter.submission import recording as batch
-from submitter.submission.submission import Range, Submission, new_batch, prepare
+from submitter.submission.submission import Submission, new_batch, prepare
 
 ASKED = {
     "name": "sorts",
@@ -40,7 +43,7 @@ ASKED = {
 }
 RECIPE = Recipe.model_validate(ASKED)
 
-ALL = Range()
+ALL = Choice()
 
 #: A sheet of three rows, as text and numbers.
 CELLS: list[list[Any]] = [["Name", "Number", "Note"], ["a", 1, "x"], ["b", 2, None], ["c", 3, "z"]]
@@ -68,10 +71,11 @@ def prepared(
     *,
     recipe: Recipe = RECIPE,
     batch_id: str | None = None,
-    rows: Range = ALL,
+    rows: Choice = ALL,
     sheet: str | None = None,
+    header: HeaderOptions = LOOKED_FOR,
 ) -> Iterator[Submission]:
-    with open_sheet(path, sheet, recipe=recipe) as opened:
+    with open_sheet(path, sheet, recipe=recipe, header=header) as opened:
         yield prepare(opened, rows, recipe, queue="q", batch_id=batch_id, source=path)
 
 
@@ -116,7 +120,7 @@ def test_equal_cells_continue_in_other_bytes_another_sheet_and_another_format(
     with_other.create_sheet("Notes").append(["of no batch"])
     with_other.save(tmp_path / "c.xlsx")
     assert submit(engine, tmp_path / "c.xlsx") == (batch_id, True)
-    assert submit(engine, saved_anew, rows=Range(0, 3)) == (batch_id, True)
+    assert submit(engine, saved_anew, rows=Choice(0, 3)) == (batch_id, True)
     assert recorded(engine) == (1, 3)
 
 
@@ -136,7 +140,7 @@ def test_a_batch_is_of_the_file_that_was_submitted_last(engine: Engine, tmp_path
     submit(engine, first)
     assert place() == (str(first), sha256(first), "Sheet", 0, None, 2)
     with_title = workbook(tmp_path / "b.xlsx", [["Refunds of 2026"], [], *CELLS], title="Refunds")
-    _, is_found = submit(engine, with_title, rows=Range(0, 3))
+    _, is_found = submit(engine, with_title, rows=Choice(0, 3))
     assert is_found
     assert place() == (str(with_title), sha256(with_title), "Refunds", 0, 3, 4)
     longer = workbook(tmp_path / "b.xlsx", [["Refunds of 2026"], [], *CELLS, ["d", 4, None]])
@@ -283,7 +287,7 @@ def test_a_half_recorded_batch_is_completed_from_its_own_file_only(
 # --- batches of the first version
 
 
-def first_identity(sheet: Any, rows: Range, recipe: Recipe) -> tuple[str, str]:
+def first_identity(sheet: Any, rows: Choice, recipe: Recipe) -> tuple[str, str]:
     """Return id and content hash as 0.1.0 made them. Frozen: what this gives must never change."""
     snapshot = {
         "name": recipe.name,
@@ -382,3 +386,89 @@ def test_the_command_line_goes_on_with_the_id_that_was_printed(
     assert second == {**first, "continued": True}
     shown = rowfleet("progress", first["batch_id"], "--json", env=env)
     assert json.loads(shown.stdout)["total"] == 3
+
+
+def test_a_choice_of_rows_is_part_of_what_a_batch_is(engine: Engine, tmp_path: Path) -> None:
+    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, ["d", 4, None], ["Total", 10, None]])
+    every, _ = submit(engine, path)
+    some, is_found = submit(engine, path, rows=Choice(where="Number > 1.0"))
+    assert (some != every, is_found) == (True, False)
+    assert submit(engine, path, rows=Choice(where="Number > 1.0")) == (some, True)
+    with_total, is_found = submit(engine, path, rows=Choice(keep_totals=True))
+    assert (with_total not in (every, some), is_found) == (True, False)
+    assert recorded(engine) == (3, 4 + 3 + 5)
+    # The same rows are the same batch, whoever chose them how.
+    assert submit(engine, path, rows=Choice(where='Name != "a"')) == (some, True)
+    assert submit(engine, path, rows=Choice(1, 3)) == (some, True)
+    assert submit(engine, path, rows=Choice(order_by="Number:desc")) == (every, True)
+    assert submit(engine, path, rows=Choice(hidden="skip")) == (every, True)
+    assert submit(engine, path, rows=Choice(0, 4)) == (every, True)
+    assert recorded(engine) == (3, 4 + 3 + 5)
+
+
+def test_an_ordered_batch_is_recorded_with_its_order(engine: Engine, tmp_path: Path) -> None:
+    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, ["d", None, None]])
+    batch_id, _ = submit(engine, path, rows=Choice(order_by="Number:desc", where='Name != "b"'))
+    with engine.begin() as connection:
+        ranks = select(Row.number, Row.rank).order_by(Row.rank)
+        assert connection.execute(ranks).all() == [(2, 0), (0, 1), (3, 2)]
+        assert feeding.feed(connection, batch_id, 2) == [2, 0]
+
+
+@pytest.mark.parametrize("change", [{"where": 'Name != "b"'}, {"hidden": "skip"}, {}])
+def test_a_half_recorded_choice_is_completed_with_the_same_choice_only(
+    engine: Engine, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = workbook(tmp_path / "invoices.xlsx")
+    book = openpyxl.load_workbook(path)
+    book.worksheets[0].row_dimensions[3].hidden = True
+    book.save(path)
+    with prepared(path, rows=Choice(**change)) as submission:
+        begun, _ = batch.begin(engine, submission)
+    with engine.begin() as connection:
+        recording.record_rows(connection, begun.batch_id, [(0, CELLS[1], None)])
+        half = batch_records.get_batch(connection, begun.batch_id)
+    with prepared(path, rows=Choice(**({} if change else {"hidden": "skip"}))) as another:
+        assert not matching.is_same_file(half, another)
+    assert submit(engine, path, rows=Choice(**change)) == (begun.batch_id, True)
+    assert recorded(engine) == (1, 2 if change else 3)
+
+
+def test_another_header_row_is_another_batch(engine: Engine, tmp_path: Path) -> None:
+    """A header that is repeated further down is the same header."""
+    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, *CELLS])
+    whole, _ = submit(engine, path)
+    half, is_found = submit(engine, path, header=HeaderOptions(row=5))
+    assert (half != whole, is_found) == (True, False)
+    assert submit(engine, path, header=HeaderOptions(row=1)) == (whole, True)
+    assert submit(engine, path, header=HeaderOptions(row=5)) == (half, True)
+    assert recorded(engine) == (2, 7 + 3)
+
+
+def test_a_mapped_column_is_asked_about_anew(engine: Engine, tmp_path: Path) -> None:
+    path = workbook(tmp_path / "invoices.xlsx")
+    batch_id, _ = submit(engine, path)
+    mapped, is_found = submit(engine, path, header=HeaderOptions(maps=("Note=Number",)))
+    assert (mapped != batch_id, is_found) == (True, False)
+    assert submit(engine, path, header=HeaderOptions(maps=("Number=Number",))) == (batch_id, True)
+
+
+def test_a_finished_workbook_goes_on_with_its_batch(engine: Engine, tmp_path: Path) -> None:
+    answers = answer_headers(RECIPE)
+    path = workbook(tmp_path / "invoices.xlsx")
+    batch_id, _ = submit(engine, path, header=HeaderOptions(answers=answers))
+    finished = [
+        [*row, *more]
+        for row, more in zip(
+            CELLS,
+            [["AI_Sort", "AI_Status"], ["this", "done"], [None, "failed"], ["that", "done"]],
+            strict=True,
+        )
+    ]
+    again = workbook(tmp_path / "invoices.results.xlsx", finished)
+    assert submit(engine, again, header=HeaderOptions(answers=answers)) == (batch_id, True)
+    assert recorded(engine) == (1, 3)
+    left = Choice(where='AI_Status != "done"')
+    rest, is_found = submit(engine, again, rows=left, header=HeaderOptions(answers=answers))
+    assert (rest != batch_id, is_found) == (True, False)
+    assert recorded(engine) == (2, 4)

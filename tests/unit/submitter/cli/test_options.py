@@ -27,7 +27,9 @@ def test_submit_is_told_what_launch_was_told() -> None:
     said = [
         *("--dedupe", "--urgent", "--tier", "batch", "--sample", "7", "--max-cost", "2.5"),
         *("--batch-id", "b", "--analyzer", "openai", "--model", "gpt-5", "--num-rows", "10"),
-        *("--start-row", "100", "--sheet=-first"),
+        *("--start-row", "100", "--sheet=-first", "--header-row", "4", "--hidden", "skip"),
+        *("--map", "Net=Amount", "--map=-a=b", "--where", "Amount > 1", "--order-by", "A:desc"),
+        "--keep-totals",
     ]
     with launch.make_context("launch", ["--excel", "s3://in/a.xlsx", *said]) as context:
         options = handed_on(context)

@@ -8,6 +8,7 @@ import pytest
 
 from rowfleet.errors import InputError
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice
 from submitter.submission import submission
 from tests.support.ledger import ECHO
 
@@ -15,7 +16,7 @@ from tests.support.ledger import ECHO
 MOST = 1_048_575
 
 
-def prepare(path: Path, rows: submission.Range) -> submission.Submission:
+def prepare(path: Path, rows: Choice) -> submission.Submission:
     with open_sheet(path, recipe=ECHO) as sheet:
         return submission.prepare(sheet, rows, ECHO, queue="q", batch_id=None)
 
@@ -26,9 +27,9 @@ def test_more_rows_than_the_finished_sheet_holds_are_refused_and_a_part_is_not(
     path = tmp_path / "big.csv"
     path.write_text("Name\n" + "n\n" * (MOST + 1))
     with pytest.raises(InputError, match=r"big\.csv: 1,048,576 rows are more than the 1,048,575 "):
-        prepare(path, submission.Range())
-    prepare(path, submission.Range(1, None))
-    prepare(path, submission.Range(0, 1_000_000))
+        prepare(path, Choice())
+    prepare(path, Choice(1, None))
+    prepare(path, Choice(0, 1_000_000))
 
 
 def test_more_columns_than_the_finished_sheet_holds_are_refused(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_more_columns_than_the_finished_sheet_holds_are_refused(tmp_path: Path) 
         lines = (",".join(f"c{n}" for n in range(columns)), ",".join(["x"] * columns))
         path.write_text("\n".join(lines))
         if columns + added <= 16_384:
-            prepare(path, submission.Range())
+            prepare(path, Choice())
         else:
             with pytest.raises(InputError, match=r"16,379 columns and 6 for the answers"):
-                prepare(path, submission.Range())
+                prepare(path, Choice())

@@ -1,0 +1,287 @@
+"""Conditions on a row's cells, in the Common Expression Language that Kubernetes uses, too.
+
+    Paid == "PAID" && AI_Status != "done"
+    row["Net amount"] > 100.0 || Vendor.startsWith("ACME")
+
+A column whose header is an identifier is a variable of that name; `row` has all columns by their
+headers. A cell is what a model would be sent: a number, text, true or false, null where it is
+blank. Dates are ISO 8601 text, `2026-05-01`, whose order is that of time. So an .xlsx and the .csv
+with the same cells are judged the same.
+
+CEL has no loops, so an evaluation ends; its length and the number of its macros bound how soon.
+
+https://github.com/google/cel-spec/blob/master/doc/langdef.md
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
+
+from rowfleet.cells import Cell, plain
+from rowfleet.errors import InputError
+
+#: Characters of an expression. CEL's parsers must take 32 levels of nesting; this one takes what
+#: fits in here without harm.
+MAX_CHARS = 1_000
+
+#: Macros (`exists` and the like) in an expression, each of which goes through a list.
+MAX_MACROS = 2
+
+#: Names that a sentence lists at most.
+_MOST_LISTED = 30
+
+#: The variable that has all columns.
+ROW = "row"
+
+_MACROS = {"all", "exists", "exists_one", "existsOne", "map", "filter"}
+
+#: The functions of the language's definition; others that a typing error makes would fail in each
+#: row only.
+_FUNCTIONS = {
+    *("size", "contains", "startsWith", "endsWith", "matches"),
+    *("int", "uint", "double", "string", "bytes", "dyn", "type", "timestamp", "duration"),
+    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+}
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_TOKEN = re.compile(
+    r"""(?P<string>[rR]?(?:\"\"\"(?s:.*?)\"\"\"|'''(?s:.*?)'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))"""
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<other>\S)"
+)
+
+#: Of the parser's message: the place from 1, and what is wrong there.
+_SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
+
+#: What people write instead of an operator → the operator.
+_OPERATORS = {"=": "==", "and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!"}
+
+#: What each type of cell is called.
+_TYPES = {bool: "true or false", float: "a number", int: "a number", str: "text"}
+
+
+#: What evaluating a row may raise.
+_FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
+
+#: What a blank cell could hold as far as is known: a value of each type.
+_FILLERS = (0.0, "", True)
+
+
+class Unjudged(Exception):
+    """A row that the expression can't be applied to; its text says why, without a cell."""
+
+
+class Expression:
+    """A compiled condition. Raises InputError, in one sentence, for one that can't be compiled."""
+
+    def __init__(self, source: str, columns: Sequence[str]) -> None:
+        """``columns`` are the headers that may be named, in the order of `holds`'s cells."""
+        if not source.strip():
+            raise InputError("is empty; write a condition such as Amount > 100")
+        if len(source) > MAX_CHARS:
+            raise InputError(f"has {len(source):,} characters; at most {MAX_CHARS:,} are taken")
+        from cel import compile as compile_  # 0.3 s to import, and only an expression needs it
+
+        try:
+            self._program = compile_(source)
+        except ValueError as error:
+            raise InputError(_syntax(source, str(error))) from None
+        tokens = list(_tokens(source))
+        macros = [name for name, kind in _calls(tokens) if kind == "macro"]
+        if len(macros) > MAX_MACROS:
+            listed = ", ".join(macros)
+            raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
+        unknown = next((n for n, kind in _calls(tokens) if kind == "unknown"), None)
+        if unknown is not None:
+            raise InputError(
+                f"there is no function {unknown!r}{_instead(unknown, sorted(_FUNCTIONS | _MACROS))}"
+            )
+        at = {name: index for index, name in reversed(list(enumerate(columns)))}
+        bound = _bound(tokens)
+        self._variables = {}
+        for name in self._program.variables():
+            if name == ROW or name in bound:
+                continue
+            if name not in at:
+                raise InputError(_no_column(name, columns))
+            self._variables[name] = at[name]
+        self._keys = _keys(tokens)
+        if self._keys is None:
+            self._row = dict(at)
+        else:
+            for name in self._keys:
+                if name not in at:
+                    raise InputError(_no_column(name, columns))
+            self._row = {name: at[name] for name in self._keys}
+        #: A value of each column, for rows in which it is blank.
+        self._seen: dict[int, Any] = {}
+
+    @property
+    def indexes(self) -> list[int]:
+        """The columns that it looks at, by their places."""
+        return sorted({*self._variables.values(), *self._row.values()})
+
+    def holds(self, cells: Mapping[int, Cell]) -> bool:
+        """Return whether the row meets the condition; ``cells`` has those of `indexes`.
+
+        A comparison with a blank cell is false, as `null` is in SQL, unless the expression says
+        otherwise (`Paid == null`). Raises Unjudged for a row whose cells are not of the types that
+        the expression compares, and InputError for an expression that is no condition.
+        """
+        values = {index: _value(cells.get(index)) for index in self.indexes}
+        self._seen |= {
+            index: value
+            for index, value in values.items()
+            if value is not None and index not in self._seen
+        }
+        try:
+            result = self._evaluate(values)
+        except _FAILURES as error:
+            if not self._is_for_blanks(values):
+                raise Unjudged(_reason(error)) from None
+            return False
+        if not isinstance(result, bool):
+            kind = _TYPES.get(type(result), "no such thing")
+            raise InputError(f"gives {kind}; it must be true or false")
+        return result
+
+    def _evaluate(self, values: Mapping[int, Any]) -> object:
+        variables: dict[str, Any] = {n: values[index] for n, index in self._variables.items()}
+        if self._row:
+            variables[ROW] = {name: values[index] for name, index in self._row.items()}
+        result: object = self._program.execute(variables)
+        return result
+
+    def _is_for_blanks(self, values: Mapping[int, Any]) -> bool:
+        """Tell whether the row could be judged, were there values in its blank cells."""
+        if None not in values.values():
+            return False
+        for usual in (self._seen, {}):
+            for other in _FILLERS:
+                filled = {
+                    index: usual.get(index, other) if value is None else value
+                    for index, value in values.items()
+                }
+                with suppress(*_FAILURES):
+                    self._evaluate(filled)
+                    return True
+        return False
+
+
+def _value(cell: Cell) -> bool | float | str | None:
+    value = plain(cell)
+    if isinstance(value, str):
+        return value or None
+    # CEL does not mix whole numbers with others: all of them are doubles.
+    return value if value is None or isinstance(value, bool) else float(value)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ArithmeticError):
+        return "it divides by zero, or a number is too large"
+    if isinstance(error, TypeError):
+        return "its cells have other types than are compared; in sums, numbers have a point: 2.0"
+    return "a function in it can't take the cells"
+
+
+def _no_column(name: str, columns: Sequence[str]) -> str:
+    if not _IDENTIFIER.fullmatch(name):
+        return f"there is no column {name!r}{_instead(name, columns)}"
+    quoted = [each for each in columns if re.sub(r"\W+", "_", each) == name or each == name]
+    if quoted:
+        return f'there is no column {name!r}; write row["{quoted[0]}"]'
+    return f"there is no column {name!r}{_instead(name, columns)}"
+
+
+def _instead(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name.casefold(), [each.casefold() for each in known], 1, 0.7)
+    found = next((each for each in known if close and each.casefold() == close[0]), None)
+    if found is not None:
+        return f"; {found!r} is there"
+    return f"; there are {', '.join(list(known)[:_MOST_LISTED])}"
+
+
+def _syntax(source: str, message: str) -> str:
+    found = _SYNTAX.search(message)
+    if found is None:
+        return "is nested too deeply, or no expression of CEL"
+    line, column, what = int(found[1]), int(found[2]), found[3].partition(" expecting")[0]
+    word = re.search(r"'([^']*)", what)
+    written = word[1].strip() if word else ""
+    where = f"at character {column}" + (f" of line {line}" if line > 1 else "")
+    if "<EOF>" in what.partition("expecting")[0] and "extraneous" not in what:
+        return f"{where}: the expression ends too early"
+    before = source.split("\n")[line - 1][: column - 1].rstrip().rpartition(" ")[2]
+    for wrong in (written, before):
+        if wrong in _OPERATORS:
+            return f"{where}: {wrong!r} is no operator; write {_OPERATORS[wrong]}"
+    if written:
+        return f"{where}: {written[:40]!r} is not expected there"
+    return f"{where}: no expression of CEL"
+
+
+Token = tuple[str, str]
+
+
+def _tokens(source: str) -> Iterator[Token]:
+    for match in _TOKEN.finditer(source):
+        kind = match.lastgroup
+        assert kind is not None
+        yield kind, match[0]
+
+
+def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """Yield each call's name, and whether it is a macro, a function or unknown."""
+    for place, (kind, name) in enumerate(tokens[:-1]):
+        if kind != "name" or tokens[place + 1] != ("other", "(") or name in ("in", "has"):
+            continue
+        is_method = place > 0 and tokens[place - 1] == ("other", ".")
+        if is_method and name in _MACROS:
+            yield name, "macro"
+        else:
+            yield name, "function" if name in _FUNCTIONS else "unknown"
+
+
+def _bound(tokens: Sequence[Token]) -> set[str]:
+    """Return the names that macros give to what they go through."""
+    return {
+        tokens[place + 2][1]
+        for place, (kind, name) in enumerate(tokens[:-2])
+        if kind == "name"
+        and name in _MACROS
+        and tokens[place + 1] == ("other", "(")
+        and tokens[place + 2][0] == "name"
+    }
+
+
+def _keys(tokens: Sequence[Token]) -> list[str] | None:
+    """Return the columns that the expression takes from `row`, None if that may be any."""
+    keys = []
+    for place, token in enumerate(tokens):
+        if token != ("name", ROW) or (place > 0 and tokens[place - 1] == ("other", ".")):
+            continue
+        behind = tokens[place + 1 : place + 4]
+        match [(text if kind == "other" else kind) for kind, text in behind]:
+            case [".", "name", "("]:  # a macro goes through all of them
+                return None
+            case [".", "name", *_]:
+                keys.append(behind[1][1])
+            case ["[", "string", "]"]:
+                keys.append(_text(behind[1][1]))
+            case _:
+                return None
+    return keys
+
+
+def _text(token: str) -> str:
+    try:
+        value = ast.literal_eval(token)
+    except (SyntaxError, ValueError):
+        return token
+    return value if isinstance(value, str) else token

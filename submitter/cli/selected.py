@@ -1,0 +1,118 @@
+"""What a submission takes of its sheet: the header, the columns, and the rows, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+
+from rowfleet.openai_api.requests import as_data
+from rowfleet.recipes.names import fold
+from submitter.cli.console import rows_in_words
+from submitter.excel import letter
+from submitter.sheets.selection import Selection
+from submitter.submission.submission import Submission
+
+#: Rows that a dry run shows as they will be sent.
+ROWS_SHOWN = 3
+
+#: Columns, sheets and rows of which a sentence is made at most.
+MOST_SHOWN = 20
+
+
+def read_as(submission: Submission) -> Iterator[str]:
+    """Yield what a person should look at: the header, each column, and the first rows."""
+    sheet = submission.sheet
+    if sheet.others:
+        yield f"the workbook's other sheets: {_listed([repr(name) for name in sheet.others])}"
+    if sheet.answers:
+        yield (
+            f"answer columns of an earlier run, which are not sent: {_listed(list(sheet.answers))}"
+        )
+    yield f"the header is row {sheet.header_row + 1}; columns that are sent:"
+    columns = _columns(submission)
+    for name, header, place, how in columns[:MOST_SHOWN]:
+        named = name if name == header else f"{name}, which is {header!r}"
+        yield f"  column {place}: {named} ({how})"
+    if len(columns) > MOST_SHOWN:
+        yield f"  and {len(columns) - MOST_SHOWN} more"
+    yield "the first rows as they are sent:"
+    for number, cells in _first_rows(submission):
+        yield f"  row {number}: {cells}"
+
+
+def left_out(selection: Selection) -> Iterator[str]:
+    """Yield what about the choice of rows a person should know, of which no row says so itself."""
+    sheet, choice = selection.sheet, selection.choice
+    if selection.hidden:
+        count = rows_in_words(selection.hidden, "is", "are")
+        yield f"{count} hidden or filtered out, and " + (
+            "left out: --hidden skip"
+            if choice.hidden == "skip"
+            else "taken; --hidden skip leaves them out"
+        )
+    for position, text in selection.totals:
+        says = f", {text!r}," if text else ""
+        yield (
+            f"row {sheet.first_row + position}{says} is one of totals and is left out; "
+            "--keep-totals takes it"
+        )
+    if selection.unjudged_row is not None:
+        yield (
+            f"{rows_in_words(selection.unjudged)} could not be judged by --where and "
+            f"{'is' if selection.unjudged == 1 else 'are'} left out; of row "
+            f"{sheet.first_row + selection.unjudged_row}: {selection.unjudged_reason}"
+        )
+
+
+def facts(submission: Submission) -> dict[str, object]:
+    """Return the same for a script."""
+    sheet, selection = submission.sheet, submission.selection
+    return {
+        "other_sheets": list(sheet.others),
+        "header_row": sheet.header_row + 1,
+        "columns": [
+            {"name": name, "header": header, "column": place, "matched": how}
+            for name, header, place, how in _columns(submission)
+        ],
+        "answer_columns": list(sheet.answers),
+        "first_rows": [
+            {"row": number, "sent": json.loads(cells)} for number, cells in _first_rows(submission)
+        ],
+        "hidden_rows": selection.hidden,
+        "total_rows": [sheet.first_row + position for position, _ in selection.totals],
+        "unjudged_rows": selection.unjudged,
+    }
+
+
+def _columns(submission: Submission) -> list[tuple[str, str, str, str]]:
+    """Return of each sent column its name, its header, its letter, and how the two were matched."""
+    sheet, recipe = submission.sheet, submission.recipe
+    found = []
+    for name, index in sheet.columns.items():
+        header = sheet.header[index]
+        if name in sheet.mapped:
+            how = "by --map"
+        elif not recipe.columns:
+            how = "every column is sent"
+        else:
+            how = "by its name" if fold(name) == fold(header) else "by an alias"
+        found.append((name, header, letter(sheet.sheet_columns[index]), how))
+    return found
+
+
+def _first_rows(submission: Submission) -> Iterator[tuple[int, str]]:
+    """Yield the numbers of the first rows in the sheet, and the JSON that is sent of each."""
+    sheet, rows = submission.sheet, submission.rows
+    taken = sheet.rows(rows.start_row, rows.num_rows)
+    try:
+        for number, cells in islice(taken, ROWS_SHOWN):
+            sent = {name: cells[index] for name, index in sheet.columns.items()}
+            yield sheet.first_row + number, as_data(number, sent).splitlines()[1]
+    finally:
+        taken.close()
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more

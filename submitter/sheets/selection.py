@@ -1,0 +1,205 @@
+"""Which rows of a sheet are taken, and in which order they are to run."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rowfleet.cells import Cell, plain
+from rowfleet.errors import InputError
+from rowfleet.recipes.expressions import Expression, Unjudged
+from rowfleet.recipes.names import fold
+from rowfleet.recipes.recipe import Recipe
+from submitter.sheets import totals
+from submitter.sheets.sheet import Sheet
+
+#: What can be done with rows that the sheet hides.
+Hidden = Literal["include", "skip"]
+
+#: How a person asks for the order from the largest value to the smallest, and the other way round.
+DESCENDING, ASCENDING = "desc", "asc"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The rows to take, as a person says it."""
+
+    #: The first position, and how many positions, or all the rest.
+    start_row: int = 0
+    num_rows: int | None = None
+    #: A condition in CEL; see `rowfleet.recipes.expressions`.
+    where: str | None = None
+    #: `COLUMN` or `COLUMN:desc`.
+    order_by: str | None = None
+    hidden: Hidden = "include"
+    keep_totals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows that are taken, and what about that a person should know."""
+
+    choice: Choice
+    #: The sheet as if it held no other rows.
+    sheet: Sheet
+    #: For an order: each position's place in it. Positions that are not taken have none.
+    ranks: Sequence[int] | None = None
+    #: Hidden rows among those of the range.
+    hidden: int = 0
+    #: Rows of totals below the data: their positions and first texts.
+    totals: tuple[tuple[int, str], ...] = ()
+    #: Rows to which the condition can't be applied, which are left out.
+    unjudged: int = 0
+    #: The first of them, and why.
+    unjudged_row: int | None = None
+    unjudged_reason: str = ""
+
+
+def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] = ()) -> Selection:
+    """Return the rows of the sheet that are chosen.
+
+    ``answers`` are headers of answer columns that a condition may name where the sheet has none
+    yet: they are blank then. Raises InputError for a range, a condition or an order that can't be
+    met, and where no row is left.
+    """
+    sheet.count(choice.start_row, choice.num_rows)
+    start = choice.start_row
+    stop = len(sheet.filled)
+    if choice.num_rows is not None:
+        stop = min(stop, start + choice.num_rows)
+    filled = bytearray(sheet.filled)
+    filled[:start] = bytes(start)
+    del filled[stop:]
+    hidden = [n for n in range(start, min(stop, len(sheet.hidden))) if sheet.hidden[n] & filled[n]]
+    if choice.hidden == "skip":
+        for number in hidden:
+            filled[number] = 0
+    found = () if choice.keep_totals else totals.below_the_data(sheet, filled, recipe)
+    for number, _ in found:
+        filled[number] = 0
+    selection = Selection(choice, _only(sheet, filled), hidden=len(hidden), totals=found)
+    if choice.where is not None:
+        selection = _where(selection, choice.where, answers)
+    if not any(selection.sheet.filled):
+        raise InputError(f"{sheet.where}: {_nothing_left(choice)}")
+    if choice.order_by is not None:
+        selection = replace(selection, ranks=_ranks(selection.sheet, choice.order_by))
+    return selection
+
+
+def _only(sheet: Sheet, filled: bytearray) -> Sheet:
+    """Return the sheet as if it held no rows but those that ``filled`` marks."""
+
+    def read(start: int, stop: int, columns: tuple[int, ...]) -> Generator[tuple[int, list[Cell]]]:
+        with closing(sheet.read(start, stop, columns)) as rows:
+            yield from (row for row in rows if filled[row[0]])
+
+    return sheet if filled == sheet.filled else replace(sheet, filled=filled, read=read)
+
+
+def _nothing_left(choice: Choice) -> str:
+    if choice.where is not None:
+        return f"no row meets --where {choice.where!r}"
+    if choice.hidden == "skip":
+        return "all rows are hidden, and --hidden skip leaves them out"
+    return "the only row is one of totals; --keep-totals takes it"
+
+
+def _where(selection: Selection, source: str, answers: Sequence[str]) -> Selection:
+    sheet = selection.sheet
+    names = [*sheet.header, *sheet.answers]
+    places = [*sheet.sheet_columns, *sheet.answers.values()]
+    names += [name for name in answers if name not in names]
+    try:
+        expression = Expression(source, names)
+    except InputError as error:
+        raise InputError(f"--where: {error}") from None
+    filled = bytearray(sheet.filled)
+    # Answer columns that are not there yet have no place, and are blank.
+    looked_at = [index for index in expression.indexes if index < len(places)]
+    columns = tuple(places[index] for index in looked_at)
+    judged = unjudged = 0
+    first: tuple[int, str] | None = None
+    with closing(sheet.read(0, len(filled), columns)) as rows:
+        for number, cells in rows:
+            try:
+                holds = expression.holds(dict(zip(looked_at, cells, strict=True)))
+            except Unjudged as reason:
+                holds = False
+                unjudged += 1
+                first = first or (number, str(reason))
+            except InputError as error:
+                raise InputError(f"--where: row {sheet.first_row + number}: {error}") from None
+            else:
+                judged += 1
+            if not holds:
+                filled[number] = 0
+    if first is not None and not judged:
+        raise InputError(f"--where: can be applied to no row: {first[1]}")
+    return replace(
+        selection,
+        sheet=_only(sheet, filled),
+        unjudged=unjudged,
+        unjudged_row=None if first is None else first[0],
+        unjudged_reason="" if first is None else first[1],
+    )
+
+
+def _ranks(sheet: Sheet, order_by: str) -> Sequence[int]:
+    """Return the place of each position in the order, 0 for those that are not taken.
+
+    Numbers go before text, and that before true and false; blank cells are the last in both
+    directions. Equal rows keep the order of the sheet.
+    """
+    place, is_descending = _ordering(sheet, order_by)
+    keys: list[tuple[tuple[int, float | str], int]] = []
+    blank: list[int] = []
+    with closing(sheet.read(0, len(sheet.filled), (place,))) as rows:
+        for number, (cell,) in rows:
+            key = _key(cell)
+            if key is None:
+                blank.append(number)
+            else:
+                keys.append((key, number))
+    keys.sort(key=lambda pair: pair[0], reverse=is_descending)  # stable in both directions
+    ranks = array("l", bytes(array("l").itemsize * len(sheet.filled)))
+    for rank, number in enumerate([*(number for _, number in keys), *blank]):
+        ranks[number] = rank
+    return ranks
+
+
+def _ordering(sheet: Sheet, order_by: str) -> tuple[int, bool]:
+    """Return the sheet column that orders the rows, and whether from its largest value on."""
+    places = {
+        **dict(zip(sheet.header, sheet.sheet_columns, strict=True)),
+        **sheet.answers,
+    }
+    folded = {fold(name): place for name, place in reversed(places.items())}
+    name, colon, direction = order_by.rpartition(":")
+    ways = [(order_by, ASCENDING)]
+    if colon and direction.strip().casefold() in (ASCENDING, DESCENDING):
+        ways.append((name, direction.strip().casefold()))
+    for wanted, way in ways:
+        place = places.get(wanted.strip(), folded.get(fold(wanted)))
+        if place is not None:
+            return place, way == DESCENDING
+    listed = ", ".join(list(places)[:20])
+    raise InputError(
+        f"--order-by {order_by!r}: the header has no such column; write COLUMN or COLUMN:desc; "
+        f"it has {listed}"
+    )
+
+
+def _key(cell: Cell) -> tuple[int, float | str] | None:
+    value = plain(cell)
+    if isinstance(value, bool):
+        return 2, float(value)
+    if isinstance(value, str):
+        return (1, value.casefold()) if value else None
+    if value is None or math.isnan(value):
+        return None
+    return 0, float(value)

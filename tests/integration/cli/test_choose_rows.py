@@ -1,0 +1,131 @@
+"""A person chooses rows and columns on the command line, and sees what was understood."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from tests.standin import Standin
+from tests.support.commands import Call, run
+from tests.support.sheets import invoices, results
+
+HEADER = ["Vendor", "Invoice No", "Date", "Description", "Net", "Net"]
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Path:
+    """A workbook with a title, a header in row 3, a hidden row, a total, and another sheet."""
+    book = openpyxl.Workbook()
+    rows: Any = book.worksheets[0]
+    rows.title = "Refunds"
+    for cells in (
+        ["Refunds of 2026"],
+        [],
+        HEADER,
+        ["ACME", "1", "2026-03-01", "Paper", 100, 8],
+        ["Glo\x7fbex", "2", "2026-03-02", "Ink \u202e", 250, 8],
+        ["Initech", "3", "2026-03-03", "Pens", "n/a", 8],
+        [],
+        ["Total", None, None, None, 350, 24],
+    ):
+        rows.append(cells)
+    rows.row_dimensions[5].hidden = True
+    book.create_sheet("Notes").append(["x"])
+    path = tmp_path / "refunds.xlsx"
+    book.save(path)
+    return path
+
+
+#: The recipe's columns Amount and Tax are called otherwise in the sheet.
+MAPS = ("--map", "Net=Amount", "--map", "Net_2=Tax", "--map", "Invoice No=Invoice_Number")
+
+
+def test_a_dry_run_shows_what_was_understood(call: Call, sheet: Path) -> None:
+    code, out, err = call("local", sheet, "--dry-run", "--analyzer", "rules", *MAPS)
+    assert code == 0, err
+    for line in (
+        f"{sheet}, sheet 'Refunds': 3 rows are fine to submit",
+        "the workbook's other sheets: 'Notes'",
+        "the header is row 3; columns that are sent:",
+        "  column A: Vendor (by its name)",
+        "  column E: Amount, which is 'Net' (by --map)",
+        "  column F: Tax, which is 'Net_2' (by --map)",
+        "1 row is hidden or filtered out, and taken; --hidden skip leaves them out",
+        "row 8, 'Total', is one of totals and is left out; --keep-totals takes it",
+    ):
+        assert line in out.splitlines()
+    sent = [line for line in out.splitlines() if line.startswith("  row ")]
+    assert sent[0].startswith('  row 4: {"Vendor": "ACME", "Invoice_Number": "1", "Date": "2026')
+    assert [line.partition(":")[0] for line in sent] == ["  row 4", "  row 5", "  row 6"]
+    assert "Glo\ufffdbex" in sent[1]  # no control character reaches the terminal
+    assert "\u202e" not in out
+
+
+def test_json_says_the_same(call: Call, sheet: Path) -> None:
+    code, out, _ = call(
+        *("local", sheet, "--dry-run", "--json", "--hidden", "skip", "--analyzer", "rules", *MAPS),
+        *("--where", "Amount > 10 || Net > 10"),
+    )
+    assert code == 2  # the condition names the sheet's columns, not the recipe's
+    code, out, _ = call(
+        *("local", sheet, "--dry-run", "--json", "--hidden", "skip", "--analyzer", "rules", *MAPS),
+        *("--where", "Net > 10", "--header-row", "3"),
+    )
+    assert code == 0
+    said = json.loads(out)
+    assert said["other_sheets"] == ["Notes"]
+    assert said["header_row"] == 3
+    assert {"name": "Amount", "header": "Net", "column": "E", "matched": "by --map"} in (
+        said["columns"]
+    )
+    assert [row["row"] for row in said["first_rows"]] == [4]
+    assert said["first_rows"][0]["sent"]["Amount"] == 100
+    assert (said["rows"], said["hidden_rows"], said["total_rows"]) == (1, 1, [8])
+    assert said["unjudged_rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--where", "Net >"), "--where: at character 6: the expression ends too early"),
+        (("--where", "Amuont > 5"), "--where: there is no column 'Amuont'"),
+        (("--where", "Net"), "--where: row 4: gives a number; it must be true or false"),
+        (("--where", "Net > 1000"), "no row meets --where 'Net > 1000'"),
+        (("--order-by", "Nix"), "--order-by 'Nix': the header has no such column"),
+        (("--header-row", "2"), "--header-row 2: that row is empty"),
+        (("--header-row", "0"), "'--header-row': '0' is not a whole number"),
+        (("--map", "Nix=Amount"), "--map 'Nix=Amount': the header has no 'Nix'"),
+        (("--hidden", "show"), "'--hidden': 'show' is not one of 'include', 'skip'"),
+    ],
+)
+def test_what_can_not_be_done_is_one_sentence(
+    call: Call, sheet: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    words = ("local", sheet, "--dry-run", "--analyzer", "rules", *MAPS, *options)
+    code, _, err = call(*words)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert sentence in err
+
+
+def test_rows_are_asked_about_in_their_order_and_only_once(tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 12)
+    chosen = ("--where", 'Amount >= 103 && Vendor != "Vendor 5"', "--order-by", "Amount:desc")
+
+    def local(standin: Standin, *options: str) -> str:
+        words = ("local", sheet, "--slots", 1, *options)
+        ran = run(*words, cwd=tmp_path, env=standin.environment())
+        assert ran.returncode == 0, ran.stderr
+        return ran.stderr
+
+    with Standin.lent() as standin:
+        local(standin, *chosen)
+        assert [call.row for call in standin.calls()] == [11, 10, 9, 8, 7, 6, 4, 3]
+        assert "this continues a batch submitted before" in local(standin, *chosen)
+        assert "keep the order in which they were recorded" in local(standin, *chosen[:2])
+        assert len(standin.calls()) == 8
+    finished = results(tmp_path / "refunds.results.xlsx")
+    assert [row["AI_Status"] for row in finished if row["AI_Status"]] == ["done"] * 8

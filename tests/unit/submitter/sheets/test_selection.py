@@ -1,0 +1,220 @@
+"""Which rows of a sheet are taken: hidden ones, totals, a condition, an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rowfleet.errors import InputError
+from submitter.sheets.header import AnswerHeaders, HeaderOptions
+from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice, Selection, select
+from tests.support.workbooks import RECIPE, save
+
+INVOICES = RECIPE.model_copy(update={"identity": ("Vendor",)})
+ROWS: list[list[Any]] = [
+    ["Vendor", "Amount", "Paid on"],
+    ["Acme", 5, "x"],
+    ["Globex", None, None],
+    ["Initech", 200, "y"],
+    ["Umbrella", "n/a", "x"],
+    ["Acme", 30.5, True],
+]
+
+NONE = AnswerHeaders()
+
+
+@contextmanager
+def chosen(
+    path: Path, *, recipe: Any = INVOICES, answers: AnswerHeaders = NONE, **choice: Any
+) -> Iterator[Selection]:
+    with open_sheet(path, recipe=recipe, header=HeaderOptions(answers=answers)) as sheet:
+        yield select(sheet, Choice(**choice), recipe, answers.every)
+
+
+def taken(path: Path, **choice: Any) -> list[int]:
+    """Return the positions of the rows that are chosen."""
+    with chosen(path, **choice) as selection:
+        numbers = [number for number, _ in selection.sheet.rows()]
+        start, number = selection.choice.start_row, selection.choice.num_rows
+        assert selection.sheet.count(start, number) == len(numbers)
+        return numbers
+
+
+def refused(path: Path, **choice: Any) -> str:
+    with pytest.raises(InputError) as error, chosen(path, **choice):
+        pass
+    return str(error.value).removeprefix(f"{path.parent}/")
+
+
+# --- hidden rows
+
+
+def hide(sheet: Any) -> None:
+    for row in (3, 5):
+        sheet.row_dimensions[row].hidden = True
+
+
+def test_hidden_rows_are_taken_and_counted_unless_they_are_to_be_skipped(path: Path) -> None:
+    save(path, ROWS, hide)
+    with chosen(path) as selection:
+        assert selection.hidden == 2
+    assert taken(path) == [0, 1, 2, 3, 4]
+    assert taken(path, hidden="skip") == [0, 2, 4]
+    with chosen(path, hidden="skip", start_row=2) as selection:
+        assert selection.hidden == 1
+        assert [number for number, _ in selection.sheet.rows(2)] == [2, 4]
+    assert "all rows are hidden" in refused(path, hidden="skip", start_row=1, num_rows=1)
+
+
+# --- conditions
+
+
+def test_a_condition_chooses_rows_and_says_which_can_not_be_judged(path: Path) -> None:
+    save(path, ROWS)
+    assert taken(path, where='Vendor == "Acme"') == [0, 4]
+    assert taken(path, where='row["Paid on"] == "x" || row["Paid on"] == true') == [0, 3, 4]
+    with chosen(path, where="Amount > 10") as selection:
+        assert [number for number, _ in selection.sheet.rows()] == [2, 4]
+        assert (selection.unjudged, selection.unjudged_row) == (1, 3)
+        assert "other types" in selection.unjudged_reason
+
+
+def test_a_condition_is_within_the_range(path: Path) -> None:
+    save(path, ROWS)
+    assert taken(path, where='Vendor == "Acme"', start_row=1) == [4]
+    assert taken(path, where='Vendor == "Acme"', num_rows=4) == [0]
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ('Vendor == "Nix"', "no row meets --where 'Vendor == \"Nix\"'"),
+        ("Amuont > 5", "--where: there is no column 'Amuont'; 'Amount' is there"),
+        ("Amount", "--where: row 2: gives a number; it must be true or false"),
+        ("Amount * 2 > 5", "--where: can be applied to no row: "),
+    ],
+)
+def test_a_condition_that_leads_nowhere_is_one_sentence(
+    path: Path, where: str, sentence: str
+) -> None:
+    save(path, [row for row in ROWS if "n/a" not in row and None not in row])
+    assert sentence in refused(path, where=where)
+
+
+ANSWERS = AnswerHeaders(("AI_Ok", "AI_Status"), ("AI_Error",))
+
+
+def test_a_condition_sees_the_answers_of_an_earlier_run_and_blanks_where_there_are_none(
+    path: Path,
+) -> None:
+    unfinished = 'AI_Status != "done"'
+    save(path, ROWS)
+    assert taken(path, where=unfinished, answers=ANSWERS) == [0, 1, 2, 3, 4]
+    answers = [["AI_Ok", "AI_Status"], [1, "done"], [2, "failed"], [3, "done"], [4, None], [5, ""]]
+    save(path, [[*row, *more] for row, more in zip(ROWS, answers, strict=True)])
+    assert taken(path, where=unfinished, answers=ANSWERS) == [1, 3, 4]
+    assert taken(path, where='AI_Error == "x" || AI_Ok == 3', answers=ANSWERS) == [2]
+    with chosen(path, where=unfinished, answers=ANSWERS) as selection:
+        assert next(selection.sheet.rows())[1] == ROWS[2]
+
+
+# --- order
+
+
+@pytest.mark.parametrize(
+    ("order_by", "order"),
+    [
+        ("Amount", [0, 4, 2, 3, 1]),
+        ("amount:desc", [3, 2, 4, 0, 1]),
+        ("Vendor", [0, 4, 1, 2, 3]),
+        ("Vendor:DESC", [3, 2, 1, 0, 4]),
+        ("Paid on:asc", [0, 3, 2, 4, 1]),
+    ],
+)
+def test_rows_are_ranked_by_a_column(path: Path, order_by: str, order: list[int]) -> None:
+    """Numbers, text, booleans; blank cells last both ways; equal ones as in the sheet."""
+    save(path, ROWS)
+    with chosen(path, order_by=order_by) as selection:
+        ranks = selection.ranks
+        assert ranks is not None
+        assert sorted(range(5), key=lambda number: ranks[number]) == order
+
+
+def test_an_order_ranks_chosen_rows_alone_and_its_column_must_be_there(path: Path) -> None:
+    save(path, ROWS)
+    with chosen(path, order_by="Amount:desc", where="Amount > 1") as selection:
+        assert selection.ranks is not None
+        assert [selection.ranks[number] for number in (2, 4, 0)] == [0, 1, 2]
+    assert "--order-by 'Nix:desc': the header has no such column" in refused(
+        path, order_by="Nix:desc"
+    )
+    save(path, [["Vendor", "Amount", "a:desc"], ["x", 1, 2], ["y", 1, 1]])
+    with chosen(path, order_by="a:desc") as selection:
+        assert selection.ranks is not None
+        assert list(selection.ranks) == [1, 0]
+    with chosen(path, order_by="a:desc:desc") as selection:
+        assert selection.ranks is not None
+        assert list(selection.ranks) == [0, 1]
+
+
+# --- totals
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        [["Total", 235.5]],
+        [["SUMME:", "235,50 €"]],
+        [[None, 235.5]],
+        [[None, "Grand total", 235.5]],
+        [["Subtotal", 235.5], [], ["Total", 280.2]],
+    ],
+    ids=["a word", "a word and a currency", "sums", "a word further right", "two"],
+)
+def test_totals_below_the_data_are_left_out_unless_they_are_asked_for(
+    path: Path, below: list[list[Any]]
+) -> None:
+    rows = [row for row in ROWS if "n/a" not in row]
+    save(path, [*rows, [], *below])
+    assert taken(path) == [0, 1, 2, 3]
+    everything = [0, 1, 2, 3, *(5 + n for n, row in enumerate(below) if row)]
+    assert taken(path, keep_totals=True) == everything
+    with chosen(path) as selection:
+        assert [number for number, _ in selection.totals] == everything[4:]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ["Total", None],
+        ["Total Energies", 235.5],
+        ["Total", 235.5, "paid by Bob"],
+        ["Hooli", 235.5],
+        [None, 235.4],
+        [None, 235.5, "a note"],
+        ["checked by Bob"],
+    ],
+    ids=["no number", "a vendor", "a text", "an identity", "no sum", "a sum and a text", "a note"],
+)
+def test_a_row_that_may_be_data_is_taken(path: Path, last: list[Any]) -> None:
+    save(path, [*(row for row in ROWS if "n/a" not in row), last])
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
+def test_a_sum_is_no_total_where_no_column_identifies_a_row(path: Path) -> None:
+    save(path, [["Vendor", "Amount"], *([f"v{n}", 1] for n in range(5)), [None, 5]])
+    assert taken(path, recipe=RECIPE) == [0, 1, 2, 3, 4, 5]
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
+def test_a_range_is_looked_at_by_its_own_last_row(path: Path) -> None:
+    save(path, [*ROWS, ["Total", 5]])
+    assert taken(path, num_rows=5) == [0, 1, 2, 3, 4]
+    assert taken(path, start_row=4) == [4]
+    save(path, [["Vendor", "Amount"], ["Total", 5]])
+    assert taken(path) == [0]
