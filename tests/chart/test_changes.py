@@ -43,6 +43,12 @@ def merged(base: Values, path: str, value: Any) -> Values:
     return dict(values)
 
 
+@pytest.fixture(scope="module")
+def before() -> list[Manifest]:
+    """What an upgrade starts from."""
+    return helm.template(BASE)
+
+
 def test_an_upgrade_that_changes_nothing_rolls_nothing():
     # Without a cluster, passwords that the values do not give are new each time. Pods must not
     # show that.
@@ -76,9 +82,8 @@ def test_an_upgrade_that_changes_nothing_rolls_nothing():
     ],
 )
 def test_pods_that_read_a_value_are_made_anew_when_it_changes(
-    path: str, value: Any, rolled: set[str]
+    before: list[Manifest], path: str, value: Any, rolled: set[str]
 ):
-    before = helm.template(BASE)
     after = helm.template(merged(BASE, path, value))
     got = changed(before, after)
     assert rolled <= got, f"{path} changes, and {rolled - got} would not notice"
@@ -117,9 +122,9 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("path", SECRETS)
-def test_annotations_do_not_tell_a_secret_from_its_guesses(path: str):
+def test_annotations_do_not_tell_a_secret_from_its_guesses(before: list[Manifest], path: str):
     """What changes with a secret is too short to confirm a guess, and another in each release."""
-    before, after = helm.template(BASE), helm.template(merged(BASE, path, "another"))
+    after = helm.template(merged(BASE, path, "another"))
     elsewhere = helm.template(BASE, release="other")
     marks = _annotations(before)
     changing = {key for key, value in marks.items() if _annotations(after)[key] != value}
