@@ -39,7 +39,7 @@ COMMANDS = (
     ("failed", "batches:failed", "List a batch's failed rows: row number, attempts, error."),
     (
         "export",
-        "batches:export",
+        "batches:export_",
         "Write the finished sheet; rows that are not done yet are marked.",
     ),
     (

@@ -61,12 +61,29 @@ wait_option = click.option(
     "--wait", is_flag=True, help="Stay until the batch has ended; exit with its code."
 )
 
-export_option = click.option(
-    "--export",
-    "export_to",
-    type=location.parse,
-    metavar="OUT.xlsx",
-    help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
+plain_option = click.option(
+    "--plain",
+    is_flag=True,
+    help="Write a new workbook with one sheet, instead of your own with the answers in it.",
+)
+
+overwrite_option = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Write over a file that the batch did not write, or that was changed since.",
+)
+
+#: How a finished sheet is written, and where.
+export_options = together(
+    click.option(
+        "--export",
+        "export_to",
+        type=location.parse,
+        metavar="OUT.xlsx",
+        help="Write the finished sheet there at the end; a path or a URI, as for a sheet to read.",
+    ),
+    plain_option,
+    overwrite_option,
 )
 
 urgent_option = click.option(
@@ -187,7 +204,7 @@ submission_options = together(
     ),
     answer_options,
     batch_id_option(", so that equal content continues"),
-    export_option,
+    export_options,
     terms_options("; the rest waits for rowfleet resume, or for the same command without this"),
 )
 
@@ -212,6 +229,8 @@ HANDED_ON = (
     "--urgent",
     "--dedupe",
     "--keep-totals",
+    "--plain",
+    "--overwrite",
 )
 
 

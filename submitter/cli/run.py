@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from rowfleet.cells import decode
 from rowfleet.errors import InputError
 from rowfleet.ledger import records
 from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.patience import patiently
 from rowfleet.ledger.queries import batch_records
-from rowfleet.ledger.queries.rows import recorded_rows, rows_numbered, waiting_to_be_asked
+from rowfleet.ledger.queries.rows import rows_numbered, waiting_to_be_asked
 from rowfleet.ledger.records import Progress
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.recipes import loading
@@ -27,8 +26,8 @@ from submitter.cli.setup import kind_of
 from submitter.costs import bill, sample
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
-from submitter.results import columns, writer
-from submitter.storage import location, transfer
+from submitter.results import export
+from submitter.results.export import Target
 from submitter.submission.submission import Submission
 
 
@@ -36,7 +35,7 @@ def follow(
     engine: Engine,
     settings: Settings,
     batch_id: str,
-    export_to: location.Location | None,
+    export_to: Target | None,
     *,
     wait: bool,
     as_json: bool,
@@ -92,9 +91,7 @@ def announce(
     )
 
 
-def conclude(
-    engine: Engine, progress: Progress, export_to: location.Location | None, *, as_json: bool
-) -> int:
+def conclude(engine: Engine, progress: Progress, export_to: Target | None, *, as_json: bool) -> int:
     """Report a batch that has ended, write its finished sheet, and return the exit code."""
     shown = progress_facts(progress)
     if progress.status == BatchStatus.SAMPLED:
@@ -157,47 +154,25 @@ def _what_runs_the_rest(record: records.BatchRecord) -> str:
     return f"the same again without --sample, or, where workers run, {resume}"
 
 
-def write_results_patiently(
-    engine: Engine, batch_id: str, out: location.Location, *, say: bool
-) -> None:
+def write_results_patiently(engine: Engine, batch_id: str, asked: Target, *, say: bool) -> None:
     """Write the finished sheet, again for as long as the ledger is away."""
     patiently(
-        partial(write_results, engine, batch_id, out, say=say),
+        partial(write_results, engine, batch_id, asked, say=say),
         logging.getLogger(__name__),
         "%s; the export waits for it",
     )
 
 
 def write_results(
-    engine: Engine, batch_id: str, out: location.Location, *, say: bool
+    engine: Engine, batch_id: str, asked: Target, *, say: bool
 ) -> records.BatchRecord:
     """Write the batch's finished sheet as it is now; return the batch."""
-    with transfer.uploaded(out) as file, reading(engine) as connection:
-        record = batch_records.get_batch(connection, batch_id)
-        rows = recorded_rows(connection, batch_id)
-        written = writer.write_sheet(
-            file,
-            title=record.sheet,
-            header=record.header,
-            formats=record.formats,
-            widths=record.widths,
-            result_headers=loading.recorded(record.recipe).headers(),
-            added=columns.added_to(record),
-            rows=(
-                columns.FinishedRow(
-                    row.number,
-                    [decode(c) for c in row.cells],
-                    row.status,
-                    row.output,
-                    row.error,
-                    row.same_as,
-                )
-                for row in rows
-            ),
-        )
+    exported = export.export(engine, batch_id, asked)
     if say:
-        console.say(f"{rows_in_words(written)} written to {out}")
-    return record
+        console.say(f"{rows_in_words(exported.written.rows)} written to {asked.out}")
+        for note in exported.written.notes:
+            console.note(note)
+    return exported.batch
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
-from submitter.results import columns, writer
+from submitter.results import columns
 from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.sheet import Sheet
@@ -217,24 +217,6 @@ def feeder_for(engine: Engine, settings: Settings) -> Feeder:
     return Feeder(
         engine, queue, window=settings.window, redelivery=settings.visibility_timeout, cap=cap
     )
-
-
-def check_export(out: location.Location, source: location.Location | None = None) -> None:
-    """Raise InputError unless the finished sheet can be written, and is not the one it is from."""
-    if isinstance(out, location.Uri):
-        transfer.check_target(out, source)
-        return
-    if (
-        isinstance(source, Path)
-        and os.path.exists(out)
-        and os.path.exists(source)
-        and out.samefile(source)
-    ):
-        raise InputError(f"--export {out}: is the sheet that is read; give another name")
-    try:
-        writer.check_target(out)
-    except OSError as error:  # a name too long, a directory that may not be looked into
-        raise InputError(f"{out}: can't be written: {error.strerror}") from None
 
 
 @contextmanager

@@ -66,12 +66,14 @@ def _same_as(batch: BatchRecord, row: FinishedRow) -> int | None:
     return None if row.same_as is None else batch.sheet_row(row.same_as)
 
 
+ROW = Added("AI_Row", lambda batch, row: batch.sheet_row(row.number))
 STATUS = Added("AI_Status", lambda _batch, row: row.status)
 ERROR = Added("AI_Error", lambda _batch, row: row.error)
 
 #: In the order of the sheet.
 ADDED = (
     Added("AI_Analyzer", _answered_by),
+    ROW,
     Added("AI_Same_As_Row", _same_as, lambda batch: batch.dedupe),
     STATUS,
     ERROR,

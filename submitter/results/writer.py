@@ -14,44 +14,24 @@ starts like one, the cell also has Excel's quote prefix, so that editing it does
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import secrets
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from rowfleet.recipes.names import fold
-from submitter.excel import MAX_COLUMNS, MAX_EXACT, MAX_ROWS
+from submitter.excel import MAX_COLUMNS, MAX_ROWS
+from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
 from submitter.results.styles import Styles
 from submitter.results.workbook import Book
 
 #: Rows from which widths are taken where none are given, and the widths' bounds in characters.
 SAMPLED_ROWS, MIN_WIDTH, MAX_WIDTH = 50, 9, 60
-
-
-def check_target(out: Path) -> None:
-    """Raise InputError unless a finished sheet can be written to ``out``; it is left as it is."""
-    if out.suffix.lower() != ".xlsx":
-        raise InputError(f"{out}: a finished sheet is an .xlsx file; give a name that ends so")
-    if out.is_dir():
-        raise InputError(f"{out}: is a directory; give the name of an .xlsx file")
-    if out.exists() and not out.is_file():
-        raise InputError(f"{out}: is not a regular file")
-    partial = _partial(out)
-    try:
-        partial.touch(exist_ok=False)
-        partial.unlink()
-    except (OSError, ValueError) as error:
-        raise _unwritable(out, error) from None
 
 
 def check_size(name: str, rows: int, header: Sequence[str], results: int) -> None:
@@ -74,6 +54,7 @@ def check_size(name: str, rows: int, header: Sequence[str], results: int) -> Non
 
 
 def write_sheet(
+    file: IO[bytes],
     out: Path,
     *,
     title: str,
@@ -84,15 +65,13 @@ def write_sheet(
     rows: Iterable[FinishedRow],
     widths: Sequence[float] | None = None,
 ) -> int:
-    """Write ``rows`` to ``out`` in their order, without gaps, and return how many there were.
+    """Write ``rows`` into ``file`` in their order, without gaps; return how many there were.
 
     ``header``, ``formats`` and ``widths`` (characters) are the original columns';
     ``result_headers`` gives the header of each output property; the ``added`` columns stand behind
-    those. Headers that the original columns have already get a number behind them. ``out`` appears
-    whole, or stays as it was if anything is raised. Raises InputError if it can't be written, or a
-    worksheet can't hold so many rows.
+    those. Headers that the original columns have already get a number behind them. Raises
+    InputError, which names the file ``out``, if a worksheet can't hold so many rows.
     """
-    check_target(out)
     behind = [*result_headers.values(), *(column.header for column in added)]
     names = _headers(header, behind)
     if len(names) > MAX_COLUMNS:
@@ -103,7 +82,7 @@ def write_sheet(
     known = [min(width, 255) if width >= 1 else 1 for width in widths or ()]
     book = Book(title, names, [*known, *_widths(names, sample)[len(known) :]])
     styles = Styles(book, [*formats, *["General"] * (len(names) - len(header))])
-    with _atomic(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
         return book.write(package, styles, chain(sample, lines), out)
 
 
@@ -126,17 +105,8 @@ def _line(
     """Return the row's status and all its cells."""
     output = row.output or {}
     cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
-    results = [_result(output.get(key)) for key in result_headers]
+    results = [answer_cell(output.get(key)) for key in result_headers]
     return row.status, [*cells, *results, *(column.value(row) for column in added)]
-
-
-def _result(value: Any) -> Cell:
-    """Return a value from the model's JSON as a cell that loses nothing of it."""
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int) and abs(value) > MAX_EXACT:
-        return str(value)
-    return value  # type: ignore[no-any-return]  # JSON's own scalars are cells
 
 
 def _widths(names: Sequence[str], sample: Sequence[tuple[str, list[Cell]]]) -> list[float]:
@@ -148,34 +118,3 @@ def _widths(names: Sequence[str], sample: Sequence[tuple[str, list[Cell]]]) -> l
             elif isinstance(cell, date):
                 longest[column] = max(longest[column], 11)
     return [min(max(width, MIN_WIDTH), MAX_WIDTH) for width in longest]
-
-
-@contextmanager
-def _atomic(out: Path) -> Iterator[IO[bytes]]:
-    """Give a file that becomes ``out`` when the block ends well, and is gone otherwise.
-
-    It never has a right that the file there has not, and none that the umask takes away.
-    """
-    partial = _partial(out)
-    try:
-        mode = 0o666 & (out.stat().st_mode if out.exists() else 0o666)
-        with open(partial, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise _unwritable(out, error) from None
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _partial(out: Path) -> Path:
-    return out.parent / f".rowfleet-{secrets.token_hex(6)}.part"
-
-
-def _unwritable(out: Path, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError(f"{out}: can't be written: {reason}")

@@ -99,7 +99,7 @@ class HeaderRow:
             raise InputError(
                 f"{self.where}: has a header in row {self.row + 1}, and no rows below it"
             )
-        answers = _answers(self.texts, recipe, self.options.answers)
+        answers = {} if recipe is None else answer_columns(self.texts, self.options.answers)
         indexes = sorted((self.texts.keys() | first.keys()) - set(answers.values()))
         if not indexes:
             raise InputError(f"{self.where}: has no columns but those of an earlier run's answers")
@@ -227,15 +227,13 @@ def _text(cell: Cell) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _answers(
-    texts: Mapping[int, str], recipe: Recipe | None, known: AnswerHeaders
-) -> dict[str, int]:
+def answer_columns(texts: Mapping[int, str], known: AnswerHeaders) -> dict[str, int]:
     """Return the answer columns of an earlier run by the headers that they get.
 
     They are known by all the headers that such a run always writes. Of columns that a person's
     own, `Name`, made a run call `Name_2`, the last one is the answer.
     """
-    if recipe is None or not known.always:
+    if not known.always:
         return {}
     found = {
         header: index

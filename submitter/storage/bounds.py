@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from rowfleet.errors import InputError
@@ -16,8 +17,14 @@ MAX_SHEET_BYTES = 2 << 30
 #: survived, and 15 seconds in all, so that the user still looks when a dead server is reported.
 WAITS = (1, 2, 4, 8)
 
-#: The media type of a finished sheet.
+#: The media types of finished sheets.
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLSM: Final = "application/vnd.ms-excel.sheet.macroEnabled.12"
+
+
+def content_type(path: Path) -> str:
+    """Return the media type of a finished sheet."""
+    return XLSM if path.suffix == ".xlsm" else XLSX
 
 
 class Broken(Exception):

@@ -23,7 +23,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from rowfleet.errors import InputError
-from submitter.storage.bounds import CHUNK_BYTES, XLSX, Broken, check_size
+from submitter.storage.bounds import CHUNK_BYTES, Broken, check_size, content_type
 from submitter.storage.cloud_credentials import (
     CREDENTIALS,
     HOW,
@@ -81,7 +81,7 @@ def write(uri: Uri, path: Path) -> None:
             store,
             uri.key,
             path,
-            attributes={"Content-Type": XLSX},
+            attributes={"Content-Type": content_type(path)},
             chunk_size=PART_BYTES,
             max_concurrency=PARTS_AT_ONCE,
         )
@@ -109,6 +109,17 @@ def check_target(uri: Uri) -> None:
     else:
         with suppress(exceptions.BaseError, OSError):
             obstore.delete(store, probe)
+
+
+def is_there(uri: Uri) -> bool:
+    """Tell whether there is such an object; False if that may not be known."""
+    try:
+        obstore.head(_store(uri), uri.key)
+    except (FileNotFoundError, exceptions.PermissionDeniedError):
+        return False
+    except Exception as error:
+        raise _explained(error, uri, "read") from None
+    return True
 
 
 def _store(uri: Uri) -> ObjectStore:

@@ -31,6 +31,10 @@ class Client(Protocol):
         """Raise InputError or ServiceError if the object can't be written, and leave nothing."""
         ...
 
+    def is_there(self, uri: Uri) -> bool:
+        """Tell whether there is such an object; False if that may not be known."""
+        ...
+
 
 def _cloud() -> Client:
     from submitter.storage import cloud

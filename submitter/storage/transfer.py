@@ -9,11 +9,12 @@ way can be started again.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rowfleet.errors import InputError, ServiceError
 from submitter.storage.bounds import WAITS, Broken, check_size
@@ -66,7 +67,7 @@ def uploaded(target: Location) -> Iterator[Path]:
         yield target
         return
     with _folder(target) as folder:
-        path = folder / "finished.xlsx"
+        path = folder / f"finished{PurePosixPath(target.key).suffix.lower()}"
         try:
             with _disk_of(target, folder):
                 yield path
@@ -76,14 +77,17 @@ def uploaded(target: Location) -> Iterator[Path]:
         _client(target).write(target, path)
 
 
-def check_target(target: Uri, source: Location | None = None) -> None:
-    """Raise InputError unless a finished sheet can be written to ``target``, as far as that can be
-    told without leaving anything there; ServiceError if the storage can't be reached."""
-    if not target.key.lower().endswith(".xlsx"):
-        raise InputError(f"{target}: a finished sheet is an .xlsx file; give a name that ends so")
-    if target == source:
-        raise InputError(f"--export {target}: is the sheet that is read; give another name")
+def check_target(target: Uri) -> None:
+    """Raise InputError unless ``target`` can be written, as far as that can be told without leaving
+    anything there; ServiceError if the storage can't be reached."""
     _client(target).check_target(target)
+
+
+def is_there(target: Location) -> bool:
+    """Tell whether there is a file; False for one that may be written and not seen."""
+    if isinstance(target, Path):
+        return os.path.exists(target)  # unlike `Path.exists`, it takes a name that is too long
+    return _client(target).is_there(target)
 
 
 def _client(uri: Uri) -> Client:

@@ -21,7 +21,7 @@ from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage.bounds import CHUNK_BYTES, WAITS, XLSX, Broken, check_size
+from submitter.storage.bounds import CHUNK_BYTES, WAITS, Broken, check_size, content_type
 from submitter.storage.uri import Uri, is_loopback
 
 #: Seconds of silence after which a connection is given up.
@@ -55,7 +55,7 @@ def _length(header: str | None) -> int | None:
 
 def write(uri: Uri, path: Path) -> None:
     """Upload the file in one PUT of known length; a server keeps all of it or nothing."""
-    headers = {"Content-Type": XLSX, "Content-Length": str(path.stat().st_size)}
+    headers = {"Content-Type": content_type(path), "Content-Length": str(path.stat().st_size)}
     if "sig=" in urlsplit(uri.url).query:  # Azure's signature, and what Azure asks for with it
         headers["x-ms-blob-type"] = "BlockBlob"
     for wait in (*WAITS, None):
@@ -70,6 +70,11 @@ def write(uri: Uri, path: Path) -> None:
 
 def check_target(uri: Uri) -> None:
     """Do nothing: whether a PUT is allowed, only a PUT can tell."""
+
+
+def is_there(uri: Uri) -> bool:
+    """Return False: a URL that is signed for a PUT allows no look."""
+    return False
 
 
 def _request(

@@ -50,15 +50,18 @@ def record(engine: Engine, feeder: Feeder | None, submission: Submission) -> Bat
 
 
 def begin(
-    engine: Engine, submission: Submission, queue_for: QueueFor | None = None
+    engine: Engine,
+    submission: Submission,
+    queue_for: QueueFor | None = None,
+    allow: Callable[[Connection, str], None] | None = None,
 ) -> tuple[Submission, BatchRecord | None]:
     """Find the submission's batch, or make it without rows; `fill` records them.
 
     Return the submission with the batch's id and queue, and the batch that was found, if one was.
-    ``queue_for`` chooses the queue; None: the submission's. Raises InputError, and changes nothing,
-    if the id belongs to other content, to a batch of another tier, to a cancelled batch, to one
-    that another process runs, or to one whose rows were recorded without `dedupe` where that is
-    asked for.
+    ``queue_for`` chooses the queue; None: the submission's. ``allow`` is told the id, and raises if
+    the batch must not go on. Raises InputError, and changes nothing, if the id belongs to other
+    content, to a batch of another tier, to a cancelled batch, to one that another process runs, or
+    to one whose rows were recorded without `dedupe` where that is asked for.
     """
     same: str | None = None
     others: set[str] = set()
@@ -70,6 +73,8 @@ def begin(
             found = next(
                 (b for b in known if b.id == same or matching.is_same_file(b, submission)), None
             )
+            if allow is not None and (found is not None or not known):
+                allow(connection, submission.batch_id if found is None else found.id)
             if found is not None:
                 queue = resume(connection, found, submission, queue_for)
                 return replace(submission, batch_id=found.id, queue=queue), found

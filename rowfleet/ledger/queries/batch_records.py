@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, and_, case, or_, select
+from sqlalchemy import Connection, and_, case, exists, or_, select
 
 from rowfleet.errors import InputError
-from rowfleet.ledger.models import Batch
+from rowfleet.ledger.models import Batch, Export
 from rowfleet.ledger.records import (
     BatchRecord,
 )
@@ -53,6 +53,12 @@ def batches(connection: Connection) -> list[BatchRecord]:
     """Return all batches, the newest first."""
     rows = connection.execute(select(*_RECORD).order_by(Batch.created_at.desc(), Batch.id))
     return [BatchRecord(*row) for row in rows]
+
+
+def has_exported(connection: Connection, batch_id: str, sha256: str) -> bool:
+    """Tell whether a finished sheet with this hash, in hex, was written of the batch."""
+    found = exists().where(Export.batch_id == batch_id, Export.sha256 == sha256)
+    return connection.execute(select(found)).scalar_one()
 
 
 def perhaps_same(connection: Connection, analyzer: str, total: int) -> list[BatchRecord]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, exists, func, literal, select
 
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
@@ -239,13 +239,14 @@ def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
 
 
 def recorded_rows(
-    connection: Connection, batch_id: str, chunk: int = 2_000
+    connection: Connection, batch_id: str, chunk: int = 2_000, *, with_cells: bool = True
 ) -> Iterator[RecordedRow]:
-    """Yield all rows of the batch in order, read ``chunk`` at a time."""
+    """Yield all rows of the batch in order, read ``chunk`` at a time; ``with_cells`` or blank."""
     after = -1
+    cells = Row.cells if with_cells else literal(None)
     while True:
         rows = connection.execute(
-            select(Row.number, Row.cells, Row.status, Row.output, Row.error, Row.same_as)
+            select(Row.number, cells, Row.status, Row.output, Row.error, Row.same_as)
             .where(Row.batch_id == batch_id, Row.number > after)
             .order_by(Row.number)
             .limit(chunk)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import now
-from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.models import Batch, Export, Row
 from rowfleet.ledger.records import NewBatch
 from rowfleet.ledger.statuses import BatchStatus
 
@@ -85,6 +85,13 @@ def found_in(connection: Connection, batch: NewBatch, batch_id: str) -> None:
     """
     place = {name: getattr(batch, name) for name in _PLACE}
     connection.execute(update(Batch).where(Batch.id == batch_id).values(place))
+
+
+def record_export(connection: Connection, batch_id: str, sha256: str) -> None:
+    """Record that a finished sheet with this hash, in hex, is of the batch."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    made = dialect.insert(Export).values(batch_id=batch_id, sha256=sha256, exported_at=now())
+    connection.execute(made.on_conflict_do_nothing())
 
 
 def create_batch(connection: Connection, batch: NewBatch) -> bool:

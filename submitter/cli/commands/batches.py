@@ -17,11 +17,13 @@ from rowfleet.masking import unbroken
 from submitter.cli import console
 from submitter.cli.command import Command
 from submitter.cli.console import progress_facts
-from submitter.cli.options import batch_argument, json_option
+from submitter.cli.options import batch_argument, json_option, overwrite_option, plain_option
 from submitter.cli.run import write_results
-from submitter.cli.setup import check_export, complete_id, ledger_of, read_settings
+from submitter.cli.setup import complete_id, ledger_of, read_settings
 from submitter.progress import display, presence, watching
 from submitter.progress.presence import Presence
+from submitter.results import export
+from submitter.results.export import Target
 from submitter.storage import location
 
 
@@ -149,14 +151,31 @@ def failed(batch_id: str, as_json: bool) -> None:
 )
 @batch_argument
 @click.argument("out", type=location.parse, metavar="OUT.xlsx")
-def export(batch_id: str, out: location.Location) -> int:
+@click.option(
+    "--source",
+    type=location.parse,
+    metavar="SHEET.xlsx",
+    help="The workbook that was submitted; default: where it was read.",
+)
+@plain_option
+@overwrite_option
+def export_(
+    batch_id: str,
+    out: location.Location,
+    source: location.Location | None,
+    plain: bool,
+    overwrite: bool,
+) -> int:
     """Write the finished sheet; rows that are not done yet are marked.
+
+    It is your workbook with the answers in it. A .csv gets a new workbook, as with --plain.
 
     The exit code is 1 if rows of the sheet are not recorded yet, and so are missing.
     """
-    check_export(out)
+    finished = Target(out, source, plain, overwrite)
+    export.check(finished)
     engine = ledger_of(read_settings())
-    record = write_results(engine, complete_id(engine, batch_id), out, say=True)
+    record = write_results(engine, complete_id(engine, batch_id), finished, say=True)
     if record.status != BatchStatus.LOADING:
         return ExitCode.DONE
     console.complain(

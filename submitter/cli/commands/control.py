@@ -25,10 +25,9 @@ from submitter.cli import console
 from submitter.cli.amounts import DOLLARS
 from submitter.cli.command import Command
 from submitter.cli.console import progress_facts, rows_in_words
-from submitter.cli.options import batch_argument, export_option, json_option, wait_option
+from submitter.cli.options import batch_argument, export_options, json_option, wait_option
 from submitter.cli.run import follow, larger_budget
 from submitter.cli.setup import (
-    check_export,
     check_price,
     complete_id,
     feeder_for,
@@ -39,6 +38,8 @@ from submitter.cli.setup import (
 )
 from submitter.progress import display, watching
 from submitter.progress.presence import Presence
+from submitter.results import export
+from submitter.results.export import Target
 from submitter.storage import location
 
 
@@ -49,24 +50,34 @@ from submitter.storage import location
 )
 @batch_argument
 @wait_option
-@export_option
+@export_options
 @json_option
-def collect(batch_id: str, wait: bool, export_to: location.Location | None, as_json: bool) -> int:
+def collect(
+    batch_id: str,
+    wait: bool,
+    export_to: location.Location | None,
+    plain: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
     """Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.
 
     Needs no sheet, and no submitter that waits.
     """
     if export_to and not wait:
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
-    if export_to:
-        check_export(export_to)
+    finished = Target(export_to, None, plain, overwrite) if export_to else None
+    if finished:
+        export.check(finished)
     settings = read_settings()
     engine = ledger_of(settings)
     batch_id = complete_id(engine, batch_id)
+    allow = export.guard(finished)
     with reading(engine) as connection:
+        allow(connection, batch_id)
         if batch_records.get_batch(connection, batch_id).tier != Tier.BATCH:
             raise InputError(f"batch {batch_id} is run by workers; there is nothing to collect")
-    code = follow(engine, settings, batch_id, export_to, wait=wait, as_json=as_json)
+    code = follow(engine, settings, batch_id, finished, wait=wait, as_json=as_json)
     if not wait:
         current = watching.read_progress(engine, batch_id)
         if as_json:

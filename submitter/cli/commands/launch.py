@@ -18,6 +18,8 @@ from submitter.cli.options import (
     answer_options,
     batch_id_option,
     handed_on,
+    overwrite_option,
+    plain_option,
     rows_options,
     terms_options,
     tier_option,
@@ -44,6 +46,8 @@ from submitter.submission import submission
     help=f"The spreadsheet: pvc://CLAIM/PATH on a volume, or {schemes.listed(schemes.remote())}.",
 )
 @click.option("--export", metavar="URI", help="Write the finished sheet there at the end.")
+@plain_option
+@overwrite_option
 @click.option("--name", metavar="NAME", help="Name of the Job; default: one from the command.")
 @where_options
 @click.option(

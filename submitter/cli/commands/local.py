@@ -22,7 +22,6 @@ from submitter.cli.options import dry_run_option, json_option, submission_option
 from submitter.cli.run import announce, conclude, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
-    check_export,
     decide,
     feeder_for,
     kind_of,
@@ -33,6 +32,8 @@ from submitter.cli.setup import (
 )
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
+from submitter.results import export
+from submitter.results.export import Target
 from submitter.sheets.selection import Choice, Hidden
 from submitter.storage import location
 from submitter.submission import recording, takeover
@@ -70,6 +71,8 @@ def local(
     analyzer: str | None,
     batch_id: str | None,
     export_to: location.Location | None,
+    plain: bool,
+    overwrite: bool,
     max_cost: float | None,
     sample_size: int | None,
     dedupe: bool,
@@ -80,7 +83,8 @@ def local(
     """Do the whole job on this machine, with nothing else installed.
 
     Runs an embedded Valkey and a SQLite ledger unless REDIS_URL and DATABASE_URL name others, and
-    a Celery worker. Writes SHEET.results.xlsx. Ctrl-C stops; the same again goes on.
+    a Celery worker. Writes SHEET.results.xlsx: your workbook, with the answers in it. Ctrl-C stops;
+    the same again goes on.
     """
     from contextlib import ExitStack
 
@@ -88,9 +92,9 @@ def local(
     from submitter.local.state import state_directory
     from submitter.local.worker import LocalWorker, Run
 
-    beside = source.with_suffix("") if isinstance(source, Path) else source.stem
-    out = export_to or Path(f"{beside}.results.xlsx")
-    check_export(out, source)
+    out = export_to or _beside(source, plain=plain)
+    finished = Target(out, source, plain, overwrite)
+    export.check(finished)
     settings = read_settings(slots=slots)
     asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
     recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
@@ -133,7 +137,7 @@ def local(
             queue_for = takeover.for_fleet(engine, settings.queue)
         stack.callback(run.end)
         run.free_rows_of_dead_runs()
-        submission, found = recording.begin(engine, submission, queue_for)
+        submission, found = recording.begin(engine, submission, queue_for, export.guard(finished))
         settings = settings.model_copy(update={"queue": submission.queue})
         feeder = feeder_for(engine, settings)
         if settings.queue == queue_of(submission.batch_id):
@@ -154,7 +158,13 @@ def local(
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
-    return conclude(engine, progress, out, as_json=as_json)
+    return conclude(engine, progress, finished, as_json=as_json)
+
+
+def _beside(source: location.Location, *, plain: bool) -> Path:
+    """Return the finished sheet's name where none is given."""
+    stem = source.with_suffix("") if isinstance(source, Path) else source.stem
+    return Path(f"{stem}.results{export.default_suffix(source, plain=plain)}")
 
 
 def _stop(worker: LocalWorker, *, interrupted: bool) -> None:

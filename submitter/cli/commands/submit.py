@@ -25,7 +25,6 @@ from submitter.cli.options import (
 from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
-    check_export,
     decide,
     feeder_for,
     ledger_of,
@@ -34,6 +33,8 @@ from submitter.cli.setup import (
     with_a_ledger,
 )
 from submitter.progress import display, watching
+from submitter.results import export
+from submitter.results.export import Target
 from submitter.sheets.selection import Choice, Hidden
 from submitter.storage import location, schemes
 from submitter.submission import recording, takeover
@@ -76,6 +77,8 @@ def submit(
     analyzer: str | None,
     batch_id: str | None,
     export_to: location.Location | None,
+    plain: bool,
+    overwrite: bool,
     max_cost: float | None,
     sample_size: int | None,
     dedupe: bool,
@@ -92,8 +95,9 @@ def submit(
     """
     if export_to and not wait and sample_size is None:
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
-    if export_to:
-        check_export(export_to, source)
+    finished = Target(export_to, source, plain, overwrite) if export_to else None
+    if finished:
+        export.check(finished)
     named = load_settings()
     settings = with_a_ledger(named)
     asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
@@ -131,11 +135,12 @@ def submit(
         engine = ledger_of(settings, create=True)
         feeder = None if tier == Tier.BATCH else feeder_for(engine, settings)
         queue_for = None if tier == Tier.BATCH else takeover.for_fleet(engine, settings.queue)
-        submission, found = recording.begin(engine, submission, queue_for)
+        allow = export.guard(finished)
+        submission, found = recording.begin(engine, submission, queue_for, allow)
         recording.fill(engine, feeder, submission, found)
     announce(engine, submission, found, as_json=as_json and not wait)
     if tier == Tier.BATCH or (found is not None and found.tier == Tier.BATCH):
-        return follow(engine, settings, submission.batch_id, export_to, wait=wait, as_json=as_json)
+        return follow(engine, settings, submission.batch_id, finished, wait=wait, as_json=as_json)
     if not wait:
         return 0
     with (
@@ -143,4 +148,4 @@ def submit(
         display.display(console.err if as_json else console.out, quiet=as_json) as show,
     ):
         progress = watching.until_ended(engine, submission.batch_id, show=show, feeder=feeder)
-    return conclude(engine, progress, export_to, as_json=as_json)
+    return conclude(engine, progress, finished, as_json=as_json)

@@ -22,6 +22,7 @@ from rowfleet.settings import Settings
 from submitter.cli import run
 from submitter.local.worker import Run
 from submitter.progress import presence, watching
+from submitter.results.export import Target
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice
 from submitter.submission import recording as batch
@@ -135,7 +136,7 @@ def test_a_batch_without_all_its_rows_is_not_shown_as_complete(
     engine = open_ledger(url, connections=1)
     migrate(engine)
     make_batch(engine, 3, queue="fleet", loaded=False)
-    code, said, complaint = call("export", "b", "out.xlsx")
+    code, said, complaint = call("export", "b", "out.xlsx", "--plain")
     assert (code, "3 rows written" in said) == (1, True)
     assert "batch b is not wholly recorded" in complaint
     assert "submit test.xlsx again to record the rest" in " ".join(complaint.split())
@@ -166,7 +167,8 @@ def test_an_export_after_the_wait_outlasts_a_connection_that_breaks(
 
     event.listen(engine, "before_cursor_execute", breaks)
     out = tmp_path / "out.xlsx"
-    code = run.conclude(engine, watching.read_progress(engine, "b"), out, as_json=False)
+    asked = Target(out, plain=True)
+    code = run.conclude(engine, watching.read_progress(engine, "b"), asked, as_json=False)
     assert code == 1  # the batch's
     assert len(broken) == 2
     assert caplog.text.count("the export waits for it") == 1

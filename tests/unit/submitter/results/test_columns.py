@@ -13,6 +13,7 @@ from rowfleet.ledger.records import BatchRecord
 from rowfleet.recipes.loading import bundled
 from submitter.results import columns, writer
 from submitter.results.columns import Added, FinishedRow
+from submitter.results.target import atomic
 
 BATCH = BatchRecord(
     id="b",
@@ -52,6 +53,7 @@ def test_a_row_says_who_answered_it_and_which_row_has_the_same_answer() -> None:
     columns_there = shown(BATCH, ROW)
     assert columns_there == columns_there | {
         "AI_Analyzer": "openai (gpt-5)",
+        "AI_Row": 3,
         "AI_Same_As_Row": 2,
         "AI_Status": "done",
         "AI_Error": None,
@@ -78,15 +80,17 @@ def test_a_column_is_written_and_counted_once_it_is_in_the_list(
     monkeypatch.setattr(columns, "ADDED", (*columns.ADDED, place))
     assert columns.most_beside_the_original(bundled()) == before + 1
     out = tmp_path / "out.xlsx"
-    writer.write_sheet(
-        out,
-        title=BATCH.sheet,
-        header=BATCH.header,
-        formats=BATCH.formats,
-        result_headers={"answer": "AI_Answer"},
-        added=columns.added_to(BATCH),
-        rows=[ROW],
-    )
+    with atomic(out) as file:
+        writer.write_sheet(
+            file,
+            out,
+            title=BATCH.sheet,
+            header=BATCH.header,
+            formats=BATCH.formats,
+            result_headers={"answer": "AI_Answer"},
+            added=columns.added_to(BATCH),
+            rows=[ROW],
+        )
     written = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).worksheets[0]]
     assert written == [
         ["Vendor", "AI_Answer", *(added.header for added in columns.ADDED)],

@@ -21,7 +21,8 @@ from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
 from submitter.excel import MAX_TEXT
 from submitter.results.columns import ERROR, STATUS, FinishedRow
-from submitter.results.writer import check_target, write_sheet
+from submitter.results.target import atomic, check_target
+from submitter.results.writer import write_sheet
 from submitter.sheets.opening import open_sheet
 
 #: Status and error are the row's own; their columns ask nothing of its batch.
@@ -45,16 +46,19 @@ def write(
     results: Mapping[str, str] | None = None,
     **more: Any,
 ) -> int:
-    return write_sheet(
-        out,
-        title=more.pop("title", "Refunds"),
-        header=header,
-        formats=formats or ["General"] * len(header),
-        result_headers={"answer": "AI_Answer"} if results is None else results,
-        added=[STATUS.of(BATCH), ERROR.of(BATCH)],
-        rows=rows,
-        **more,
-    )
+    check_target(out)
+    with atomic(out) as file:
+        return write_sheet(
+            file,
+            out,
+            title=more.pop("title", "Refunds"),
+            header=header,
+            formats=formats or ["General"] * len(header),
+            result_headers={"answer": "AI_Answer"} if results is None else results,
+            added=[STATUS.of(BATCH), ERROR.of(BATCH)],
+            rows=rows,
+            **more,
+        )
 
 
 def load(out: Path) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rowfleet.cells import Cell, CellError, decode, encode_all
 from rowfleet.errors import InputError
 from submitter.results.columns import FinishedRow
+from submitter.results.target import atomic
 from submitter.results.writer import write_sheet
 from submitter.sheets.opening import open_sheet
 from tests.support import bombs
@@ -255,16 +256,18 @@ def test_a_recorded_width_that_no_column_can_have_is_written_as_one(
 ) -> None:
     out = tmp_path / "out.xlsx"
     row = FinishedRow(number=0, cells=[1], status="done", output={}, error=None)
-    write_sheet(
-        out,
-        title="S",
-        header=["H"],
-        formats=["General"],
-        result_headers={},
-        added=[],
-        rows=[row],
-        widths=[width],
-    )
+    with atomic(out) as file:
+        write_sheet(
+            file,
+            out,
+            title="S",
+            header=["H"],
+            formats=["General"],
+            result_headers={},
+            added=[],
+            rows=[row],
+            widths=[width],
+        )
     sheet = openpyxl.load_workbook(out).worksheets[0]
     assert 1 <= sheet.column_dimensions["A"].width <= 255
 

@@ -32,6 +32,9 @@ class Shelf:
         if uri.place == "full":
             raise InputError(f"{uri}: can't be written: the shelf is full")
 
+    def is_there(self, uri: Uri) -> bool:
+        return uri.key in self.objects
+
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
@@ -43,11 +46,13 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
 def test_a_new_scheme_is_read_written_and_checked(shelf: Shelf) -> None:
     address = location.parse("shelf://top/in/a.xlsx")
     assert isinstance(address, Uri)
+    assert not transfer.is_there(address)
     with transfer.uploaded(address) as path:
         path.write_bytes(b"rows")
     assert shelf.objects == {"in/a.xlsx": b"rows"}
     with transfer.downloaded(address) as path:
         assert path.read_bytes() == b"rows"
+    assert transfer.is_there(address)
     transfer.check_target(address)
     full = location.parse("shelf://full/a.xlsx")
     assert isinstance(full, Uri)
@@ -79,4 +84,6 @@ def test_a_scheme_of_this_machine_alone_is_neither_listed_nor_given_to_a_job() -
 def test_a_scheme_s_client_can_do_all_that_a_transfer_asks_of_it(name: str) -> None:
     client = SCHEMES[name].client()
     assert SCHEMES[name].name == name
-    assert all(callable(getattr(client, each)) for each in ("read", "write", "check_target"))
+    assert all(
+        callable(getattr(client, each)) for each in ("read", "write", "check_target", "is_there")
+    )

@@ -34,12 +34,12 @@ def test_more_rows_than_the_finished_sheet_holds_are_refused_and_a_part_is_not(
 
 def test_more_columns_than_the_finished_sheet_holds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
-    added = len(ECHO.headers()) + 4  # who answered, which row has the same, status, error
+    added = len(ECHO.headers()) + 5  # who answered, row, which row has the same, status, error
     for columns in (16_384 - added, 16_384 - added + 1):
         lines = (",".join(f"c{n}" for n in range(columns)), ",".join(["x"] * columns))
         path.write_text("\n".join(lines))
         if columns + added <= 16_384:
             prepare(path, Choice())
         else:
-            with pytest.raises(InputError, match=r"16,379 columns and 6 for the answers"):
+            with pytest.raises(InputError, match=r"16,378 columns and 7 for the answers"):
                 prepare(path, Choice())

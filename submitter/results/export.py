@@ -1,0 +1,253 @@
+"""A batch's finished sheet: the user's own workbook with the answers in it, or a new one.
+
+The hash of each file that is written is recorded in the ledger first. So a file that this program
+wrote can be told from one that a person has changed since, which is not written over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath
+from typing import IO
+
+from rowfleet.cells import decode
+from rowfleet.errors import InputError
+from rowfleet.ledger.engine import Connection, Engine, reading, writing
+from rowfleet.ledger.queries import batch_records
+from rowfleet.ledger.queries.rows import last_recorded, recorded_rows
+from rowfleet.ledger.records import BatchRecord, RecordedRow
+from rowfleet.ledger.transitions import recording
+from rowfleet.recipes import loading
+from submitter.results import columns, target, writer
+from submitter.results.answer_values import answer_cell
+from submitter.results.columns import Column, FinishedRow
+from submitter.results.write_back.answer_cells import AnsweredRow
+from submitter.results.write_back.finished import Written, write_back
+from submitter.sheets.header import answer_columns
+from submitter.storage import location, transfer
+from submitter.storage.location import Location
+
+#: Suffixes of the workbooks that answers are written back into, and those of them with macros.
+WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm")
+_WITH_MACROS = (".xlsm", ".xltm")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A finished sheet that is asked for."""
+
+    out: Location
+    #: The file that the batch was read from, if it is not where it was.
+    source: Location | None = None
+    plain: bool = False  #: A new workbook with one sheet, instead of the user's own.
+    overwrite: bool = False  #: Whether anything may be written over.
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the name, in small letters."""
+        return _suffix(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A finished sheet that is written."""
+
+    batch: BatchRecord
+    written: Written
+
+
+def default_suffix(source: Location, *, plain: bool) -> str:
+    """Return the suffix of the finished sheet of ``source``."""
+    return ".xlsm" if _suffix(source) in _WITH_MACROS and not plain else ".xlsx"
+
+
+def _suffix(place: Location | str) -> str:
+    name = place.key if isinstance(place, location.Uri) else str(place)
+    return PurePath(name).suffix.lower()
+
+
+def check(asked: Target) -> None:
+    """Raise InputError unless the finished sheet can be written, and is not the sheet it is of."""
+    out, source = asked.out, asked.source
+    if asked.suffix not in target.SUFFIXES:
+        raise InputError(f"{out}: a finished sheet is an .xlsx file; give a name that ends so")
+    if source is not None:
+        wanted = default_suffix(source, plain=asked.plain)
+        if asked.suffix != wanted:
+            why = "holds macros" if wanted == ".xlsm" else "holds no macros"
+            why = "is a new workbook" if asked.plain else f"is {source} with answers, which {why}"
+            raise InputError(f"{out}: the finished sheet {why}; give a name that ends in {wanted}")
+    if source is not None:
+        _check_other(out, source)
+    if isinstance(out, location.Uri):
+        transfer.check_target(out)
+        return
+    try:
+        target.check_target(out)
+    except OSError as error:  # a name too long, a directory that may not be looked into
+        raise InputError(f"{out}: can't be written: {error.strerror}") from None
+
+
+def _check_other(out: Location, source: Location) -> None:
+    """Raise InputError if the finished sheet would take the place of the one that is read."""
+    is_same = str(out) == str(source)
+    if isinstance(out, Path) and isinstance(source, Path):
+        # Unlike `Path.exists`, this takes a name that is too long.
+        both_exist = os.path.exists(out) and os.path.exists(source)
+        is_same = out.samefile(source) if both_exist else is_same
+    if is_same:
+        raise InputError(f"--export {out}: is the sheet that is read; give another name")
+
+
+def existing(asked: Target) -> str | None:
+    """Return the hash of the file that is there, None if there is none or it is to be replaced."""
+    if asked.overwrite or not transfer.is_there(asked.out):
+        return None
+    with transfer.downloaded(asked.out) as file:
+        return _sha256(file, asked.out)
+
+
+def guard(asked: Target | None) -> Callable[[Connection, str], None]:
+    """Look at the file that is there; return what raises for a batch that did not write it."""
+    if asked is None:
+        return lambda *_: None
+    return partial(check_own, asked=asked, sha256=existing(asked))
+
+
+def check_own(connection: Connection, batch_id: str, asked: Target, sha256: str | None) -> None:
+    """Raise InputError if the file that is there, by its hash, is none that the batch wrote."""
+    if sha256 is not None and not batch_records.has_exported(connection, batch_id, sha256):
+        raise InputError(
+            f"{asked.out}: there is a file that batch {batch_id} did not write, or that was "
+            "changed since; give another name, or --overwrite"
+        )
+
+
+def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
+    """Write the batch's finished sheet as it is now. Raises InputError if it can't be written."""
+    with reading(engine) as connection:
+        batch = batch_records.get_batch(connection, batch_id)
+    if batch.origin is not None:
+        _check_other(asked.out, location.parse(batch.origin))
+    allow = guard(asked)
+    with reading(engine) as connection:
+        allow(connection, batch_id)
+    with transfer.uploaded(asked.out) as out, target.atomic(out) as file:
+        if asked.plain or _suffix(batch.source) not in WORKBOOKS:
+            with reading(engine) as connection:
+                written = Written(_new_workbook(connection, batch, file, out))
+        else:
+            with _original(engine, batch, asked) as source, reading(engine) as connection:
+                written = _own_workbook(connection, batch, asked, source, file)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with writing(engine) as connection:
+            recording.record_export(connection, batch.id, sha256)
+    return Exported(batch, written)
+
+
+def _sha256(path: Path, place: Location) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{place}: can't be read: {error.strerror}") from None
+
+
+@contextmanager
+def _original(engine: Engine, batch: BatchRecord, asked: Target) -> Iterator[Path]:
+    """Give the file that the batch was read from, or that it wrote. InputError if it is another."""
+    place = asked.source or (location.parse(batch.origin) if batch.origin else None)
+    how = "give it with --source FILE, or write a new workbook with --plain"
+    if place is None:
+        raise InputError(
+            f"batch {batch.id} was recorded by a version that did not note where {batch.source} "
+            f"was; {how}"
+        )
+    if isinstance(place, Path) and not os.path.exists(place):
+        raise InputError(
+            f"{place}: the workbook that batch {batch.id} was read from is not there; {how}"
+        )
+    with transfer.downloaded(place) as file:
+        sha256 = _sha256(file, place)
+        if sha256 != batch.file_hash:
+            with reading(engine) as connection:
+                if not batch_records.has_exported(connection, batch.id, sha256):
+                    raise InputError(
+                        f"{place}: is not the workbook that batch {batch.id} was read from, or "
+                        f"was changed since; {how.replace('it', 'that one', 1)}"
+                    )
+        yield file
+
+
+def _own_workbook(
+    connection: Connection, batch: BatchRecord, asked: Target, source: Path, file: IO[bytes]
+) -> Written:
+    recipe = loading.recorded(batch.recipe)
+    results, added = recipe.headers(), columns.added_to(batch)
+    schemas = recipe.output["properties"]
+    known = columns.answer_headers(recipe)
+    rows = recorded_rows(connection, batch.id, with_cells=False)
+    last = last_recorded(connection, batch.id) or 0
+    return write_back(
+        source,
+        file,
+        name=batch.source,
+        sheet=batch.sheet,
+        header_row=batch.sheet_row(0) - 2,
+        last_row=batch.sheet_row(last) - 1,
+        headers=[*results.values(), *(column.header for column in added)],
+        rows=(_answered(batch, row, results, schemas, added) for row in rows),
+        answers_in=lambda texts: answer_columns(texts, known),
+        macros=asked.suffix == ".xlsm",
+    )
+
+
+def _answered(
+    batch: BatchRecord,
+    row: RecordedRow,
+    results: Mapping[str, str],
+    schemas: Mapping[str, object],
+    added: list[Column],
+) -> AnsweredRow:
+    finished = FinishedRow(row.number, (), row.status, row.output, row.error, row.same_as)
+    output = row.output or {}
+    cells = [answer_cell(output.get(name), _schema(schemas.get(name))) for name in results]
+    return AnsweredRow(
+        batch.sheet_row(row.number) - 1,
+        row.status,
+        [*cells, *(column.value(finished) for column in added)],
+    )
+
+
+def _schema(schema: object) -> Mapping[str, object] | None:
+    return schema if isinstance(schema, dict) else None  # a schema may also be true or false
+
+
+def _new_workbook(connection: Connection, batch: BatchRecord, file: IO[bytes], out: Path) -> int:
+    return writer.write_sheet(
+        file,
+        out,
+        title=batch.sheet,
+        header=batch.header,
+        formats=batch.formats,
+        widths=batch.widths,
+        result_headers=loading.recorded(batch.recipe).headers(),
+        added=columns.added_to(batch),
+        rows=(
+            FinishedRow(
+                row.number,
+                [decode(cell) for cell in row.cells],
+                row.status,
+                row.output,
+                row.error,
+                row.same_as,
+            )
+            for row in recorded_rows(connection, batch.id)
+        ),
+    )

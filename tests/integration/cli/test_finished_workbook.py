@@ -1,0 +1,227 @@
+"""The finished sheet is the user's own workbook, and no file of a person's is written over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from sqlalchemy import Engine, update
+
+from rowfleet.ledger.engine import open_ledger
+from rowfleet.ledger.models import Batch, Row
+from rowfleet.ledger.schema import migrate
+from rowfleet.ledger.transitions import stopping
+from submitter.sheets.opening import open_sheet
+from submitter.sheets.selection import Choice
+from submitter.submission import recording
+from submitter.submission.submission import prepare
+from tests.support import packages, rich_workbooks
+from tests.support.ledger import ECHO
+from tests.support.sheets import results
+
+Call = Callable[..., tuple[int, str, str]]
+
+HEADERS = ["AI_Answer", "AI_Score", "AI_Analyzer", "AI_Row", "AI_Status", "AI_Error"]
+
+
+ALL = Choice()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    monkeypatch.setenv("DATABASE_URL", url)
+    engine = open_ledger(url)
+    migrate(engine)
+    return engine
+
+
+def submitted(
+    engine: Engine, path: Path, batch_id: str = "b", rows: Choice = ALL, **of_rows: Any
+) -> str:
+    """Record a batch of the sheet, whose rows are all done unless ``of_rows`` says otherwise."""
+    with open_sheet(path, recipe=ECHO) as sheet:
+        asked = prepare(sheet, rows, ECHO, queue="q", batch_id=batch_id, source=path)
+        recording.record(engine, None, asked)
+    done = {"status": "done", "output": {"answer": "late", "score": 7}, **of_rows}
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(Row.batch_id == batch_id).values(done))
+        connection.execute(update(Batch).where(Batch.id == batch_id).values(status="finished"))
+    return batch_id
+
+
+@pytest.mark.parametrize("name", ["autofilter_with_hidden_rows", "macros", "sparklines"])
+def test_an_export_is_the_workbook_that_was_submitted(
+    ledger: Engine, call: Call, tmp_path: Path, name: str
+) -> None:
+    source, header_row = rich_workbooks.made(tmp_path, name)
+    submitted(ledger, source)
+    out = tmp_path / f"out{source.suffix}"
+    assert call("export", "b", out)[:2] == (0, f"12 rows written to {out}\n")
+    before, after = packages.parts_of(source), packages.parts_of(out)
+    part = "xl/worksheets/sheet1.xml"
+    assert packages.changed_parts(source, out) <= {part, packages.STYLES, "xl/workbook.xml"}
+    first = 6 if name == "sparklines" else 5
+    packages.check_worksheet(before[part], after[part], first, first + 5, header_row + 1)
+    rows = list(openpyxl.load_workbook(out)["Invoices"].iter_rows(values_only=True))
+    assert list(rows[header_row][first:]) == HEADERS
+    answers = ["late", 7, "openai (gpt-5-mini)", header_row + 2, "done", None]
+    assert list(rows[header_row + 1][first:]) == answers
+
+
+def test_only_the_rows_of_the_batch_get_answers(ledger: Engine, call: Call, tmp_path: Path) -> None:
+    """A part of a sheet, of which a sample ran before the rest was cancelled."""
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source, rows=Choice(2, 4), status="pending", output=None)
+    with ledger.begin() as connection:
+        first = Row.number == 2
+        connection.execute(update(Row).where(first).values(status="done", output={"answer": "x"}))
+        connection.execute(update(Batch).values(status="sampled"))
+        stopping.cancel(connection, "b", by="t")
+    assert call("export", "b", "out.xlsx")[0] == 0
+    rows = results(tmp_path / "out.xlsx")
+    assert [row["AI_Status"] for row in rows] == [
+        *(None, None, "done", "cancelled", "cancelled", "cancelled"),
+        *[None] * 6,
+    ]
+    assert [row["AI_Row"] for row in rows[2:6]] == [4, 5, 6, 7]
+
+
+def test_an_export_again_fills_the_same_columns_of_what_it_wrote(
+    ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    """And a column that a person added to the finished workbook stays."""
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source, status="pending", output=None)
+    assert call("export", "b", "out.xlsx")[0] == 0
+    with ledger.begin() as connection:
+        connection.execute(update(Row).values(status="done", output={"answer": "late"}))
+    finished = tmp_path / "out.xlsx"
+    shutil.copy(finished, tmp_path / "first.xlsx")
+    assert call("export", "b", "again.xlsx", "--source", "first.xlsx")[0] == 0
+    rows = results(tmp_path / "again.xlsx")
+    assert list(rows[0])[5:] == HEADERS
+    assert {row["AI_Answer"] for row in rows} == {"late"}
+    # A person adds a column; another batch reads the finished workbook.
+    book = openpyxl.load_workbook(finished)
+    book["Invoices"]["L1"], book["Invoices"]["L2"] = "Checked", "by Eva"
+    book.save(tmp_path / "checked.xlsx")
+    submitted(ledger, tmp_path / "checked.xlsx", "c")
+    assert call("export", "c", "both.xlsx")[0] == 0
+    rows = results(tmp_path / "both.xlsx")
+    assert rows[0]["Checked"] == "by Eva"
+
+
+def test_a_file_that_the_batch_did_not_write_is_not_written_over(
+    ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source)
+    out = tmp_path / "out.xlsx"
+    assert call("export", "b", out)[0] == 0
+    assert call("export", "b", out)[0] == 0  # what it wrote itself
+    book = openpyxl.load_workbook(out)
+    book["Invoices"]["Z1"] = "a person's note"
+    book.save(out)
+    theirs = out.read_bytes()
+    code, _, error = call("export", "b", out)
+    assert code == 2
+    assert "there is a file that batch b did not write, or that was changed since" in flat(error)
+    assert out.read_bytes() == theirs
+    assert call("export", "b", out, "--overwrite")[0] == 0
+    assert call("export", "b", out)[0] == 0
+    # Nor what another batch wrote, and nothing is recorded of a submission that would do it.
+    submitted(ledger, source, "c")
+    assert "batch c did not write" in flat(call("export", "c", out)[2])
+
+
+@pytest.mark.parametrize("where", ["gone", "changed", "unknown"])
+def test_without_its_original_an_export_says_what_to_do(
+    ledger: Engine, call: Call, tmp_path: Path, where: str
+) -> None:
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source)
+    kept = tmp_path / "kept.xlsx"
+    source.rename(kept)
+    if where == "changed":
+        book = openpyxl.load_workbook(kept)
+        book["Invoices"]["A2"] = "changed"
+        book.save(source)
+    if where == "unknown":
+        with ledger.begin() as connection:
+            connection.execute(update(Batch).values(origin=None))
+    sentence = {
+        "gone": f"{source}: the workbook that batch b was read from is not there",
+        "changed": f"{source}: is not the workbook that batch b was read from, or was changed",
+        "unknown": "was recorded by a version that did not note where",
+    }[where]
+    code, _, error = call("export", "b", "out.xlsx")
+    assert code == 2
+    assert sentence in flat(error)
+    assert "--source FILE, or write a new workbook with --plain" in flat(error)
+    assert not (tmp_path / "out.xlsx").exists()
+    assert call("export", "b", "out.xlsx", "--source", kept)[0] == 0
+    assert results(tmp_path / "out.xlsx")[0]["AI_Answer"] == "late"
+    assert call("export", "b", "new.xlsx", "--plain")[0] == 0
+    assert results(tmp_path / "new.xlsx")[0]["AI_Answer"] == "late"
+    assert openpyxl.load_workbook(tmp_path / "new.xlsx").sheetnames == ["Invoices"]
+
+
+def test_a_csv_gets_a_new_workbook(ledger: Engine, call: Call, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("Name,Amount\nAcme,5\n")
+    submitted(ledger, source)
+    source.unlink()
+    assert call("export", "b", "out.xlsx")[0] == 0
+    assert results(tmp_path / "out.xlsx") == [
+        {"Name": "Acme", "Amount": 5}
+        | dict(zip(HEADERS, ["late", 7, "openai (gpt-5-mini)", 2, "done", None], strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "options", "sentence"),
+    [
+        ("macros", "out.xlsx", (), "is a workbook with macros"),
+        ("plain", "out.xlsm", (), "is a workbook with no macros"),
+        ("plain", "out.ods", (), "a finished sheet is an .xlsx file"),
+    ],
+)
+def test_the_name_of_the_finished_workbook_says_what_it_is(
+    ledger: Engine, call: Call, tmp_path: Path, name: str, out: str, options: Any, sentence: str
+) -> None:
+    source, _ = rich_workbooks.made(tmp_path, name)
+    submitted(ledger, source)
+    code, _, error = call("export", "b", out, *options)
+    assert code == 2
+    assert sentence in flat(error)
+    assert not (tmp_path / out).exists()
+
+
+def test_the_source_itself_is_never_written_over(
+    ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source)
+    original = source.read_bytes()
+    for options in ((), ("--overwrite",), ("--overwrite", "--source", source)):
+        assert call("export", "b", source, *options)[0] == 2
+        assert source.read_bytes() == original
+
+
+def test_macros_need_the_suffix_before_anything_runs(call: Call, tmp_path: Path) -> None:
+    source, _ = rich_workbooks.made(tmp_path, "macros")
+    code, _, error = call("local", source, "--analyzer", "rules", "--export", "out.xlsx")
+    assert code == 2
+    assert "give a name that ends in .xlsm" in flat(error)
+    code, _, error = call("local", source, "--analyzer", "rules", "--export", "out.xlsm", "--plain")
+    assert code == 2
+    assert "the finished sheet is a new workbook; give a name that ends in .xlsx" in flat(error)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
