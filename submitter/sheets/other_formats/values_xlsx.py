@@ -25,7 +25,7 @@ _FORMATS = ("General", "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss", "hh:mm:ss", "[h]:mm:
 _DATE, _MOMENT, _TIME, _DURATION = range(1, 5)
 
 #: What XML can't hold, and underscores of a text that would be read as an escape.
-_SPECIAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+_SPECIAL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 #: Whole numbers below this are written without a decimal point; larger ones are not exact.
 _MOST_WHOLE = 1e15
 #: Bytes of XML that are written at once.
@@ -145,6 +145,8 @@ def _duration(text: str) -> Value:
 
 def _cell(ref: str, value: Value) -> str:
     if isinstance(value, str):
+        if "\0" in value:  # calamine misread the text's encoding
+            raise ValueError("a text holds NUL")
         text = escape(_SPECIAL.sub(_escaped, value))
         return f'<c r="{ref}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
     if isinstance(value, bool):

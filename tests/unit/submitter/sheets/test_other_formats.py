@@ -200,6 +200,12 @@ def test_what_is_far_too_large_is_refused_unread(
     )
 
 
+@pytest.mark.parametrize("kind", [".xls", ".xlsb"])
+def test_a_text_with_nul_is_refused(tmp_path: Path, kind: str) -> None:
+    path = book(tmp_path / f"a{kind}", [["H"], ["t\0e\0x\0t\0"]])
+    assert f"not an {kind} that can be read" in refusal(path)
+
+
 def test_a_panic_is_one_sentence(tmp_path: Path) -> None:
     records = bytearray(other_formats.xls_records({"S": ROWS}))
     at = records.index(struct.pack("<H", 0x0085)) + 4
