@@ -52,7 +52,7 @@ from submitter.submission.submission import prepare
     required=True,
     type=location.parse,
     metavar="SHEET.xlsx",
-    help="The spreadsheet: .xlsx, .xlsm or .csv; a path, or "
+    help="The spreadsheet: .xlsx, .xlsm, .xlsb, .xls, .ods or .csv; a path, or "
     f"{schemes.listed(schemes.remote(), ' or ')}.",
 )
 @submission_options
