@@ -64,6 +64,10 @@ def announce(
     engine: Engine, submission: Submission, found: records.BatchRecord | None, *, as_json: bool
 ) -> None:
     """Tell that the batch is recorded, or was ``found``, and how to follow it."""
+    for sentence in selected.left_out(submission.selection):
+        console.note(sentence)
+    if found is not None and found.order_by != submission.rows.order_by:
+        console.note("its rows keep the order in which they were recorded")
     progress = watching.read_progress(engine, submission.batch_id)
     if as_json:
         console.print_json(
@@ -74,10 +78,6 @@ def announce(
             }
         )
         return
-    for sentence in selected.left_out(submission.selection):
-        console.note(sentence)
-    if found is not None and found.order_by != submission.rows.order_by:
-        console.note("its rows keep the order in which they were recorded")
     kind = kind_of(submission.recipe)
     what = "recorded" if found is None else "this continues a batch submitted before"
     follow = hints.command("progress", submission.batch_id, "--watch")

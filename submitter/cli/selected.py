@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterator
-from itertools import islice
+from itertools import compress, islice
 
 from rowfleet.openai_api.requests import as_data
 from rowfleet.recipes.names import fold
@@ -102,15 +103,17 @@ def _columns(submission: Submission) -> list[tuple[str, str, str, str]]:
 
 
 def _first_rows(submission: Submission) -> Iterator[tuple[int, str]]:
-    """Yield the numbers of the first rows in the sheet, and the JSON that is sent of each."""
-    sheet, rows = submission.sheet, submission.rows
-    taken = sheet.rows(rows.start_row, rows.num_rows)
-    try:
-        for number, cells in islice(taken, ROWS_SHOWN):
+    """Yield the numbers of the rows that run first, and the JSON that is sent of each."""
+    sheet, ranks = submission.sheet, submission.selection.ranks
+    positions = compress(range(len(sheet.filled)), sheet.filled)
+    if ranks is None:
+        first = list(islice(positions, ROWS_SHOWN))
+    else:
+        first = heapq.nsmallest(ROWS_SHOWN, positions, key=ranks.__getitem__)
+    for number in first:
+        for _, cells in sheet.rows(number, 1):
             sent = {name: cells[index] for name, index in sheet.columns.items()}
             yield sheet.first_row + number, as_data(number, sent).splitlines()[1]
-    finally:
-        taken.close()
 
 
 def _listed(names: list[str]) -> str:

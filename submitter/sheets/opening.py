@@ -23,6 +23,7 @@ import hashlib
 import stat
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -76,7 +77,7 @@ def open_sheet(
                     xlsx, sheet, recipe, name, sha256, header, by_pattern=by_pattern
                 ) as opened,
             ):
-                yield opened
+                yield opened if xlsx is file else replace(opened, hidden=None)
         elif not magic:
             raise InputError(f"{name}: the file is empty")
         elif Path(name).suffix.lower() in CSV_SUFFIXES or path.suffix.lower() in CSV_SUFFIXES:

@@ -74,7 +74,13 @@ def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] 
     filled = bytearray(sheet.filled)
     filled[:start] = bytes(start)
     del filled[stop:]
-    hidden = [n for n in range(start, min(stop, len(sheet.hidden))) if sheet.hidden[n] & filled[n]]
+    if sheet.hidden is None and choice.hidden == "skip":
+        raise InputError(
+            f"{sheet.where}: --hidden skip: only an .xlsx says which rows are hidden; "
+            "save it as .xlsx"
+        )
+    marked = sheet.hidden or b""
+    hidden = [n for n in range(start, min(stop, len(marked))) if marked[n] & filled[n]]
     if choice.hidden == "skip":
         for number in hidden:
             filled[number] = 0

@@ -36,8 +36,9 @@ class Sheet:
     #: Answer columns that an earlier run has added: their header → their sheet column.
     answers: dict[str, int] = field(default_factory=dict)
     is_text: bool = False  #: A .csv file: it has no sheets, and its title says nothing.
-    #: One byte a position, 1 where the sheet hides the row or a filter does; may be shorter.
-    hidden: bytearray = field(default_factory=bytearray)
+    #: One byte a position, 1 where the sheet hides the row or a filter does; may be shorter. None:
+    #: its format does not say.
+    hidden: bytearray | None = field(default_factory=bytearray)
     #: What a person said about the header, as far as that is part of what is submitted.
     steered: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()  #: The names in ``columns`` that a person mapped.

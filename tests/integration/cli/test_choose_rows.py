@@ -111,6 +111,26 @@ def test_what_can_not_be_done_is_one_sentence(
     assert sentence in err
 
 
+def test_a_dry_run_shows_the_rows_that_run_first(call: Call, tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 9)
+    words = ("local", sheet, "--dry-run", "--json", "--start-row", 2, "--order-by", "Amount:desc")
+    first = json.loads(call(*words)[1])["first_rows"]
+    assert [(row["row"], row["sent"]["Amount"]) for row in first] == [(10, 108), (9, 107), (8, 106)]
+
+
+def test_a_submission_says_what_it_leaves_out(sheet: Path) -> None:
+    words = ("local", sheet, "--analyzer", "rules", *MAPS, "--json", "--where", "Net > 10")
+    ran = run(*words, cwd=sheet.parent)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["done"] == 2
+    for sentence in (
+        "1 row is hidden or filtered out, and taken",
+        "row 8, 'Total', is one of totals and is left out",
+        "1 row could not be judged by --where and is left out; of row 6: its cells",
+    ):
+        assert sentence in ran.stderr
+
+
 def test_rows_are_asked_about_in_their_order_and_only_once(tmp_path: Path) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 12)
     chosen = ("--where", 'Amount >= 103 && Vendor != "Vendor 5"', "--order-by", "Amount:desc")

@@ -415,11 +415,19 @@ def test_an_ordered_batch_is_recorded_with_its_order(engine: Engine, tmp_path: P
         assert feeding.feed(connection, batch_id, 2) == [2, 0]
 
 
-@pytest.mark.parametrize("change", [{"where": 'Name != "b"'}, {"hidden": "skip"}, {}])
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        ({"where": 'Name != "b"'}, {}),
+        ({"hidden": "skip"}, {}),
+        ({}, {"hidden": "skip"}),
+        ({}, {"keep_totals": True}),
+    ],
+)
 def test_a_half_recorded_choice_is_completed_with_the_same_choice_only(
-    engine: Engine, tmp_path: Path, change: dict[str, Any]
+    engine: Engine, tmp_path: Path, change: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    path = workbook(tmp_path / "invoices.xlsx")
+    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, ["Total", 6, None]])
     book = openpyxl.load_workbook(path)
     book.worksheets[0].row_dimensions[3].hidden = True
     book.save(path)
@@ -428,21 +436,24 @@ def test_a_half_recorded_choice_is_completed_with_the_same_choice_only(
     with engine.begin() as connection:
         recording.record_rows(connection, begun.batch_id, [(0, CELLS[1], None)])
         half = batch_records.get_batch(connection, begun.batch_id)
-    with prepared(path, rows=Choice(**({} if change else {"hidden": "skip"}))) as another:
+    with prepared(path, rows=Choice(**other)) as another:
         assert not matching.is_same_file(half, another)
     assert submit(engine, path, rows=Choice(**change)) == (begun.batch_id, True)
     assert recorded(engine) == (1, 2 if change else 3)
 
 
 def test_another_header_row_is_another_batch(engine: Engine, tmp_path: Path) -> None:
-    """A header that is repeated further down is the same header."""
-    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, *CELLS])
-    whole, _ = submit(engine, path)
-    half, is_found = submit(engine, path, header=HeaderOptions(row=5))
-    assert (half != whole, is_found) == (True, False)
-    assert submit(engine, path, header=HeaderOptions(row=1)) == (whole, True)
-    assert submit(engine, path, header=HeaderOptions(row=5)) == (half, True)
-    assert recorded(engine) == (2, 7 + 3)
+    """A header that is repeated further down is the same header, above other rows."""
+    below = [CELLS[0], *([name, number + 10, note] for name, number, note in CELLS[1:])]
+    path = workbook(tmp_path / "invoices.xlsx", [*CELLS, *below])
+    three = Choice(0, 3)
+    first, _ = submit(engine, path, rows=three)
+    second, is_found = submit(engine, path, rows=three, header=HeaderOptions(row=5))
+    assert (second != first, is_found) == (True, False)
+    for row, batch_id in ((1, first), (5, second)):
+        steered = HeaderOptions(row=row)
+        assert submit(engine, path, rows=three, header=steered) == (batch_id, True)
+    assert recorded(engine) == (2, 6)
 
 
 def test_a_mapped_column_is_asked_about_anew(engine: Engine, tmp_path: Path) -> None:

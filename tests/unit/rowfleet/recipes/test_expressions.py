@@ -95,11 +95,11 @@ def test_a_row_that_can_not_be_judged_is_told_from_one_with_blanks(
 
 
 def test_a_column_that_was_seen_says_what_a_blank_cell_of_it_could_hold() -> None:
-    compiled = Expression("Paid + Date > 'a' && Amount > 5", COLUMNS)
-    assert compiled.holds({0: "x", 4: "y", 1: 9}) is True
-    assert compiled.holds({0: None, 4: "y", 1: 9}) is False
+    compiled = Expression('timestamp(Date + "T00:00:00Z").getFullYear() == 2026', COLUMNS)
+    assert compiled.holds({4: date(2026, 5, 1)}) is True
+    assert compiled.holds({4: None}) is False
     with pytest.raises(Unjudged):
-        compiled.holds({0: None, 4: "y", 1: "n/a"})
+        compiled.holds({4: "tomorrow"})
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,11 @@ def test_dates_and_numbers_are_shown_as_such(path: Path) -> None:
         assert sheet.formats == ("yyyy-mm-dd", "General")
 
 
-def test_the_hash_is_that_of_the_file(path: Path) -> None:
+def test_the_hash_is_that_of_the_file_and_no_row_is_known_to_be_hidden(path: Path) -> None:
     content = book(path).read_bytes()
     with open_sheet(path) as sheet:
         assert sheet.sha256 == hashlib.sha256(content).hexdigest()
+        assert sheet.hidden is None  # calamine does not say which rows are
 
 
 def test_a_workbook_is_known_whatever_its_suffix(path: Path) -> None:

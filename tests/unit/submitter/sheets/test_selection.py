@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_hidden_rows_are_taken_and_counted_unless_they_are_to_be_skipped(path: P
         assert selection.hidden == 1
         assert [number for number, _ in selection.sheet.rows(2)] == [2, 4]
     assert "all rows are hidden" in refused(path, hidden="skip", start_row=1, num_rows=1)
+
+
+def test_a_format_that_does_not_say_which_rows_are_hidden_can_not_skip_them(path: Path) -> None:
+    save(path, ROWS)
+    with open_sheet(path, recipe=INVOICES) as opened:
+        sheet = replace(opened, hidden=None)
+        assert select(sheet, Choice(), INVOICES).hidden == 0
+        with pytest.raises(InputError, match=r"only an \.xlsx says"):
+            select(sheet, Choice(hidden="skip"), INVOICES)
 
 
 # --- conditions
@@ -197,9 +207,19 @@ def test_totals_below_the_data_are_left_out_unless_they_are_asked_for(
         ["Hooli", 235.5],
         [None, 235.4],
         [None, 235.5, "a note"],
+        [77, "Total", 235.5],
         ["checked by Bob"],
     ],
-    ids=["no number", "a vendor", "a text", "an identity", "no sum", "a sum and a text", "a note"],
+    ids=[
+        "no number",
+        "a vendor",
+        "a text",
+        "an identity",
+        "no sum",
+        "a sum and a text",
+        "an identity that is a number",
+        "a note",
+    ],
 )
 def test_a_row_that_may_be_data_is_taken(path: Path, last: list[Any]) -> None:
     save(path, [*(row for row in ROWS if "n/a" not in row), last])
@@ -210,6 +230,11 @@ def test_a_sum_is_no_total_where_no_column_identifies_a_row(path: Path) -> None:
     save(path, [["Vendor", "Amount"], *([f"v{n}", 1] for n in range(5)), [None, 5]])
     assert taken(path, recipe=RECIPE) == [0, 1, 2, 3, 4, 5]
     assert taken(path) == [0, 1, 2, 3, 4]
+
+
+def test_one_number_is_no_sum(path: Path) -> None:
+    save(path, [["Vendor", "Amount"], ["a", 5], *([f"v{n}", None] for n in range(5)), [None, 5]])
+    assert taken(path) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_range_is_looked_at_by_its_own_last_row(path: Path) -> None:
