@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, text, update
@@ -28,14 +30,17 @@ RECIPE = Recipe.model_validate(
 )
 
 
-def new_batch(batch_id: str, header: tuple[str, ...] = sheets.HEADER) -> records.NewBatch:
-    """Return a batch for sheets of invoices."""
+def new_batch(
+    batch_id: str, header: tuple[str, ...] = sheets.HEADER, file: Path | None = None
+) -> records.NewBatch:
+    """Return a batch for sheets of invoices; ``file`` is the sheet, if there is one."""
     dates = ("Date", "Due_Date")
     return records.NewBatch(
         id=batch_id,
         source="master.xlsx",
         content_hash="c" * 64,
-        file_hash="f" * 64,
+        file_hash=hashlib.sha256(file.read_bytes()).hexdigest() if file else "f" * 64,
+        origin=str(file) if file else None,
         sheet="Refunds",
         start_row=0,
         num_rows=None,
@@ -50,10 +55,10 @@ def new_batch(batch_id: str, header: tuple[str, ...] = sheets.HEADER) -> records
     )
 
 
-def finished(engine: Engine, rows: int, output: Mapping[str, Any]) -> str:
+def finished(engine: Engine, rows: int, output: Mapping[str, Any], file: Path | None = None) -> str:
     """Record a batch of invoices, all done with the same answer. Return its id."""
     with engine.begin() as connection:
-        recording.create_batch(connection, new_batch("b"))
+        recording.create_batch(connection, new_batch("b", file=file))
         chunk: list[tuple[int, list[Any], str | None]] = []
         for number, cells in enumerate(sheets.typed_rows(rows)):
             chunk.append((number, encode_all(cells), None))

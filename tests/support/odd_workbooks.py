@@ -22,11 +22,12 @@ def written(
     source: Path,
     cells: Mapping[int, Sequence[object]] | None = None,
     headers: Sequence[str] = ("AI_Refund", "AI_Why"),
+    status: str = "done",
     **options: object,
 ) -> Path:
     """Write answers into the workbook: sheet row from 1 → cells. Return the finished file."""
     cells = {2: [True, "late"]} if cells is None else cells
-    rows = [AnsweredRow(row - 1, "done", tuple(each)) for row, each in cells.items()]  # type: ignore[arg-type]
+    rows = [AnsweredRow(row - 1, status, tuple(each)) for row, each in cells.items()]  # type: ignore[arg-type]
     out = source.with_name("finished.xlsx")
     with out.open("w+b") as file:
         write_back(

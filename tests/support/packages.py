@@ -63,7 +63,7 @@ def check_worksheet(before: bytes, after: bytes, first: int, last: int, top: int
 
 def _start(xml: bytes) -> bytes:
     """Return all before the first child of the root: the namespaces, too."""
-    found = re.match(rb"(?:<\?.*?\?>)?\s*<[^>]*>", xml, re.S)
+    found = re.match(rb"(?:\xef\xbb\xbf)?(?:<\?.*?\?>)?\s*<[^>]*>", xml, re.S)
     assert found is not None
     return found[0]
 

@@ -33,6 +33,7 @@ class Stylesheet:
         self.is_there = False
         self._font = self._border = self._cell_style = 0
         self._known: dict[tuple[object, ...], int] = {}
+        self._xfs: list[Element] = []
         #: XML that is added behind what each holder has.
         self._added: dict[str, list[bytes]] = {holder: [] for holder in _HOLDERS}
         if part is None:
@@ -59,15 +60,19 @@ class Stylesheet:
             for e in self._held["numFmts"]
         }
         self._next_format = max([FIRST_OWN_FORMAT - 1, *self._formats.values()]) + 1
+        xfs = self._held["cellXfs"]
         self.is_there = bool(self._held["cellXfs"] and self._held["fills"])
-        if self.is_there:
-            self.base_on([0])
-            self._cell_style = _number(self._held["cellXfs"][0], "xfId")
+        # An alternative of two styles is one style, and shifts the numbers of those behind it.
+        self._xfs = self._held["cellXfs"] if self._count("cellXfs") == len(xfs) else []
+        self.base_on([0])
+        self._cell_style = _number(xfs[0], "xfId") if xfs else 0
+
+    def _count(self, holder: str) -> int:
+        return self._holders[holder].children if holder in self._holders else 0
 
     def base_on(self, styles: Iterable[int]) -> None:
         """Give new styles the font and the border that most of ``styles`` have."""
-        xfs = self._held["cellXfs"] if self.is_there else []
-        known = [xfs[style] for style in styles if style < len(xfs)]
+        known = [self._xfs[style] for style in styles if style < len(self._xfs)]
         if known:
             self._font = Counter(_number(xf, "fontId") for xf in known).most_common(1)[0][0]
             self._border = Counter(_number(xf, "borderId") for xf in known).most_common(1)[0][0]
@@ -91,10 +96,10 @@ class Stylesheet:
 
     def quoted(self, style: int) -> int:
         """Return a style like ``style`` for a text that must not become a formula."""
-        if not self.is_there or style >= len(self._held["cellXfs"]):
+        if not self.is_there or style >= len(self._xfs):
             return style
         if ("like", style) not in self._known:
-            xf = self._held["cellXfs"][style]
+            xf = self._xfs[style]
             raw = self._xml[xf.start : xf.end]
             if xml_bytes.attribute(raw, "quotePrefix"):
                 raw = xml_bytes.with_attribute(raw, "quotePrefix", "1")
@@ -105,7 +110,7 @@ class Stylesheet:
         return self._known["like", style]
 
     def _add_style(self, xf: bytes) -> int:
-        new = len(self._held["cellXfs"]) + len(self._added["cellXfs"])
+        new = self._count("cellXfs") + len(self._added["cellXfs"])
         if new >= MAX_STYLES:
             return 0
         self._added["cellXfs"].append(xf)
@@ -126,7 +131,7 @@ class Stylesheet:
         if colour is None:
             return 0
         if ("fill", colour) not in self._known:
-            self._known["fill", colour] = len(self._held["fills"]) + len(self._added["fills"])
+            self._known["fill", colour] = self._count("fills") + len(self._added["fills"])
             self._add(
                 "fills",
                 f'<fill><patternFill patternType="solid"><fgColor rgb="FF{colour}"/>'
@@ -153,7 +158,7 @@ class Stylesheet:
             at = self._root.inner
             return [Edit(at, at, opening + new + b"</%s>" % name)]
         tag = self._xml[element.start : element.inner]
-        total = str(len(self._held[holder]) + count)
+        total = str(element.children + count)
         counted = xml_bytes.with_attribute(tag, "count", total)
         if element.is_empty_tag:
             opened = counted[:-2].rstrip() + b">"

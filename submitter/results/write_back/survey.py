@@ -76,7 +76,7 @@ class Survey:
     header: dict[int, HeaderCell] = field(default_factory=dict)
     #: Column → style of the cells in the first row below the header.
     first_styles: dict[int, int] = field(default_factory=dict)
-    last_row: int = 0
+    last_row: int = 0  #: The last one that gets answers.
     #: Columns with formulas below the header.
     formulas: set[int] = field(default_factory=set)
     dimension: Place | None = None
@@ -116,7 +116,7 @@ def survey(
 
 class _Surveyor:
     def __init__(self, where: str, header_row: int, last_row: int) -> None:
-        self.found = Survey()
+        self.found = Survey(last_row=last_row)
         self._where = where
         self._header_row = header_row
         self._last_row = last_row
@@ -136,7 +136,6 @@ class _Surveyor:
     def close(self) -> None:
         """Say that the part ends here."""
         self._walk.close()
-        self.found.last_row = max(self._row, self._header_row)
         if self.found.rows is None:
             raise InputError(f"{self._where} holds no table of rows")
 

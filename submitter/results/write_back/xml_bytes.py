@@ -93,6 +93,7 @@ class Element:
     is_empty_tag: bool  #: Whether one tag is all of it.
     inner_end: int = 0  #: Where its content ends.
     end: int = 0
+    children: int = 0  #: Elements directly in it, of any name.
 
 
 def elements(xml: bytes, where: str, wanted: Collection[str]) -> list[Element]:
@@ -112,6 +113,8 @@ def elements(xml: bytes, where: str, wanted: Collection[str]) -> list[Element]:
             raise InputError(f"{where} has more than {MAX_ELEMENTS:,} XML elements")
         name = local(tag)
         element = None
+        if open_ and (around := open_[-1]) is not None:
+            around.children += 1
         if name in wanted:
             inner = at + len(raw := _tag(xml, at))
             element = Element(name, path[-1], attributes, at, inner, raw.endswith(b"/>"))

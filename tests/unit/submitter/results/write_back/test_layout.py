@@ -6,6 +6,7 @@ import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import openpyxl
 import pytest
@@ -112,6 +113,22 @@ def test_a_stylesheet_in_utf_16_stays_one(tmp_path: Path) -> None:
     out = written(source, {2: [date(2026, 1, 2), "late"]})
     assert packages.parts_of(out)[packages.STYLES].startswith(b"\xff\xfe")
     assert openpyxl.load_workbook(out)["Refunds"]["C2"].number_format == "yyyy-mm-dd"
+
+
+def test_an_alternative_of_two_fills_counts_as_one(tmp_path: Path) -> None:
+    """Excel takes one branch of it, so that those behind it have the next numbers."""
+    source = save(tmp_path / "in.xlsx", [["Vendor"], ["Acme"]])
+    compatible = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+    fill = "<fill><patternFill/></fill>"
+    alternative = (
+        f'<mc:AlternateContent xmlns:mc="{compatible}"><mc:Choice Requires="x">{fill}</mc:Choice>'
+        f"<mc:Fallback>{fill}</mc:Fallback></mc:AlternateContent></fills>"
+    ).encode()
+    rewrite(source, packages.STYLES, lambda old: old.replace(b"</fills>", alternative))
+    before = ET.fromstring(packages.parts_of(source)[packages.STYLES])
+    after = ET.fromstring(packages.parts_of(written(source, status="failed"))[packages.STYLES])
+    *_, failed = after.findall(f"{{{NS}}}cellXfs/{{{NS}}}xf[@fillId]")
+    assert failed.attrib["fillId"] == str(len(before.find(f"{{{NS}}}fills") or ())) == "3"
 
 
 def test_answers_have_the_font_and_border_that_most_cells_beside_them_have(tmp_path: Path) -> None:
