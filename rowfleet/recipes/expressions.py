@@ -185,8 +185,10 @@ def _value(cell: Cell) -> bool | float | str | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, ArithmeticError):
         return "it divides by zero, or a number is too large"
+    if isinstance(error, TypeError) and str(error).startswith("Unsupported operation"):
+        return "it reckons with values of different types; write whole numbers with a point, 2.0"
     if isinstance(error, TypeError):
-        return "its cells have other types than are compared; in sums, numbers have a point: 2.0"
+        return "its cells have other types than are compared"
     return "a function in it can't take the cells"
 
 

@@ -48,7 +48,7 @@ class Selection:
     sheet: Sheet
     #: For an order: each position's place in it. Positions that are not taken have none.
     ranks: Sequence[int] | None = None
-    #: Hidden rows among those of the range.
+    #: Hidden rows: those that are taken, or those of the range that are left out.
     hidden: int = 0
     #: Rows of totals below the data: their positions and first texts.
     totals: tuple[tuple[int, str], ...] = ()
@@ -90,6 +90,9 @@ def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] 
     selection = Selection(choice, _only(sheet, filled), hidden=len(hidden), totals=found)
     if choice.where is not None:
         selection = _where(selection, choice.where, answers)
+    if choice.hidden == "include":  # as far as the condition takes them
+        left = selection.sheet.filled
+        selection = replace(selection, hidden=sum(left[number] for number in hidden))
     if not any(selection.sheet.filled):
         raise InputError(f"{sheet.where}: {_nothing_left(choice)}")
     if choice.order_by is not None:

@@ -149,3 +149,24 @@ def test_rows_are_asked_about_in_their_order_and_only_once(tmp_path: Path) -> No
         assert len(standin.calls()) == 8
     finished = results(tmp_path / "refunds.results.xlsx")
     assert [row["AI_Status"] for row in finished if row["AI_Status"]] == ["done"] * 8
+
+
+def test_a_finished_workbook_is_read_again_without_its_answers(tmp_path: Path) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 6)
+    finished = tmp_path / "refunds.results.xlsx"
+
+    def local(standin: Standin, *words: object) -> tuple[int, list[int | None]]:
+        """Return the exit code, and the rows that were asked about."""
+        standin.clear()
+        ran = run("local", *words, cwd=tmp_path, env=standin.environment())
+        return ran.returncode, sorted(call.row for call in standin.calls())
+
+    with Standin.lent(faults=[{"kind": "refusal", "rows": [1, 4]}]) as standin:
+        assert local(standin, sheet) == (1, [0, 1, 2, 3, 4, 5])
+        assert [row["AI_Status"] for row in results(finished)].count("failed") == 2
+        # The same rows: the same batch, which has ended.
+        assert local(standin, finished) == (1, [])
+        standin.configure(faults=[])
+        left = ("--where", 'AI_Status != "done"', "--export", "all.xlsx")
+        assert local(standin, finished, *left) == (0, [1, 4])
+    assert [row["AI_Status"] for row in results(tmp_path / "all.xlsx")] == ["done"] * 6

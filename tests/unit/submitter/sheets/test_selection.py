@@ -66,6 +66,8 @@ def test_hidden_rows_are_taken_and_counted_unless_they_are_to_be_skipped(path: P
         assert selection.hidden == 2
     assert taken(path) == [0, 1, 2, 3, 4]
     assert taken(path, hidden="skip") == [0, 2, 4]
+    with chosen(path, where='Vendor != "Globex"') as selection:
+        assert selection.hidden == 1
     with chosen(path, hidden="skip", start_row=2) as selection:
         assert selection.hidden == 1
         assert [number for number, _ in selection.sheet.rows(2)] == [2, 4]
