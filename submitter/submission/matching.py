@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +17,7 @@ from rowfleet.ledger.queries.rows import recorded_cells
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.statuses import MAY_LACK_ROWS, BatchStatus
 from rowfleet.recipes.recipe import Recipe
+from submitter.sheets.sheet import Sheet, pick
 from submitter.submission.submission import Submission
 
 #: Rows that are compared at once.
@@ -30,7 +31,7 @@ STALLED = 30.0
 
 
 def asking_the_same(connection: Connection, submission: Submission) -> list[BatchRecord]:
-    """Return the batches that ask the same of a sheet with the same header, the likeliest first."""
+    """Return the batches that ask the same of the same columns, the likeliest first."""
     own = batch_records.find_batch(connection, submission.batch_id)
     known = [] if own is None else [own]
     if not submission.is_named:
@@ -43,13 +44,31 @@ def asking_the_same(connection: Connection, submission: Submission) -> list[Batc
 
 def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
     sheet, recipe = submission.sheet, submission.recipe
-    if tuple(batch.header) != sheet.header or dict(batch.columns) != sheet.columns:
+    places = _places(batch, sheet)
+    if places is None or _sent(batch.header, batch.columns) != _sent(sheet.header, sheet.columns):
         return False
+    if len(places) < len(sheet.header) and batch.status in MAY_LACK_ROWS:
+        return False  # the rows that it lacks would have other columns than those that it has
     try:
         recorded = Recipe.model_validate(batch.recipe)
     except ValidationError:  # of another version
         return False
     return recorded.question() == recipe.question()
+
+
+def _places(batch: BatchRecord, sheet: Sheet) -> tuple[int, ...] | None:
+    """Return where the batch's columns are in the sheet, None if it lacks some.
+
+    The sheet may have more of them: a person adds columns to a finished workbook.
+    """
+    at = {name: place for place, name in enumerate(sheet.header)}
+    places = tuple(at[name] for name in batch.header if name in at)
+    return places if len(places) == len(batch.header) else None
+
+
+def _sent(header: Sequence[str], columns: Mapping[str, int]) -> dict[str, str]:
+    """Return the header of each column that the recipe sends, by its name for the model."""
+    return {name: header[place] for name, place in columns.items()}
 
 
 def is_same_file(batch: BatchRecord, submission: Submission) -> bool:
@@ -69,9 +88,12 @@ def is_same_file(batch: BatchRecord, submission: Submission) -> bool:
 
 def has_same_rows(engine: Engine, batch: BatchRecord, submission: Submission) -> bool:
     """Tell whether the batch has the same rows, cell by cell; see `_agree`."""
-    with closing(
-        submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
-    ) as ours:
+    sheet, rows = submission.sheet, submission.rows
+    places = _places(batch, sheet)
+    if places is None:
+        return False
+    with closing(sheet.rows(rows.start_row, rows.num_rows)) as read:
+        ours = ((number, pick(cells, places)) for number, cells in read)
         return _agree(engine, batch, ours, submission.count)
 
 

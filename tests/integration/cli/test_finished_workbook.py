@@ -9,7 +9,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
@@ -21,7 +21,7 @@ from submitter.submission import recording
 from submitter.submission.submission import prepare
 from tests.support import packages, rich_workbooks
 from tests.support.ledger import ECHO
-from tests.support.sheets import results
+from tests.support.sheets import invoices, results
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -221,6 +221,42 @@ def test_macros_need_the_suffix_before_anything_runs(call: Call, tmp_path: Path)
     code, _, error = call("local", source, "--analyzer", "rules", "--export", "out.xlsm", "--plain")
     assert code == 2
     assert "the finished sheet is a new workbook; give a name that ends in .xlsx" in flat(error)
+
+
+def test_a_submission_that_would_write_over_a_persons_file_records_nothing(
+    ledger: Engine, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = invoices(tmp_path / "refunds.xlsx", 2)
+    theirs = tmp_path / "refunds.results.xlsx"
+    theirs.write_bytes(b"a person's own")
+    code, _, error = call("local", source, "--analyzer", "rules")
+    assert code == 2
+    assert f"{theirs}: there is a file that batch" in flat(error)
+    assert theirs.read_bytes() == b"a person's own"
+    with ledger.connect() as connection:
+        assert connection.execute(select(Batch.id)).all() == []
+
+
+def test_a_local_run_of_what_it_wrote_fills_the_same_columns(
+    ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    """The finished workbook is the same batch, also with a person's column beside the answers."""
+    source = invoices(tmp_path / "refunds.xlsx", 3)
+    assert call("local", source, "--analyzer", "rules")[0] == 0
+    finished = tmp_path / "refunds.results.xlsx"
+    book = openpyxl.load_workbook(finished)
+    answers = [cell.value for cell in book.worksheets[0][1]]
+    column = len(answers) + 1
+    book.worksheets[0].cell(1, column, "Checked")
+    book.worksheets[0].cell(2, column, "by Eva")
+    book.save(finished)
+    code, _, said = call("local", finished, "--analyzer", "rules", "--export", "again.xlsx")
+    assert code == 0
+    assert "continues a batch" in flat(said)
+    again = results(tmp_path / "again.xlsx")
+    assert list(again[0]) == [*answers, "Checked"]
+    assert [row["Checked"] for row in again] == ["by Eva", None, None]
+    assert [row["AI_Row"] for row in again] == [2, 3, 4]
 
 
 def flat(text: str) -> str:

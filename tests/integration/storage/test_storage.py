@@ -57,6 +57,14 @@ def test_sheet_and_finished_sheet_are_in_a_bucket(
     assert exported.returncode == 0, exported.stderr
     assert aws.get("out/later.xlsx")[:2] == b"PK"
 
+    # What it wrote is written over, and what another program put there is not.
+    assert rowfleet("export", record.id, f"s3://{BUCKET}/out/later.xlsx").returncode == 0
+    aws.put("out/later.xlsx", b"theirs")
+    refused = rowfleet("export", record.id, f"s3://{BUCKET}/out/later.xlsx")
+    assert refused.returncode == 2
+    assert "there is a file that batch" in refused.stderr
+    assert aws.get("out/later.xlsx") == b"theirs"
+
 
 def test_signature_of_a_url_is_never_shown_or_kept(
     rowfleet: Run, https: web.Files, tmp_path: Path
