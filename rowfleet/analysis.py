@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rowfleet.cells import Cell
+from rowfleet.cells import Value
 from rowfleet.masking import outside
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
@@ -38,7 +38,7 @@ class Question:
     #: Counted from 0 below the header, as `--start-row` counts.
     row_number: int
     #: The row's sent cells by the recipe's column names, in the recipe's order.
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, Value]
     #: Earlier rows of the batch with the same identity columns, in order, by the numbers that a
     #: spreadsheet program shows: an answer may name them.
     duplicate_of: Sequence[int] = ()
@@ -46,6 +46,9 @@ class Question:
     time_limit: float = 540.0
     #: Stands still while the question waits for its turn at the API.
     clock: Stopwatch = field(default_factory=Stopwatch)
+    #: What a person sees of the cells whose number format says more than digits, such as `£102.00`
+    #: or `25.0%`, by the same names. A model is sent it instead of the number.
+    shown: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,13 @@ DATA_RULE = (
 
 def messages(question: Question) -> list[dict[str, str]]:
     """Return the messages to the model: the prompt, the same for all rows, and the row."""
+    sent = {**question.cells, **question.shown}
     return [
         {"role": "system", "content": f"{question.recipe.instructions()}\n\n{DATA_RULE}"},
-        {"role": "user", "content": as_data(question.row_number, question.cells)},
+        {
+            "role": "user",
+            "content": as_data(question.row_number, sent),
+        },
     ]
 
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
-from rowfleet.cells import Cell, plain
+from rowfleet.cells import Cell, plain, value
 from rowfleet.errors import InputError
 
 #: Characters of an expression. CEL's parsers must take 32 levels of nesting; this one takes what
@@ -175,11 +175,11 @@ class Expression:
 
 
 def _value(cell: Cell) -> bool | float | str | None:
-    value = plain(cell)
-    if isinstance(value, str):
-        return value or None
+    found = plain(value(cell))
+    if isinstance(found, str):
+        return found or None
     # CEL does not mix whole numbers with others: all of them are doubles.
-    return value if value is None or isinstance(value, bool) else float(value)
+    return found if found is None or isinstance(found, bool) else float(found)
 
 
 def _reason(error: Exception) -> str:

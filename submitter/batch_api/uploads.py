@@ -125,6 +125,7 @@ class Uploads:
             model=self._batch.model,
             row_number=number,
             cells=cells.sent(self._batch.columns, encoded),
+            shown=cells.shown(self._batch.columns, encoded),
         )
 
     # --- parts that the API has no batch of yet

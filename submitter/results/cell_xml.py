@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 from openpyxl.utils.datetime import WINDOWS_EPOCH, to_excel
 
-from rowfleet.cells import Cell, CellError
+from rowfleet.cells import Cell, CellError, Formatted
 from submitter.excel import ERROR_CODES, FIRST_DAY, MAX_TEXT
 from submitter.results.styles import ColumnStyles
 
@@ -31,6 +31,8 @@ def cell_xml(ref: str, cell: Cell, styles: ColumnStyles, epoch: datetime = WINDO
         if not _fits(cell):
             return text_xml(ref, styles.quoted if cell < 0 else styles.blank, str(cell))
         return f'<c r="{ref}" s="{styles.number}"><v>{cell!r}</v></c>'
+    if isinstance(cell, Formatted):
+        return cell_xml(ref, cell.value, styles.of_format(cell.format), epoch)
     if isinstance(cell, CellError):
         if cell.code not in ERROR_CODES:
             return cell_xml(ref, cell.code, styles, epoch)

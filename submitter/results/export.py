@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import IO
 
-from rowfleet.cells import decode
+from rowfleet.cells import decode_all
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection, Engine, reading, writing
 from rowfleet.ledger.queries import batch_records
@@ -242,7 +242,7 @@ def _new_workbook(connection: Connection, batch: BatchRecord, file: IO[bytes], o
         rows=(
             FinishedRow(
                 row.number,
-                [decode(cell) for cell in row.cells],
+                decode_all(row.cells),
                 row.status,
                 row.output,
                 row.error,

@@ -33,8 +33,16 @@ class ColumnStyles:
     """Style ids of one number format on one fill. A column may hold cells of several kinds, and a
     date shown in a text's format would be a bare number."""
 
-    def __init__(self, book: StyleBook, number_format: str, fill: str | None) -> None:
+    def __init__(
+        self,
+        book: StyleBook,
+        number_format: str,
+        fill: str | None,
+        by_format: dict[str, ColumnStyles] | None = None,
+    ) -> None:
+        """``by_format`` are the styles of other number formats on the same fill, to share."""
         self._book = book
+        self._by_format = {} if by_format is None else by_format
         self.fill = fill
         self.blank = self._style(number_format)
         dated = is_date_format(number_format)
@@ -49,6 +57,14 @@ class ColumnStyles:
     def quoted(self) -> int:
         """The style of a text that Excel must not take for a formula."""
         return self._style("General", quoted=True)
+
+    def of_format(self, number_format: str) -> ColumnStyles:
+        """Return the styles of a cell with a number format of its own."""
+        styles = self._by_format.get(number_format)
+        if styles is None:
+            styles = ColumnStyles(self._book, number_format, self.fill, self._by_format)
+            self._by_format[number_format] = styles
+        return styles
 
     def _style(self, number_format: str, *, quoted: bool = False) -> int:
         return self._book.style(number_format, self.fill, quoted=quoted)
@@ -67,6 +83,8 @@ class Styles:
         """Return a style set for each column."""
         fill = fill_of(status)
         if fill not in self._by_fill:
-            made = {each: ColumnStyles(self._book, each, fill) for each in set(self._formats)}
+            made: dict[str, ColumnStyles] = {}
+            for each in set(self._formats):
+                made[each] = ColumnStyles(self._book, each, fill, made)
             self._by_fill[fill] = [made[each] for each in self._formats]
         return self._by_fill[fill]

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rowfleet.cells import Cell, plain
+from rowfleet.cells import Cell, plain, value
 from rowfleet.errors import InputError
 from rowfleet.recipes.expressions import Expression, Unjudged
 from rowfleet.recipes.names import fold
@@ -204,11 +204,11 @@ def _ordering(sheet: Sheet, order_by: str) -> tuple[int, bool]:
 
 
 def _key(cell: Cell) -> tuple[int, float | str] | None:
-    value = plain(cell)
-    if isinstance(value, bool):
-        return 2, float(value)
-    if isinstance(value, str):
-        return (1, value.casefold()) if value else None
-    if value is None or math.isnan(value):
+    found = plain(value(cell))
+    if isinstance(found, bool):
+        return 2, float(found)
+    if isinstance(found, str):
+        return (1, found.casefold()) if found else None
+    if found is None or math.isnan(found):
         return None
-    return 0, float(value)
+    return 0, float(found)

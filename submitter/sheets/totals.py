@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 
-from rowfleet.cells import Cell, plain
+from rowfleet.cells import Cell, plain, value
 from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.sheet import Sheet
 
@@ -44,7 +44,7 @@ def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> tuple[tup
         last = left.rfind(1)
         if last < 0 or left.find(1) == last:
             break
-        cells = next(cells for _, cells in sheet.rows(last, 1))
+        cells = next([*map(value, cells)] for _, cells in sheet.rows(last, 1))
         if not (_says_so(sheet, recipe, cells) or _sums_up(sheet, recipe, left, last, cells)):
             break
         found.append((last, next((text for cell in cells if (text := _text(cell))), "")))
@@ -88,7 +88,7 @@ def _sums_up(
         for number, above in rows:
             if filled[number]:
                 for index, column in parts.items():
-                    cell = above[index]
+                    cell = value(above[index])
                     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
                         column.append(float(cell))
     return any(
@@ -104,8 +104,8 @@ def _identity(sheet: Sheet, recipe: Recipe) -> set[int]:
 
 
 def _text(cell: Cell) -> str:
-    value = plain(cell)
-    return "" if value is None else str(value).strip()
+    found = plain(cell)
+    return "" if found is None else str(found).strip()
 
 
 def _is_number(cell: Cell, text: str) -> bool:

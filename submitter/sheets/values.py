@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import date, datetime, time, timedelta
 from itertools import chain, islice, product
 from string import ascii_uppercase
 from typing import Protocol
@@ -18,7 +18,8 @@ from xml.etree.ElementTree import Element
 from openpyxl.utils.datetime import from_excel, from_ISO8601
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
-from rowfleet.cells import Cell, CellError
+from rowfleet import number_formats
+from rowfleet.cells import Cell, CellError, Formatted
 from submitter.excel import MAX_COLUMNS
 
 ROW, CELL, VALUE, INLINE, RUN, TEXT = (
@@ -111,10 +112,10 @@ def number(text: str) -> int | float:
 def as_date(value: float, epoch: datetime, *, duration: bool) -> Cell:
     """Return the date, time or duration that a number shows, `#VALUE!` outside what one can be."""
     try:
-        date: Cell = from_excel(value, epoch, timedelta=duration)
+        found: Cell = from_excel(value, epoch, timedelta=duration)
     except (OverflowError, ValueError):
         return CellError("#VALUE!")
-    return date
+    return found
 
 
 def error(text: str) -> Cell:
@@ -170,6 +171,27 @@ def text_of(cell: Element) -> str:
     return "".join(piece or "" for piece in pieces)
 
 
+#: Gives the number format that a cell of a column (from 0) and a style carries, if it does.
+CarriedFormat = Callable[[int, int], str | None]
+
+
+def carried_format(own: str, of_column: str) -> str | None:
+    """Return the format ``own`` if cells of it carry it, None if that of their column is enough.
+
+    A format that says more than digits is carried in any case: the cell says what it shows.
+    """
+    return own if own != of_column or number_formats.says_more(own) else None
+
+
+def formatted(cell: Cell, code: str | None) -> Cell:
+    """Return a number or date with the number format that it carries, another cell as it is."""
+    if code is None or isinstance(cell, bool):
+        return cell
+    if isinstance(cell, (int, float, datetime, date, time, timedelta)):
+        return Formatted(cell, code)
+    return cell
+
+
 class OddRows:
     """Converts checked rows from ElementTree's elements, one after the other."""
 
@@ -180,12 +202,14 @@ class OddRows:
         epoch: datetime,
         dates: Collection[int],
         durations: Collection[int],
+        carried: CarriedFormat,
     ) -> None:
         """``dates`` and ``durations`` are the styles that show numbers so."""
         self._strings = strings
         self._epoch = epoch
         self._dates = dates
         self._durations = durations
+        self._carried = carried
         #: The number, from 1, of the last row; the next row is one further if it has none.
         self.last = 0
 
@@ -200,15 +224,15 @@ class OddRows:
                 column = column_index(cell.get("r"), row, column)
                 if text := text_of(cell):
                     cells.extend([None] * (column - len(cells)))
-                    cells.append(self._value(cell, text))
+                    cells.append(self._value(cell, text, column))
         return self.last - 1, cells
 
-    def _value(self, cell: Element, text: str) -> Cell:
+    def _value(self, cell: Element, text: str, column: int) -> Cell:
         kind, style = cell.get("t"), style_number(cell.get("s"))
         try:
             found = value(kind, text, self._strings)
         except NO_VALUE:
             return unreadable(kind, text)
         if style in self._dates and isinstance(found, (int, float)) and kind in (None, "", "n"):
-            return as_date(found, self._epoch, duration=style in self._durations)
-        return found
+            found = as_date(found, self._epoch, duration=style in self._durations)
+        return found if isinstance(found, str) else formatted(found, self._carried(column, style))

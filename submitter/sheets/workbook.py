@@ -41,6 +41,8 @@ EAST_ASIAN_FORMATS = {
     **dict.fromkeys((32, 33), "h:mm:ss"),
     **dict.fromkeys((34, 35, 55, 56), "yyyy-mm-dd h:mm"),  # a time in China, a date in Japan
 }
+#: The built-in format 44 as it is meant; openpyxl's lacks what divides its sections.
+ACCOUNTING = {44: r'_("$"* #,##0.00_);_("$"* \(#,##0.00\);_("$"* "-"??_);_(@_)'}
 #: Sheets, relations of the workbook, and parts that the contents list: as many as zip members.
 MAX_ENTRIES = 10_000
 #: Characters of a sheet's name or of a part's path; Excel's names have up to 31.
@@ -86,6 +88,7 @@ class Workbook:
     def _code(self, number: int) -> str:
         return (
             self._custom.get(number)
+            or ACCOUNTING.get(number)
             or BUILTIN_FORMATS.get(number)
             or EAST_ASIAN_FORMATS.get(number, "General")
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from openpyxl.xml.constants import SHEET_MAIN_NS
@@ -25,6 +26,8 @@ from submitter.sheets.sheet import Sheet, pick
 from submitter.sheets.sheet import below as _below
 from submitter.sheets.workbook import Found, Workbook
 
+#: Number formats at hand, by column and style; there are a few in a column.
+FORMATS_AT_HAND = 5_000
 #: Excel's own width of a column, in characters.
 DEFAULT_WIDTH = 8.43
 
@@ -53,17 +56,28 @@ class Part:
         )
 
     def rows(
-        self, filled: bytearray, indexes: tuple[int, ...] | None = None
+        self,
+        filled: bytearray,
+        indexes: tuple[int, ...] | None = None,
+        styles: Mapping[int, int] | None = None,
     ) -> Iterator[tuple[int, list[Cell]]]:
         """Yield (sheet row from 0, cells) of the rows that ``filled`` marks.
 
-        ``indexes`` picks the columns; without it all cells come, up to a row's last.
+        ``indexes`` picks the columns; without it all cells come, up to a row's last. ``styles``
+        are the styles of the columns, by which cells carry number formats; without it none does.
 
         Rows in the plain form are converted by `plain_values`, all others by `values`.
         """
         book, strings = self.book, self.strings
         last = filled.rfind(1)
-        odd = values.OddRows(strings, epoch=book.epoch, dates=book.dates, durations=book.durations)
+        carried = _no_format if styles is None else self._carried(styles)
+        odd = values.OddRows(
+            strings,
+            epoch=book.epoch,
+            dates=book.dates,
+            durations=book.durations,
+            carried=carried,
+        )
         plain = None
         if indexes is not None:
             plain = strings.plain_rows()
@@ -73,6 +87,7 @@ class Part:
                 epoch=book.epoch,
                 dates=book.dates,
                 durations=book.durations,
+                carried=carried,
             )
         elements = plain_rows.Elements(values.ROW, SHEET_DATA_TAG)
         with opened(self.package, self.found.path, self.name, MAX_WORKSHEET_BYTES) as stream:
@@ -91,6 +106,20 @@ class Part:
                     if last_row > last:
                         return
                     odd.last = last_row
+
+    def _carried(self, styles: Mapping[int, int]) -> values.CarriedFormat:
+        book = self.book
+
+        @lru_cache(FORMATS_AT_HAND)
+        def carried(column: int, style: int) -> str | None:
+            of_column = book.number_format(styles.get(column, 0))
+            return values.carried_format(book.number_format(style), of_column)
+
+        return carried
+
+
+def _no_format(_column: int, _style: int) -> None:
+    """Let no cell carry a number format."""
 
 
 def check_worksheet(
@@ -112,7 +141,7 @@ def check_worksheet(
     def read(start: int, stop: int, columns: tuple[int, ...]) -> Generator[tuple[int, list[Cell]]]:
         wanted = found.filled[: first + stop]
         wanted[: first + start] = bytes(first + start)
-        for row, cells in part.rows(wanted, columns):
+        for row, cells in part.rows(wanted, columns, found.styles):
             yield row - first, cells
 
     return Sheet(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from rowfleet.cells import Cell, plain
+from rowfleet.cells import Cell, plain, value
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.recipe import Recipe
 
@@ -23,7 +23,10 @@ _folded = lru_cache(2_000)(fold)
 
 
 class Identity:
-    """Hashes a row's identity columns, so that duplicates can be looked up."""
+    """Hashes a row's identity columns, so that duplicates can be looked up.
+
+    Number formats don't count: an invoice that is recorded twice may be shown in two ways.
+    """
 
     def __init__(self, recipe: Recipe, columns: Mapping[str, int]) -> None:
         names = recipe.identity
@@ -32,7 +35,7 @@ class Identity:
 
     def of(self, cells: Sequence[Cell]) -> str | None:
         """Return the hash, None if a part is blank: then nothing is known to be the same."""
-        parts = [_folded(str(plain(cells[index]) or "")) for index in self._indexes]
+        parts = [_folded(str(plain(value(cells[index])) or "")) for index in self._indexes]
         if not parts or not all(parts):
             return None
         return hashlib.blake2b(

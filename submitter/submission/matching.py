@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rowfleet.cells import Cell, encode_all
+from rowfleet.cells import Cell, encode_all, shown
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection, Engine, reading
 from rowfleet.ledger.queries import batch_records
@@ -117,7 +117,7 @@ def _agree(
         if current.total > count or (is_whole and current.total != count):
             return False
         for (number, cells), (position, own) in zip(recorded, ours, strict=False):
-            if number != position or not _is_same(cells, encode_all(own)):
+            if number != position or not _is_same(cells, encode_all(own), batch.columns):
                 return False
         if recorded:
             agreed += len(recorded)
@@ -135,6 +135,19 @@ def _agree(
     return True
 
 
-def _is_same(recorded: Sequence[Any], own: Sequence[Any]) -> bool:
-    """Tell whether two rows of encoded cells are equal; True, 1 and 1.0 are sent differently."""
-    return list(recorded) == own and list(map(type, recorded)) == list(map(type, own))
+def _is_same(recorded: Sequence[Any], own: Sequence[Any], columns: Mapping[str, int]) -> bool:
+    """Tell whether two encoded rows have the same values and are sent the same.
+
+    True, 1 and 1.0 are sent differently, and so is 1 as pounds and as euros.
+    """
+    ours, theirs = _values(own), _values(recorded)
+    return (
+        theirs == ours
+        and list(map(type, theirs)) == list(map(type, ours))
+        and shown(columns, recorded) == shown(columns, own)
+    )
+
+
+def _values(encoded: Sequence[Any]) -> list[Any]:
+    """Return an encoded row without the number formats behind its cells."""
+    return [each for each in encoded if not isinstance(each, list)]

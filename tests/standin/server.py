@@ -180,6 +180,8 @@ class Server:
     def _answer_in_batch(self, api: str, body: Any) -> tuple[int, dict[str, Any]] | None:
         """Answer one request of a batch's file, as if it came alone; None: it never would be."""
         call = self.log.arrived("batch")
+        if self.config.keep_bodies:
+            call.body = body
         try:
             ask = wire.read(api, body)
             self.log.identified(call, ask.row, ask.key)

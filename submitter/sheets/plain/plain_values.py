@@ -17,7 +17,7 @@ _ATTRIBUTE = re.compile(rb' (s|t)="([^"]*)"')
 
 #: Dates and texts at hand, for a sheet's repeat; of the texts those up to so many characters.
 DATES_AT_HAND, TEXTS_AT_HAND, SHORT_TEXT = 5_000, 10_000, 200
-#: Combinations of a cell's attributes at hand: of its kind and style, a few dozen usually.
+#: Combinations of a cell's column and attributes at hand: of its kind and style, a few in a column.
 ATTRIBUTES_AT_HAND = 5_000
 
 Convert = Callable[[bytes], Cell]
@@ -34,21 +34,27 @@ class PlainRows:
         epoch: datetime,
         dates: Collection[int],
         durations: Collection[int],
+        carried: values.CarriedFormat,
     ) -> None:
         """``indexes`` are the columns to take; ``dates``, ``durations`` the styles that show so."""
         self._width = len(indexes)
-        self._places = {letter(column).encode(): place for place, column in enumerate(indexes)}
-        self._by_attributes: dict[bytes, Convert] = {}
+        #: By a column's letters: its place among the picked ones, its index, and the converters of
+        #: its cells by their attributes.
+        self._columns: dict[bytes, tuple[int, int, dict[bytes, Convert]]] = {
+            letter(column).encode(): (place, column, {}) for place, column in enumerate(indexes)
+        }
+        self._at_hand = 0
         self._strings = strings
         self._texts: dict[bytes, str] = {}
         self._date = lru_cache(DATES_AT_HAND)(self._as_date)
         self._epoch = epoch
         self._dates = dates
         self._durations = durations
+        self._carried = carried
 
     def rows(self, run: bytes, wanted: bytearray) -> Iterator[tuple[int, list[Cell]]]:
         """Yield (sheet row from 0, picked cells) of the rows in ``run`` that ``wanted`` marks."""
-        places, by_attributes, end = self._places, self._by_attributes, len(wanted)
+        columns, end = self._columns, len(wanted)
         for row in run.split(plain_rows.ROW_START)[1:]:
             number = int(row[: row.index(b'"')]) - 1
             if number >= end:
@@ -56,18 +62,28 @@ class PlainRows:
             if not wanted[number]:
                 continue
             cells: list[Cell] = [None] * self._width
-            for column, attributes, raw in plain_rows.CELL.findall(row):
-                place = places.get(column)
-                if place is not None:
-                    convert = by_attributes.get(attributes)
+            for letters, attributes, raw in plain_rows.CELL.findall(row):
+                found = columns.get(letters)
+                if found is not None:
+                    place, column, converters = found
+                    convert = converters.get(attributes)
                     if convert is None:
-                        if len(by_attributes) >= ATTRIBUTES_AT_HAND:
-                            by_attributes.clear()
-                        convert = by_attributes[attributes] = self._converter(attributes)
+                        convert = self._new_converter(converters, attributes, column)
                     cells[place] = convert(raw)
             yield number, cells
 
-    def _converter(self, attributes: bytes) -> Convert:
+    def _new_converter(
+        self, converters: dict[bytes, Convert], attributes: bytes, column: int
+    ) -> Convert:
+        if self._at_hand >= ATTRIBUTES_AT_HAND:
+            for _, _, kept in self._columns.values():
+                kept.clear()
+            self._at_hand = 0
+        self._at_hand += 1
+        converters[attributes] = convert = self._converter(attributes, column)
+        return convert
+
+    def _converter(self, attributes: bytes, column: int) -> Convert:
         given = {name: value.decode() for name, value in _ATTRIBUTE.findall(attributes)}
         kind, style = given.get(b"t", "n"), int(given.get(b"s", 0))
         if kind == "s":
@@ -78,9 +94,13 @@ class PlainRows:
             return lambda raw: values.error(raw.decode())
         if kind != "n":
             return lambda raw: values.unescape(plain_rows.text(raw))
-        if style not in self._dates:
-            return _number
-        return partial(self._date, duration=style in self._durations)
+        plain: Convert = _number
+        if style in self._dates:
+            plain = partial(self._date, duration=style in self._durations)
+        code = self._carried(column, style)
+        if code is None:
+            return plain
+        return lambda raw: values.formatted(plain(raw), code)
 
     def _shared(self, raw: bytes) -> str:
         text = self._texts.get(raw)

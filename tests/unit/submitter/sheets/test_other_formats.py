@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rowfleet.cells import CellError
+from rowfleet.cells import CellError, value
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.other_formats.conversion import MAX_MEMORY_BYTES
 from tests.support import bombs, other_formats
@@ -42,7 +42,7 @@ CELLS: list[Cell] = [
 
 def test_cells_are_what_they_were(path: Path) -> None:
     rows = [["Before", "Value", "Behind"], *([f"{n}", cell, 1.0] for n, cell in enumerate(CELLS))]
-    found = [cells[1] for _, cells in read(book(path, rows))]
+    found = [value(cells[1]) for _, cells in read(book(path, rows))]
     expected = [
         datetime(cell.year, cell.month, cell.day) if isinstance(cell, date) else cell
         for cell in CELLS

@@ -70,7 +70,7 @@ TEXTS = st.lists(
     ),
     max_size=5,
 ).map("".join)
-STYLES = st.sampled_from(["", "", ' s="0"', ' s="1"', ' s="2"', ' s="77"'])
+STYLES = st.sampled_from(["", "", *(f' s="{style}"' for style in (0, 1, 2, 3, 4, 77))])
 FORMULAS = st.sampled_from(
     [
         "",
@@ -160,7 +160,8 @@ def write(path: Path, rows: str, strings: list[str] = SHARED) -> Path:
         + "</Relationships>",
         "xl/styles.xml": f'<styleSheet xmlns="{NS}"><fonts><font/></fonts>'
         "<fills><fill><patternFill/></fill></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs><cellXfs><xf/>"
-        '<xf numFmtId="14"/><xf numFmtId="46"/></cellXfs></styleSheet>',
+        '<xf numFmtId="14"/><xf numFmtId="46"/>'
+        '<xf numFmtId="10"/><xf numFmtId="4"/></cellXfs></styleSheet>',
         "xl/strings.xml": f'<sst xmlns="{NS}">'
         + "".join(f"<si><t>{string}</t></si>" for string in strings)
         + "</sst>",

@@ -244,3 +244,14 @@ def test_cells_are_given_as_a_model_reads_them() -> None:
         "Blank": None,
         "Text": "café ☕ ?",
     }
+
+
+@pytest.mark.parametrize("api", ["chat_completions", "responses"])
+def test_a_model_is_sent_what_a_person_sees_of_a_number(
+    analyzer: OpenAIAnalyzer, standin: Standin, api: str
+) -> None:
+    cells, seen = {"Name": "A", "Amount": 102, "Rate": 0.25}, {"Amount": "£102.00"}
+    analyzer.answer(question(cells, shown=seen, recipe=with_options(api=api)))
+    (call,) = standin.calls()
+    sent = json.dumps(call.body, ensure_ascii=False).replace("\\", "")
+    assert '{"Name": "A", "Amount": "£102.00", "Rate": 0.25}' in sent
