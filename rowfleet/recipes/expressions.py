@@ -29,9 +29,8 @@ from rowfleet.errors import InputError
 #: fits in here without harm.
 MAX_CHARS = 1_000
 
-#: Macros (`exists` and the like) in an expression. Each goes through a list; one within another
-#: would do so for each element, and take milliseconds a row.
-MAX_MACROS = 5
+#: Macros (`exists` and the like) in an expression, each of which goes through a list.
+MAX_MACROS = 2
 
 #: Names that a sentence lists at most.
 _MOST_LISTED = 30
@@ -94,7 +93,10 @@ class Expression:
         except ValueError as error:
             raise InputError(_syntax(source, str(error))) from None
         tokens = list(_tokens(source))
-        _check_macros(tokens)
+        macros = [name for name, kind in _calls(tokens) if kind == "macro"]
+        if len(macros) > MAX_MACROS:
+            listed = ", ".join(macros)
+            raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
         unknown = next((n for n, kind in _calls(tokens) if kind == "unknown"), None)
         if unknown is not None:
             raise InputError(
@@ -246,26 +248,6 @@ def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
             yield name, "macro"
         else:
             yield name, "function" if name in _FUNCTIONS else "unknown"
-
-
-def _check_macros(tokens: Sequence[Token]) -> None:
-    """Raise InputError for too many macros, and for one within another."""
-    macros = [name for name, kind in _calls(tokens) if kind == "macro"]
-    if len(macros) > MAX_MACROS:
-        raise InputError(f"has {len(macros)} macros; at most {MAX_MACROS} are taken")
-    depth, inside = 0, None
-    for place, (kind, text) in enumerate(tokens):
-        if (kind, text) == ("other", "("):
-            depth += 1
-            before = tokens[max(0, place - 2) : place]
-            if len(before) == 2 and before[0] == ("other", ".") and before[1][1] in _MACROS:
-                if inside is not None:
-                    raise InputError(f"has {before[1][1]!r} within another macro; write them apart")
-                inside = depth
-        elif (kind, text) == ("other", ")"):
-            if depth == inside:
-                inside = None
-            depth -= 1
 
 
 def _bound(tokens: Sequence[Token]) -> set[str]:

@@ -256,13 +256,16 @@ def _own_names(texts: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     texts = list(texts)
     taken = {_folded(text) for _, text in texts if text}
     seen: set[str] = set()
+    #: The number that a name got last; those below it are taken, too.
+    numbers: dict[str, int] = {}
     names = []
     for index, text in texts:
         wanted = text or f"Column {letter(index)}"
-        name, number = wanted, 1
+        name, number = wanted, numbers.get(_folded(wanted), 1)
         while _folded(name) in seen or (name != text and _folded(name) in taken):
             number += 1
             name = f"{wanted}_{number}"
+        numbers[_folded(wanted)] = number
         seen.add(_folded(name))
         names.append(name)
     return tuple(names)

@@ -236,6 +236,7 @@ class _Walk(CheckedCells):
             raise self.malformed("has two values in one cell")
         self.valued = self.in_text = True
         self.text_depth = 5
+        self.text = ""
 
     def _check_place(self, path: list[str], depth: int) -> None:
         """Refuse a row that stands anywhere else, which the reading would pass over."""
@@ -247,6 +248,8 @@ class _Walk(CheckedCells):
             if depth != 1 or self.table:
                 raise InputError(f"{self.where}: has more than one table of rows; {MEND}")
             self.table = True
+        elif tag == INLINE and depth == 4 and self.path[3] == CELL:
+            self.text = ""  # a cell that has both `v` and `is` holds the last one
         elif tag == COLUMN:
             self._widths(attributes)
 

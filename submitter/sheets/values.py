@@ -157,12 +157,16 @@ def unreadable(kind: str | None, text: str) -> Cell:
 
 
 def text_of(cell: Element) -> str:
-    """Return the text by which a cell gives its value: of `v`, or of `is` without its phonetics."""
+    """Return the text by which a cell gives its value: of `v`, or of `is` without its phonetics.
+
+    A cell that has both holds the last one.
+    """
     pieces: list[str | None] = []
     for child in cell:
         if child.tag == VALUE:
-            pieces.append(child.text)
+            pieces = [child.text]
         elif child.tag == INLINE:
+            pieces.clear()
             for part in child:
                 if part.tag == TEXT:
                     pieces.append(part.text)

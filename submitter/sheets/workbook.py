@@ -52,6 +52,8 @@ MAX_TITLES_SHOWN = 50
 #: XML elements of a part. A workbook of 65,490 styles has some 400,000.
 MAX_ELEMENTS = 1_500_000
 
+#: Ends the type of the package's relation to its workbook.
+_DOCUMENT = "/officeDocument"
 CONTENTS = "[Content_Types].xml"
 STYLES, STRINGS = "xl/styles.xml", "xl/sharedStrings.xml"  #: Where a workbook keeps them.
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
@@ -164,11 +166,13 @@ def _contents(package: zipfile.ZipFile, name: str, members: Members) -> tuple[st
     kinds = (XLTM, XLTX, XLSM, XLSX)
     found = _listed(package, name, members.find(CONTENTS), kinds)
     listed = [found[kind] for kind in (*kinds, "default") if kind in found]
-    relations = relations_of(package, "_rels/.rels", name, "", members)
-    related = [target for target, kind in relations.values() if kind.endswith("/officeDocument")]
-    for part in (*listed, *related):
-        if (member := members.find(part)) is not None:
-            return member, found.get(SHARED_STRINGS)
+    member = next(filter(None, map(members.find, listed)), None)
+    if member is None:
+        relations = relations_of(package, "_rels/.rels", name, "", members)
+        related = (target for target, kind in relations.values() if kind.endswith(_DOCUMENT))
+        member = next(filter(None, map(members.find, related)), None)
+    if member is not None:
+        return member, found.get(SHARED_STRINGS)
     if listed:
         raise InputError(f"{name}: not a readable Excel workbook: there is no part {listed[0]!r}")
     if CONTENTS not in members:

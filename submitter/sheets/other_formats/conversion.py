@@ -44,7 +44,11 @@ def main(path: str, wanted: str | None = None) -> None:
     # Imported under the limits.
     from python_calamine import CalamineWorkbook, PasswordError
 
+    from submitter.sheets.other_formats import xls_records
+
     try:
+        if path.endswith(".xls"):
+            path = xls_records.with_true_code_page(path)
         _write(CalamineWorkbook.from_path(path), path, wanted)
     except PasswordError:
         sys.exit(ENCRYPTED)

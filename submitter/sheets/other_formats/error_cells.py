@@ -1,7 +1,7 @@
 """Error cells such as `#REF!` of the other formats, which python-calamine gives as empty ones.
 
-Each format has them in records or elements of their own, so a short walk finds them and looks at
-nothing else. https://github.com/dimastbk/python-calamine/issues/105
+Each format has them in records or elements of their own, so a short walk finds them.
+https://github.com/dimastbk/python-calamine/issues/105
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import olefile
-
 from rowfleet.cells import CellError
 from submitter.excel import MAX_COLUMNS, MAX_ROWS
 from submitter.sheets import safe_xml
+from submitter.sheets.other_formats import xls_records
 from submitter.sheets.package import CHUNK, Members, open_package
 from submitter.sheets.workbook import relations_of
 
@@ -49,27 +48,17 @@ def find(path: str, sheet: int) -> Errors:
     return found
 
 
-# .xls: records of a type and a size, two bytes each. [MS-XLS] 2.1.4
+# .xls
 
-_BOUNDSHEET, _BOF, _EOF, _FORMULA, _BOOLERR = 0x0085, 0x0809, 0x000A, 0x0006, 0x0205
+_FORMULA, _BOOLERR = 0x0006, 0x0205
 
 
 def _xls(path: str, sheet: int) -> Iterator[tuple[int, int, str]]:
-    with olefile.OleFileIO(path) as container:
-        stream = next(name for name in ("Workbook", "Book") if container.exists(name))
-        records = container.openstream(stream).read()
-    starts = [
-        struct.unpack_from("<L", records, at)[0]
-        for kind, at in _xls_records(records, 0)
-        if kind == _BOUNDSHEET
-    ]
-    for kind, at in _xls_records(records, starts[sheet]):
+    records = xls_records.read(path)
+    for kind, at in xls_records.of_sheet(records, sheet):
         if kind == _BOOLERR and records[at + 7]:
             code = records[at + 6]
-        # A formula's result is a number, or else says what it is.
-        elif (
-            kind == _FORMULA and records[at + 12 : at + 14] == b"\xff\xff" and records[at + 6] == 2
-        ):
+        elif kind == _FORMULA and _is_error(records[at + 6 : at + 14]):
             code = records[at + 8]
         else:
             continue
@@ -80,22 +69,6 @@ def _xls(path: str, sheet: int) -> Iterator[tuple[int, int, str]]:
 def _is_error(result: bytes) -> bool:
     """Return whether a formula's result is an error; it is a number, or says what else it is."""
     return result[:1] == b"\2" and result[6:] == b"\xff\xff"
-
-
-def _xls_records(records: bytes, at: int) -> Iterator[tuple[int, int]]:
-    """Yield (type, place) of the records from ``at`` on, but not those of a chart within."""
-    depth = 0
-    while at + 4 <= len(records):
-        kind, size = struct.unpack_from("<HH", records, at)
-        if kind == _BOF:
-            depth += 1
-        elif kind == _EOF:
-            depth -= 1
-            if depth <= 0:
-                return
-        elif depth <= 1:
-            yield kind, at + 4
-        at += 4 + size
 
 
 # .xlsb: records of a type and a size, of one to four bytes. [MS-XLSB] 2.1.4

@@ -36,10 +36,6 @@ def holds(source: str, **cells: Cell) -> bool:
         ("row.Amount > 1 && has(row.Amount)", {"Amount": 3}),
         ('row.exists(name, row[name] == "x")', {"Date": "x"}),
         ('["a", "b"].exists(each, Paid.contains(each))', {"Paid": "cab"}),
-        (
-            '["a"].exists(x, (x) == Paid) && ["b"].filter(x, x != Paid).all(x, x == "b")',
-            {"Paid": "a"},
-        ),
         ('row["row"] == "x"', {"row": "x"}),
         ('Paid in ["PAID", "SENT"] ? true : false', {"Paid": "SENT"}),
         ('Paid.matches("(?i)^paid")', {"Paid": "Paid late"}),
@@ -124,12 +120,7 @@ def test_a_column_that_was_seen_says_what_a_blank_cell_of_it_could_hold() -> Non
         ('Paid.startWith("x")', "there is no function 'startWith'; 'startsWith' is there"),
         ("exists(Paid, true)", "there is no function 'exists'"),
         ("x" * 1_001, "has 1,001 characters; at most 1,000 are taken"),
-        ("[1].all(a, [1].exists(b, true))", "has 'exists' within another macro"),
-        (
-            "[1].all(a, (true)) && [[1].map(b, (2)).all(c, [1].map(d, d) == [1])] == []",
-            "'map' within",
-        ),
-        (" && ".join(["[1].all(a, true)"] * 6), "has 6 macros; at most 5 are taken"),
+        ("[1].all(a, [1].all(b, [1].all(c, true)))", "has the macros all, all, all; at most 2"),
         ("(" * 400 + "1" + ")" * 400, "no expression of CEL"),
     ],
 )

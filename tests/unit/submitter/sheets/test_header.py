@@ -8,9 +8,10 @@ import pytest
 
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Column
+from submitter.excel import MAX_COLUMNS
 from submitter.sheets.header import AnswerHeaders, HeaderOptions
 from submitter.sheets.opening import open_sheet
-from tests.support.workbooks import HEADER, RECIPE, ROWS, refusal, save
+from tests.support.workbooks import HEADER, RECIPE, ROWS, refusal, save, with_rows
 
 
 def test_titles_above_the_header_do_no_harm(path: Path) -> None:
@@ -216,3 +217,9 @@ def test_a_sheet_of_answers_alone_is_refused(path: Path) -> None:
         open_sheet(path, recipe=every, header=HeaderOptions(answers=ANSWERS)),
     ):
         pass
+
+
+def test_as_many_equal_headers_as_a_sheet_holds_get_names(path: Path) -> None:
+    with_rows(path, f'<row r="1">{"<c><v>1</v></c>" * MAX_COLUMNS}</row><row><c><v>2</v></c></row>')
+    with open_sheet(path) as sheet:
+        assert sheet.header == ("1", *(f"1_{number}" for number in range(2, MAX_COLUMNS + 1)))

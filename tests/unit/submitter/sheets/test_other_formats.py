@@ -144,6 +144,21 @@ def test_a_duration_of_an_ods_is_one(tmp_path: Path, text: str, duration: timede
     assert found == duration
 
 
+@pytest.mark.parametrize("code_page", [437, 932, 1200, 1251, 1252, 10029])
+def test_text_of_an_xls_is_utf_16_whatever_its_code_page(tmp_path: Path, code_page: int) -> None:
+    records = other_formats.xls_records({"S": [["Имя"], ["Анна"], ["Größe €"], ["値"]]})
+    start = len(other_formats.record(0x0809, bytes(16)))
+    named = other_formats.record(0x0042, struct.pack("<H", code_page))
+    at = records.index(struct.pack("<H", 0x0085)) + 4  # where the place of the sheet is
+    (place,) = struct.unpack_from("<L", records, at)
+    records = records[:at] + struct.pack("<L", place + len(named)) + records[at + 4 :]
+    path = tmp_path / "a.xls"
+    path.write_bytes(other_formats.compound(records[:start] + named + records[start:]))
+    with open_sheet(path) as sheet:
+        assert sheet.header == ("Имя",)
+        assert [cells for _, cells in sheet.rows()] == [["Анна"], ["Größe €"], ["値"]]
+
+
 # What can't be read
 
 
