@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rowfleet.errors import InputError
 from submitter.results.write_back.relations import Parts
-from submitter.results.write_back.survey import MAX_HEADER_CHARS, HeaderCell, opened_xml
+from submitter.results.write_back.survey import MAX_KEPT_CHARS, HeaderCell, opened_xml
 from submitter.results.write_back.xml_bytes import Walk, local
 from submitter.sheets import values
 from submitter.sheets.plain.plain_rows import CHUNK
@@ -44,6 +44,7 @@ class _Strings:
         self._where = where
         self._wanted = wanted
         self._path: list[str] = []
+        self._chars = 0
         self._walk = Walk(where, self._start, self._end, self._text)
 
     def feed(self, xml: bytes) -> None:
@@ -59,7 +60,7 @@ class _Strings:
 
     def _text(self, text: str) -> None:
         if self.index in self._wanted and self._path[2:] in (["t"], ["r", "t"]):
-            found = self.found.get(self.index, "") + text
-            if len(found) > MAX_HEADER_CHARS:
+            self._chars += len(text)
+            if self._chars > MAX_KEPT_CHARS:
                 raise InputError(f"{self._where} has a header too long for a spreadsheet")
-            self.found[self.index] = found
+            self.found[self.index] = self.found.get(self.index, "") + text

@@ -43,7 +43,8 @@ class Stylesheet:
             found = xml_bytes.elements(
                 self._xml, where, {"styleSheet", *_HOLDERS, *_HOLDERS.values()}
             )
-            self._read(found)
+            if found and found[0].tag == "styleSheet":
+                self._read(found)
         except (InputError, ValueError):  # reading the rows did not need it
             return
 

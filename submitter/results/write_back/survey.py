@@ -20,8 +20,8 @@ from submitter.results.write_back.xml_bytes import Walk, local
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, opened_raw
 from submitter.sheets.plain import plain_rows
 
-#: Characters of a header's text; Excel's cells hold 32,767.
-MAX_HEADER_CHARS = 100_000
+#: Characters of the header's texts, and of the tags that describe columns (4 MiB in all).
+MAX_KEPT_CHARS = 4 << 20
 #: Elements `col` that are kept; a worksheet has at most one for each column.
 MAX_COLS = MAX_COLUMNS
 
@@ -127,6 +127,7 @@ class _Surveyor:
         self._column = -1
         self._cell: HeaderCell | None = None
         self._first_row: int | None = None
+        self._kept = 0
 
     def other(self, xml: bytes) -> None:
         """Walk through XML that is not plain rows."""
@@ -195,7 +196,9 @@ class _Surveyor:
         elif depth == 2 and name == "col" and self._path[1] == "cols":
             first, last = attributes.get("min", ""), attributes.get("max", "")
             if first.isdecimal() and last.isdecimal() and len(found.cols) < MAX_COLS:
-                found.cols.append((int(first) - 1, int(last) - 1, Place(at, walk.tag(at))))
+                place = Place(at, walk.tag(at))
+                self._keep(len(place.tag))
+                found.cols.append((int(first) - 1, int(last) - 1, place))
         elif name == "mergeCell":
             self._reach(ranges.parse(attributes.get("ref", "")))
         elif self._path[1:2] == ["sheetData"]:
@@ -225,9 +228,13 @@ class _Surveyor:
 
     def _text(self, text: str) -> None:
         if self._cell is not None and self._path[4:] in (["v"], ["is", "t"], ["is", "r", "t"]):
+            self._keep(len(text))
             self._cell.text += text
-            if len(self._cell.text) > MAX_HEADER_CHARS:
-                raise InputError(f"{self._where} has a header too long for a spreadsheet")
+
+    def _keep(self, size: int) -> None:
+        self._kept += size
+        if self._kept > MAX_KEPT_CHARS:
+            raise InputError(f"{self._where} says more of its columns than a spreadsheet can")
 
     def _end(self, _: str, at: int) -> None:
         name, start = self._path.pop(), self._starts.pop()

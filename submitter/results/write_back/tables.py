@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rowfleet.errors import InputError
 from submitter.results.cell_xml import escaped
 from submitter.results.write_back import ranges, xml_bytes
 from submitter.results.write_back.ranges import Range
 from submitter.results.write_back.relations import Parts, relations_of
-from submitter.results.write_back.xml_bytes import Edit, Element
+from submitter.results.write_back.xml_bytes import MAX_FOUND, Edit, Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Table:
 
 def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
     """Return the tables of a worksheet."""
-    found = []
+    found: list[Table] = []
     for relation in relations_of(parts, sheet_path):
         path = parts.find(relation.target)
         if relation.kind == "table" and path is not None:
@@ -35,6 +36,8 @@ def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
             place = ranges.parse(elements[0].attributes.get("ref", "")) if elements else None
             if place is not None:
                 found.append(_table(path, place, elements))
+            if sum(len(table.columns) for table in found) > MAX_FOUND:
+                raise InputError(f"{parts.where(path)} has more columns than a worksheet")
     return found
 
 
@@ -75,7 +78,8 @@ def _columns(
 ) -> list[Edit]:
     tag = xml[holder.start : holder.inner]
     count = str(len(columns) + len(names))
-    last = max(int(column.attributes.get("id", "0")) for column in columns)
+    ids = (column.attributes.get("id", "") for column in columns)
+    last = max((int(each) for each in ids if each.isdecimal()), default=len(columns))
     added = "".join(
         f'<tableColumn id="{number}" name="{_name(name)}"/>'
         for number, name in enumerate(names, last + 1)

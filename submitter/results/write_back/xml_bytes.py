@@ -25,6 +25,9 @@ MAX_WAITING_BYTES = 8 << 20
 #: XML elements of a part that is changed in memory; a workbook of 65,490 styles has some 400,000.
 MAX_ELEMENTS = 1_500_000
 
+#: Elements of such a part that are kept; 65,490 styles with a fill and a number format each.
+MAX_FOUND = 200_000
+
 #: A start tag or an empty element, from its `<` on; `>` may stand in an attribute.
 _TAG = re.compile(rb"""<[^<>"']*(?:(?:"[^"]*"|'[^']*')[^<>"']*)*>""")
 _ATTRIBUTE = re.compile(rb"""\s([^\s=<>"']+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -119,6 +122,8 @@ def elements(xml: bytes, where: str, wanted: Collection[str]) -> list[Element]:
             inner = at + len(raw := _tag(xml, at))
             element = Element(name, path[-1], attributes, at, inner, raw.endswith(b"/>"))
             found.append(element)
+            if len(found) > MAX_FOUND:
+                raise InputError(f"{where} has more elements than a spreadsheet needs")
         path.append(name)
         open_.append(element)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from datetime import date
 from pathlib import Path
@@ -12,14 +13,17 @@ import openpyxl
 import pytest
 from openpyxl.styles import Border, Font, Side
 
-from tests.support import packages
+from rowfleet.errors import InputError
+from submitter.excel import letter
+from tests.support import packages, rich_workbooks
 from tests.support.odd_workbooks import BODY, re_find, sheet, values, written
-from tests.support.workbooks import NS, SHEET_PART, rewrite, save, with_rows
+from tests.support.workbooks import NS, SHEET_PART, rewrite, save, text, with_rows
 
 
-def test_a_stylesheet_without_styles_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", [f'<styleSheet xmlns="{NS}"/>', f'<sheet xmlns="{NS}"/>'])
+def test_a_stylesheet_without_styles_stays(tmp_path: Path, root: str) -> None:
     source = save(tmp_path / "in.xlsx", [["Vendor"], ["Acme"]])
-    rewrite(source, packages.STYLES, lambda _: f'<styleSheet xmlns="{NS}"/>'.encode())
+    rewrite(source, packages.STYLES, lambda _: root.encode())
     out = written(source, {2: [True, date(2026, 1, 2)]})
     assert packages.changed_parts(source, out) == {SHEET_PART}
     assert "2026-01-02" in sheet(out)  # as text: a number without a format would be no date
@@ -142,3 +146,38 @@ def test_answers_have_the_font_and_border_that_most_cells_beside_them_have(tmp_p
     cell = openpyxl.load_workbook(written(source))["Refunds"]["D2"]
     assert (cell.font.name, cell.font.sz, cell.font.u) == ("Arial", 8, None)
     assert cell.border.bottom.style == "thin"
+
+
+def test_a_table_whose_columns_have_odd_numbers_grows(tmp_path: Path) -> None:
+    source, header_row = rich_workbooks.made(tmp_path, "excel_table")
+    part = "xl/tables/table1.xml"
+    rewrite(source, part, lambda old: old.replace(b'id="5" name', b'id="" name'))
+    out = written(source, {}, sheet="Invoices", header_row=header_row)
+    table = ET.fromstring(packages.parts_of(out)[part])
+    columns = [column.attrib for column in table.iter(f"{{{NS}}}tableColumn")]
+    assert [(c["id"], c["name"]) for c in columns[-2:]] == [("5", "AI_Refund"), ("6", "AI_Why")]
+
+
+LONG = "x" * 60_000
+#: 4.8 MB that a walk would have to keep: tags of columns, and texts of headers.
+TOO_MUCH = {
+    "columns": "<cols>" + f'<col min="1" max="1" a="{LONG}"/>' * 80 + "</cols><sheetData>",
+    "header": '<sheetData><row r="1">'
+    + "".join(text(f"{letter(column)}1", LONG) for column in range(80))
+    + "</row>",
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_what_is_kept_of_a_hostile_worksheet_is_bounded(tmp_path: Path, what: str) -> None:
+    source = with_rows(tmp_path / "in.xlsx", "")
+    rewrite(source, SHEET_PART, lambda old: old.replace(b"<sheetData>", TOO_MUCH[what].encode()))
+    with pytest.raises(InputError, match="says more of its columns than a spreadsheet can"):
+        written(source, {})
+
+
+def test_a_stylesheet_with_more_than_a_spreadsheet_needs_stays(tmp_path: Path) -> None:
+    source = save(tmp_path / "in.xlsx", [["Vendor"], ["Acme"]])
+    many = b"<fills>" + b"<fill/>" * 200_001 + b"</fills>"
+    rewrite(source, packages.STYLES, lambda old: re.sub(rb"<fills.*</fills>", many, old))
+    assert packages.changed_parts(source, written(source)) == {SHEET_PART}
