@@ -30,13 +30,16 @@ def read_as(submission: Submission) -> Iterator[str]:
         yield (
             f"answer columns of an earlier run, which are not sent: {_listed(list(sheet.answers))}"
         )
-    yield f"the header is row {sheet.header_row + 1}; columns that are sent:"
     columns = _columns(submission)
-    for name, header, place, how in columns[:MOST_SHOWN]:
-        named = name if name == header else f"{name}, which is {header!r}"
-        yield f"  column {place}: {named} ({how})"
-    if len(columns) > MOST_SHOWN:
-        yield f"  and {len(columns) - MOST_SHOWN} more"
+    same = [f"{name} ({place})" for name, header, place, _ in columns if name == header]
+    others = [column for column in columns if column[0] != column[1]]
+    yield f"the header is row {sheet.header_row + 1}; columns that are sent: " + (
+        _listed(same) if same else "all under other names"
+    )
+    for name, header, place, how in others[:MOST_SHOWN]:
+        yield f"  {name}, which is {header!r} ({place}), {how}"
+    if len(others) > MOST_SHOWN:
+        yield f"  and {len(others) - MOST_SHOWN} more"
     yield "the first rows as they are sent:"
     for number, cells in _first_rows(submission):
         yield f"  row {number}: {cells}"

@@ -50,10 +50,9 @@ def test_a_dry_run_shows_what_was_understood(call: Call, sheet: Path) -> None:
     for line in (
         f"{sheet}, sheet 'Refunds': 3 rows are fine to submit",
         "the workbook's other sheets: 'Notes'",
-        "the header is row 3; columns that are sent:",
-        "  column A: Vendor (by its name)",
-        "  column E: Amount, which is 'Net' (by --map)",
-        "  column F: Tax, which is 'Net_2' (by --map)",
+        "the header is row 3; columns that are sent: Vendor (A), Date (C), Description (D)",
+        "  Amount, which is 'Net' (E), by --map",
+        "  Tax, which is 'Net_2' (F), by --map",
         "1 row is hidden or filtered out, and taken; --hidden skip leaves them out",
         "row 8, 'Total', is one of totals and is left out; --keep-totals takes it",
     ):

@@ -234,6 +234,29 @@ def test_a_sum_is_no_total_where_no_column_identifies_a_row(path: Path) -> None:
     assert taken(path) == [0, 1, 2, 3, 4]
 
 
+def test_numbers_with_a_currency_are_numbers(path: Path) -> None:
+    def in_pounds(sheet: Any) -> None:
+        for row in range(2, 8):
+            sheet.cell(row, 2).number_format = "[$£-809]#,##0.00"
+
+    save(
+        path,
+        [["Vendor", "Amount"], *([f"v{n}", n + 99.5] for n in range(5)), [None, 507.5]],
+        in_pounds,
+    )
+    assert taken(path) == [0, 1, 2, 3, 4]
+    assert taken(path, where="Amount > 101") == [2, 3, 4]
+    with chosen(path, order_by="Amount:desc") as selection:
+        assert selection.ranks is not None
+        assert list(selection.ranks)[:5] == [4, 3, 2, 1, 0]
+    save(
+        path,
+        [["Vendor", "Amount"], *([f"v{n}", n + 99.5] for n in range(5)), ["Total", 5]],
+        in_pounds,
+    )
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
 def test_one_number_is_no_sum(path: Path) -> None:
     save(path, [["Vendor", "Amount"], ["a", 5], *([f"v{n}", None] for n in range(5)), [None, 5]])
     assert taken(path) == [0, 1, 2, 3, 4, 5, 6]
