@@ -26,7 +26,7 @@ def cell_xml(ref: str, cell: Cell, styles: ColumnStyles, epoch: datetime = WINDO
     if isinstance(cell, str):
         return text_xml(ref, styles.quoted if cell[:1] in FORMULA_STARTS else styles.blank, cell)
     if isinstance(cell, bool):
-        return f'<c r="{ref}" s="{styles.blank}" t="b"><v>{cell:d}</v></c>'
+        return f'<c r="{ref}" s="{styles.boolean}" t="b"><v>{cell:d}</v></c>'
     if isinstance(cell, (int, float)):
         if not _fits(cell):
             return text_xml(ref, styles.quoted if cell < 0 else styles.blank, str(cell))

@@ -29,6 +29,11 @@ class StyleBook(Protocol):
         ...
 
 
+#: LibreOffice shows TRUE and FALSE in this format, and 1 and 0 in `General`; to Excel it makes no
+#: difference.
+BOOLEAN_FORMAT = '"TRUE";"TRUE";"FALSE"'
+
+
 class ColumnStyles:
     """Style ids of one number format on one fill. A column may hold cells of several kinds, and a
     date shown in a text's format would be a bare number."""
@@ -43,15 +48,45 @@ class ColumnStyles:
         """``by_format`` are the styles of other number formats on the same fill, to share."""
         self._book = book
         self._by_format = {} if by_format is None else by_format
+        self._format = number_format
         self.fill = fill
         self.blank = self._style(number_format)
-        dated = is_date_format(number_format)
-        duration = is_timedelta_format(number_format)
-        self.number = self._style("General") if dated or duration else self.blank
-        self.date = self.blank if dated and not duration else self._style("yyyy-mm-dd")
-        self.moment = self.blank if dated and not duration else self._style("yyyy-mm-dd hh:mm:ss")
-        self.time = self.blank if dated and not duration else self._style("hh:mm:ss")
-        self.duration = self.blank if duration else self._style("[h]:mm:ss")
+        self._is_date = bool(is_date_format(number_format))
+        self._is_duration = bool(is_timedelta_format(number_format))
+
+    @cached_property
+    def number(self) -> int:
+        """The style of a number that is no date."""
+        return self._style("General") if self._is_date or self._is_duration else self.blank
+
+    @cached_property
+    def boolean(self) -> int:
+        """The style of TRUE and FALSE."""
+        return self._style(BOOLEAN_FORMAT) if self._format == "General" else self.blank
+
+    @cached_property
+    def date(self) -> int:
+        """The style of a day."""
+        return self._dated("yyyy-mm-dd")
+
+    @cached_property
+    def moment(self) -> int:
+        """The style of a day and time."""
+        return self._dated("yyyy-mm-dd hh:mm:ss")
+
+    @cached_property
+    def time(self) -> int:
+        """The style of a time of day."""
+        return self._dated("hh:mm:ss")
+
+    @cached_property
+    def duration(self) -> int:
+        """The style of a duration."""
+        return self.blank if self._is_duration else self._style("[h]:mm:ss")
+
+    def _dated(self, number_format: str) -> int:
+        is_moment = self._is_date and not self._is_duration
+        return self.blank if is_moment else self._style(number_format)
 
     @cached_property
     def quoted(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import openpyxl
 import pytest
@@ -122,7 +123,7 @@ def test_answers_are_typed_and_look_like_their_table(
         assert fills == {{"done": None, "failed": "FFFCE4D6"}.get(str(status), "FFFFF2CC")}
         if status == "done":
             refund, why, _, until, _ = cells
-            assert refund.number_format == "General"  # in it, LibreOffice shows TRUE and FALSE too
+            assert refund.number_format == '"TRUE";"TRUE";"FALSE"'
             assert until.number_format == "yyyy-mm-dd"
             assert why.data_type == "s"
             assert bool(why.quotePrefix) == (why.value == "=HYPERLINK(1)")
@@ -184,13 +185,29 @@ def test_libreoffice_opens_them_and_shows_all_that_it_showed_before(tmp_path: Pa
             ]
 
 
+def _convert(kind: str, folder: Path, books: Sequence[Path]) -> None:
+    assert SOFFICE is not None
+    profile = f"-env:UserInstallation=file://{folder}/profile"
+    command = [SOFFICE, profile, "--headless", "--convert-to", kind, "--outdir", folder, *books]
+    subprocess.run(command, check=True, capture_output=True, timeout=170)
+
+
 def _shown(folder: Path) -> dict[str, list[list[str]]]:
     """Return every sheet of the folder's workbooks as LibreOffice shows it."""
-    assert SOFFICE is not None
     options = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
-    profile = f"-env:UserInstallation=file://{folder}/profile"
-    books = sorted(folder.glob("*.xls*"))
-    command = [SOFFICE, profile, "--headless", "--convert-to", options, "--outdir", folder, *books]
-    subprocess.run(command, check=True, capture_output=True, timeout=170)
+    _convert(options, folder, sorted(folder.glob("*.xls*")))
     sheets = {path.stem: path.read_text("utf-8") for path in folder.glob("*.csv")}
     return {name: list(csv.reader(StringIO(text, ""))) for name, text in sheets.items()}
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
+def test_libreoffice_shows_booleans_as_such(tmp_path: Path) -> None:
+    """In a .csv it writes TRUE for a cell that it shows as 1, so a document has to tell."""
+    original, header_row = rich_workbooks.made(tmp_path, "plain")
+    finished(original, header_row, tmp_path / "finished.xlsx")
+    _convert("fods", tmp_path, [tmp_path / "finished.xlsx"])
+    root = ET.parse(tmp_path / "finished.fods").getroot()
+    text = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}p"
+    shown = ["".join(paragraph.itertext()) for paragraph in root.iter(text)]
+    first = shown.index("AI_Status") + 1
+    assert shown[first : first + 10][5:8] == ["TRUE", "no", "0"]
