@@ -89,6 +89,8 @@ def _text(number: float, code: str, *, only_more: bool) -> str | None:
     if sections is None or (only_more and not says_more(code)):
         return None
     value = _EXCEL.create_decimal(repr(number))
+    if not value.is_finite():
+        return None
     section, is_negative = _chosen(sections, value)
     if section is None or (only_more and not section.says_more):
         return None

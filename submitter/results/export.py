@@ -1,4 +1,4 @@
-"""A batch's finished sheet: the user's own workbook with the answers in it, or a new one.
+"""A batch's finished sheet: the user's own workbook with the answers in it, or a new file.
 
 The hash of each file that is written is recorded in the ledger first. So a file that this program
 wrote can be told from one that a person has changed since, which is not written over.
@@ -23,7 +23,7 @@ from rowfleet.ledger.queries.rows import last_recorded, recorded_rows
 from rowfleet.ledger.records import BatchRecord, RecordedRow
 from rowfleet.ledger.transitions import recording
 from rowfleet.recipes import loading
-from submitter.results import columns, target, writer
+from submitter.results import columns, csv_file, target, writer
 from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
 from submitter.results.write_back.answer_cells import AnsweredRow
@@ -75,8 +75,10 @@ def check(asked: Target) -> None:
     """Raise InputError unless the finished sheet can be written, and is not the sheet it is of."""
     out, source = asked.out, asked.source
     if asked.suffix not in target.SUFFIXES:
-        raise InputError(f"{out}: a finished sheet is an .xlsx file; give a name that ends so")
-    if source is not None:
+        raise InputError(
+            f"{out}: a finished sheet is an .xlsx or .csv file; give a name that ends so"
+        )
+    if source is not None and asked.suffix != target.CSV:
         wanted = default_suffix(source, plain=asked.plain)
         if asked.suffix != wanted:
             why = "holds macros" if wanted == ".xlsm" else "holds no macros"
@@ -138,7 +140,10 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
     with reading(engine) as connection:
         allow(connection, batch_id)
     with transfer.uploaded(asked.out) as out, target.atomic(out) as file:
-        if asked.plain or _suffix(batch.source) not in WORKBOOKS:
+        if asked.suffix == target.CSV:
+            with reading(engine) as connection:
+                written = Written(_text_file(connection, batch, file))
+        elif asked.plain or _suffix(batch.source) not in WORKBOOKS:
             with reading(engine) as connection:
                 written = Written(_new_workbook(connection, batch, file, out))
         else:
@@ -239,15 +244,22 @@ def _new_workbook(connection: Connection, batch: BatchRecord, file: IO[bytes], o
         widths=batch.widths,
         result_headers=loading.recorded(batch.recipe).headers(),
         added=columns.added_to(batch),
-        rows=(
-            FinishedRow(
-                row.number,
-                decode_all(row.cells),
-                row.status,
-                row.output,
-                row.error,
-                row.same_as,
-            )
-            for row in recorded_rows(connection, batch.id)
-        ),
+        rows=_whole_rows(connection, batch),
     )
+
+
+def _text_file(connection: Connection, batch: BatchRecord, file: IO[bytes]) -> int:
+    return csv_file.write_csv(
+        file,
+        header=batch.header,
+        result_headers=loading.recorded(batch.recipe).headers(),
+        added=columns.added_to(batch),
+        rows=_whole_rows(connection, batch),
+    )
+
+
+def _whole_rows(connection: Connection, batch: BatchRecord) -> Iterator[FinishedRow]:
+    """Yield the batch's rows with their original cells."""
+    for row in recorded_rows(connection, batch.id):
+        cells = decode_all(row.cells)
+        yield FinishedRow(row.number, cells, row.status, row.output, row.error, row.same_as)

@@ -12,14 +12,18 @@ from pathlib import Path
 
 from rowfleet.errors import InputError
 
-#: Suffixes of finished sheets: a workbook's, and that of one with macros.
-SUFFIXES = (".xlsx", ".xlsm")
+#: The suffix of a finished sheet that is a text file.
+CSV = ".csv"
+#: Suffixes of finished sheets: a workbook's, that of one with macros, and a text file's.
+SUFFIXES = (".xlsx", ".xlsm", CSV)
 
 
 def check_target(out: Path) -> None:
     """Raise InputError unless a finished sheet can be written to ``out``; it is left as it is."""
     if out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{out}: a finished sheet is an .xlsx file; give a name that ends so")
+        raise InputError(
+            f"{out}: a finished sheet is an .xlsx or .csv file; give a name that ends so"
+        )
     if out.is_dir():
         raise InputError(f"{out}: is a directory; give the name of an .xlsx file")
     if out.exists() and not out.is_file():

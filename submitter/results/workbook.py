@@ -12,6 +12,7 @@ from typing import IO
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.styles.fonts import DEFAULT_FONT
 
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
@@ -45,7 +46,7 @@ class Book:
         cell.number_format = number_format
         cell.quotePrefix = quoted
         cell.fill = PatternFill("solid", start_color=fill) if fill else PatternFill()
-        cell.font = Font(bold=True, color="FFFFFF") if header else Font()
+        cell.font = _HEADER_FONT if header else DEFAULT_FONT
         cell.alignment = Alignment(vertical="center", wrap_text=True) if header else Alignment()
         return cell.style_id
 
@@ -120,6 +121,8 @@ class Book:
 
 
 _SHEET_PART = "xl/worksheets/sheet1.xml"
+#: The workbook's usual font; one without a name and a size is another in each program.
+_HEADER_FONT = Font(name=DEFAULT_FONT.name, sz=DEFAULT_FONT.sz, bold=True, color="FFFFFF")
 
 
 def _safe_title(title: str) -> str:

@@ -21,17 +21,21 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from rowfleet.cells import Cell
+from rowfleet.cells import Cell, Formatted
 from rowfleet.errors import InputError
+from rowfleet.number_formats import rendered
 from rowfleet.recipes.names import fold
 from submitter.excel import MAX_COLUMNS, MAX_ROWS
 from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
 from submitter.results.styles import Styles
 from submitter.results.workbook import Book
+from submitter.sheets.worksheet import DEFAULT_WIDTH
 
 #: Rows from which widths are taken where none are given, and the widths' bounds in characters.
 SAMPLED_ROWS, MIN_WIDTH, MAX_WIDTH = 50, 9, 60
+#: Characters that the longest name of a month or day has beyond its `mmmm` or `dddd`.
+LONG_NAME = 5
 
 
 def check_size(name: str, rows: int, header: Sequence[str], results: int) -> None:
@@ -73,20 +77,27 @@ def write_sheet(
     InputError, which names the file ``out``, if a worksheet can't hold so many rows.
     """
     behind = [*result_headers.values(), *(column.header for column in added)]
-    names = _headers(header, behind)
+    names = headers(header, behind)
     if len(names) > MAX_COLUMNS:
         raise InputError(f"{out}: {len(names):,} columns are more than a worksheet's 16,384")
-    lines = (_line(row, len(header), result_headers, added) for row in rows)
+    lines = (finished_line(row, len(header), result_headers, added) for row in rows)
     sample = list(islice(lines, SAMPLED_ROWS))
+    all_formats = [*formats, *["General"] * (len(names) - len(header))]
+    found = _widths(names, all_formats, sample)
     # `nan` can stand in older ledgers, and compares false with anything.
     known = [min(width, 255) if width >= 1 else 1 for width in widths or ()]
-    book = Book(title, names, [*known, *_widths(names, sample)[len(known) :]])
-    styles = Styles(book, [*formats, *["General"] * (len(names) - len(header))])
+    # A width that the sheet does not say is the program's own, and fits the cells by chance.
+    for column, width in enumerate(known):
+        if width != DEFAULT_WIDTH:
+            found[column] = width
+    book = Book(title, names, found)
+    styles = Styles(book, all_formats)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
         return book.write(package, styles, chain(sample, lines), out)
 
 
-def _headers(original: Sequence[str], behind: Sequence[str]) -> list[str]:
+def headers(original: Sequence[str], behind: Sequence[str]) -> list[str]:
+    """Return all headers; one ``behind`` that is taken gets a number."""
     names = list(original)
     taken = {fold(name) for name in names}
     for wanted in behind:
@@ -99,7 +110,7 @@ def _headers(original: Sequence[str], behind: Sequence[str]) -> list[str]:
     return names
 
 
-def _line(
+def finished_line(
     row: FinishedRow, width: int, result_headers: Mapping[str, str], added: Sequence[Column]
 ) -> tuple[str, list[Cell]]:
     """Return the row's status and all its cells."""
@@ -109,12 +120,24 @@ def _line(
     return row.status, [*cells, *results, *(column.value(row) for column in added)]
 
 
-def _widths(names: Sequence[str], sample: Sequence[tuple[str, list[Cell]]]) -> list[float]:
+def _widths(
+    names: Sequence[str], formats: Sequence[str], sample: Sequence[tuple[str, list[Cell]]]
+) -> list[float]:
     longest = [len(name) + 3 for name in names]  # 3: the filter's button
     for _, cells in sample:
         for column, cell in enumerate(cells):
-            if isinstance(cell, str):
-                longest[column] = max(longest[column], len(cell) + 1)
-            elif isinstance(cell, date):
-                longest[column] = max(longest[column], 11)
+            longest[column] = max(longest[column], _length(cell, formats[column]) + 1)
     return [min(max(width, MIN_WIDTH), MAX_WIDTH) for width in longest]
+
+
+def _length(cell: Cell, number_format: str) -> int:
+    """Return about how many characters a cell shows. A number that does not fit is all `#`."""
+    if isinstance(cell, Formatted):
+        return _length(cell.value, cell.format)
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        text = rendered(cell, number_format)
+        return len(str(cell) if text is None else text)
+    if isinstance(cell, date):  # 2: a `d` and an `m` may be two digits
+        names = sum(LONG_NAME for part in ("mmmm", "dddd") if part in number_format)
+        return max(len("yyyy-mm-dd"), len(number_format) + 2 + names)
+    return len(cell) if isinstance(cell, str) else 0

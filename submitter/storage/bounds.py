@@ -17,14 +17,15 @@ MAX_SHEET_BYTES = 2 << 30
 #: survived, and 15 seconds in all, so that the user still looks when a dead server is reported.
 WAITS = (1, 2, 4, 8)
 
-#: The media types of finished sheets.
+#: The media types of finished sheets; https://www.rfc-editor.org/rfc/rfc4180 has that of a .csv.
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 XLSM: Final = "application/vnd.ms-excel.sheet.macroEnabled.12"
+CSV: Final = "text/csv; charset=utf-8"
 
 
 def content_type(path: Path) -> str:
     """Return the media type of a finished sheet."""
-    return XLSM if path.suffix == ".xlsm" else XLSX
+    return {".xlsm": XLSM, ".csv": CSV}.get(path.suffix.lower(), XLSX)
 
 
 class Broken(Exception):

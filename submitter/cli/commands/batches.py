@@ -168,7 +168,8 @@ def export_(
 ) -> int:
     """Write the finished sheet; rows that are not done yet are marked.
 
-    It is your workbook with the answers in it. A .csv gets a new workbook, as with --plain.
+    It is your workbook with the answers in it. A .csv gets a new workbook, as with --plain. Where
+    OUT ends in .csv, a text file is written.
 
     The exit code is 1 if rows of the sheet are not recorded yet, and so are missing.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,26 @@ def test_only_the_rows_of_the_batch_get_answers(ledger: Engine, call: Call, tmp_
         *[None] * 6,
     ]
     assert [row["AI_Row"] for row in rows[2:6]] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("name", ["plain", "macros"])
+def test_a_name_that_ends_in_csv_gets_a_text_file(
+    ledger: Engine, call: Call, tmp_path: Path, name: str
+) -> None:
+    """The workbook is not needed for it, and the file may be written over by the same batch."""
+    source, header_row = rich_workbooks.made(tmp_path, name)
+    submitted(ledger, source)
+    source.unlink()
+    out = tmp_path / "out.csv"
+    for _ in range(2):
+        assert call("export", "b", out)[:2] == (0, f"12 rows written to {out}\n")
+    with out.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[5:] == HEADERS
+    assert [int(row["AI_Row"]) for row in rows] == [header_row + 2 + n for n in range(12)]
+    assert {row["AI_Answer"] for row in rows} == {"late"}
+    out.write_text("a person's")
+    assert call("export", "b", out)[0] == 2
 
 
 def test_an_export_again_fills_the_same_columns_of_what_it_wrote(
@@ -188,7 +209,7 @@ def test_a_csv_gets_a_new_workbook(ledger: Engine, call: Call, tmp_path: Path) -
     [
         ("macros", "out.xlsx", (), "is a workbook with macros"),
         ("plain", "out.xlsm", (), "is a workbook with no macros"),
-        ("plain", "out.ods", (), "a finished sheet is an .xlsx file"),
+        ("plain", "out.ods", (), "a finished sheet is an .xlsx or .csv file"),
     ],
 )
 def test_the_name_of_the_finished_workbook_says_what_it_is(

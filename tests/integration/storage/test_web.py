@@ -27,6 +27,16 @@ def test_https_file_is_read_and_written(https: web.Files) -> None:
     assert left_behind() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"), [("a.xlsm", bounds.XLSM), ("a.csv", "text/csv; charset=utf-8")]
+)
+def test_https_upload_says_what_kind_of_file_it_is(
+    https: web.Files, name: str, media_type: str
+) -> None:
+    send(f"https://localhost:{https.port}/{name}", b"content")
+    assert https.content_type == media_type
+
+
 def test_https_download_that_breaks_off_is_done_again(https: web.Files) -> None:
     content = os.urandom(3 << 20)
     https.files["/a.xlsx"] = content

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowfleet.cells import Cell, CellError, value
+from rowfleet.cells import Cell, CellError, Formatted, value
 from rowfleet.errors import InputError
 from submitter.excel import MAX_TEXT
 from submitter.results.columns import ERROR, STATUS, FinishedRow
@@ -92,6 +92,29 @@ def test_header_is_styled_frozen_filtered_and_wide_enough(out: Path) -> None:
     assert sheet["A1"].font.bold
     assert sheet.column_dimensions["A"].width == 33
     assert sheet.column_dimensions["C"].width >= len("AI_Answer")
+
+
+def test_columns_are_as_wide_as_what_their_cells_show(out: Path) -> None:
+    cells: list[Cell] = [
+        Formatted(1234567.5, '"£"#,##0.00'),
+        1234567.5,
+        Formatted(datetime(2026, 9, 30), "dddd d mmmm yyyy"),
+        1234567.5,
+        math.nan,
+    ]
+    formats = ["General", "#,##0.00\\ [$EUR]", "General", "General", "0.00"]
+    for widths in (None, [8.43] * 5):  # that is a program's own width, where a sheet says none
+        write(out, [row(cells)], header=list("ABCDE"), formats=formats, widths=widths)
+        of = load(out).column_dimensions
+        shown = ("£1,234,567.50", "1,234,567.50 EUR", "Wednesday 30 September 2026", "1234567.5")
+        for column, text in zip("ABCD", shown, strict=True):
+            assert len(text) < of[column].width <= len(text) + 4
+
+
+def test_all_text_is_in_the_usual_font(out: Path) -> None:
+    write(out, [row(["Acme", 1], status="failed"), row(["Acme", 2])])
+    fonts = {(cell.font.name, cell.font.sz) for line in load(out).iter_rows() for cell in line}
+    assert fonts == {("Calibri", 11)}
 
 
 def test_dates_numbers_and_their_formats_are_as_they_were(out: Path) -> None:
@@ -276,9 +299,9 @@ def test_more_rows_than_a_worksheet_holds_are_refused(
         write(out, [row(["a", 1])] * 100)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a", "a.xls", "a.xlsx.zip"])
+@pytest.mark.parametrize("name", ["a.tsv", "a", "a.xls", "a.xlsx.zip"])
 def test_a_target_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"a finished sheet is an \.xlsx file"):
+    with pytest.raises(InputError, match=r"a finished sheet is an \.xlsx or \.csv file"):
         check_target(tmp_path / name)
 
 
