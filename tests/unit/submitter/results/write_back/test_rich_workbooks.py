@@ -210,3 +210,24 @@ def test_libreoffice_shows_booleans_as_such(tmp_path: Path) -> None:
     kind = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}value-type"
     booleans = [cell for cell in root.iter() if cell.attrib.get(kind) == "boolean"]
     assert len(booleans) == sum(answers(row)[0] is not None for row in range(12))
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
+def test_what_libreoffice_has_saved_comes_back_as_it_was(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    header_rows = {name: rich_workbooks.made(tmp_path, name)[1] for name in rich_workbooks.MAKERS}
+    _convert("xlsx:Calc MS Excel 2007 XML", theirs, sorted(tmp_path.glob("*.xlsx")))
+    saved = sorted(theirs.glob("*.xlsx"))
+    assert len(saved) == len(rich_workbooks.MAKERS) - 1  # the one with macros is an .xlsm
+    for original in saved:
+        out, header_row = tmp_path / "out.xlsx", header_rows[original.stem]
+        assert finished(original, header_row, out).rows == rich_workbooks.ROWS
+        before, after = packages.parts_of(original), packages.parts_of(out)
+        sheet = sheet_part(original)
+        changed = packages.changed_parts(original, out) - {sheet, packages.STYLES}
+        assert all("/tables/" in part or part == "xl/workbook.xml" for part in changed)
+        header = openpyxl.load_workbook(out)["Invoices"][header_row + 1]
+        first = [cell.value for cell in header].index(HEADERS[0])
+        last = first + len(HEADERS) - 1
+        packages.check_worksheet(before[sheet], after[sheet], first, last, header_row + 1)
+        packages.check_styles(before[packages.STYLES], after[packages.STYLES])
