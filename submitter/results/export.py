@@ -29,6 +29,8 @@ from submitter.results.columns import Column, FinishedRow
 from submitter.results.write_back.answer_cells import AnsweredRow
 from submitter.results.write_back.finished import Written, write_back
 from submitter.sheets.header import answer_columns
+from submitter.sheets.other_formats.kinds import kind_of
+from submitter.sheets.package import ZIP_MAGICS, open_package
 from submitter.storage import location, transfer
 from submitter.storage.location import Location
 
@@ -148,7 +150,10 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
                 written = Written(_new_workbook(connection, batch, file, out))
         else:
             with _original(engine, batch, asked) as source, reading(engine) as connection:
-                written = _own_workbook(connection, batch, asked, source, file)
+                if _is_workbook(source, batch.source):
+                    written = _own_workbook(connection, batch, asked, source, file)
+                else:
+                    written = Written(_new_workbook(connection, batch, file, out))
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with writing(engine) as connection:
@@ -188,6 +193,15 @@ def _original(engine: Engine, batch: BatchRecord, asked: Target) -> Iterator[Pat
                         f"was changed since; {how.replace('it', 'that one', 1)}"
                     )
         yield file
+
+
+def _is_workbook(path: Path, name: str) -> bool:
+    """Tell whether a file that is named like a workbook is one, and none of an older kind."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(ZIP_MAGICS):
+            return False
+        with open_package(file, name) as package:
+            return kind_of(package, name) is None
 
 
 def _own_workbook(

@@ -198,7 +198,7 @@ class _Job:
         if column >= MAX_COLUMNS:
             raise InputError(
                 f"{self._parts.name}: the answers reach beyond the last column that a worksheet "
-                "can have; remove some columns"
+                "can have; remove some columns, or write a new workbook with --plain"
             )
         return placed
 

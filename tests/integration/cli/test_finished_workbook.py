@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import stopping
 from submitter.sheets.opening import open_sheet
+from submitter.sheets.other_formats.kinds import OLE_MAGIC
 from submitter.sheets.selection import Choice
 from submitter.submission import recording
 from submitter.submission.submission import prepare
@@ -202,6 +205,26 @@ def test_a_csv_gets_a_new_workbook(ledger: Engine, call: Call, tmp_path: Path) -
         {"Name": "Acme", "Amount": 5}
         | dict(zip(HEADERS, ["late", 7, "openai (gpt-5-mini)", 2, "done", None], strict=True))
     ]
+
+
+@pytest.mark.parametrize("kind", ["compound", "ods"])
+def test_an_old_workbook_with_the_name_of_a_new_one_gets_a_new_workbook(
+    ledger: Engine, call: Call, tmp_path: Path, kind: str
+) -> None:
+    """It is read by what it is, whatever its name; answers can't be put into it."""
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source)
+    if kind == "ods":
+        with zipfile.ZipFile(source, "w") as package:
+            package.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+            package.writestr("content.xml", "<office/>")
+    else:
+        source.write_bytes(OLE_MAGIC + bytes(100))
+    with ledger.begin() as connection:
+        read = hashlib.sha256(source.read_bytes()).hexdigest()
+        connection.execute(update(Batch).values(file_hash=read))
+    assert call("export", "b", "out.xlsx")[0] == 0
+    assert results(tmp_path / "out.xlsx")[0]["AI_Answer"] == "late"
 
 
 @pytest.mark.parametrize(
