@@ -3,8 +3,8 @@
 A currency, a percent sign, a unit or the parentheses of a negative amount stand in the format and
 not in the number. Of Excel's formats (ECMA-376 part 1, 18.8.31) this renders those of decimal
 digits, with a decimal point and commas whatever the language of the program. Dates, fractions,
-exponents and spelled numbers are not rendered. The libraries that render all of them (`ssf` and two
-copies of it) have not been kept for years and bring calendars and languages along.
+exponents and spelled numbers are not rendered. Decision 35 in docs/decisions says why no library
+does it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from genai_prices import Usage, calc_price
 from genai_prices.data_snapshot import get_snapshot
@@ -247,6 +248,19 @@ def test_an_estimate_counts_what_a_worker_sends(
     assert found.rows == 300
     assert found.sampled_rows == estimate.SAMPLE
     assert found.prompt_tokens / 300 == pytest.approx(sent, rel=0.05)
+
+
+def test_an_estimate_counts_currencies(tmp_path: Path) -> None:
+    recipe = loading.bundled().model_copy(update={"analyzer": "openai", "model": "gpt-4o-mini"})
+    tokens = []
+    for code in ("0.00", '"£"0.00'):
+        book = openpyxl.load_workbook(invoices(tmp_path / "sheet.xlsx", 20))
+        for row in range(2, 22):
+            book.worksheets[0].cell(row, 5).number_format = code
+        book.save(tmp_path / "sheet.xlsx")
+        with open_sheet(tmp_path / "sheet.xlsx", recipe=recipe) as sheet:
+            tokens.append(estimate.estimate(sheet, 0, None, recipe).prompt_tokens)
+    assert tokens[1] >= tokens[0] + 20
 
 
 def test_the_range_holds_the_estimate(estimated: Callable[..., estimate.Estimate]) -> None:
