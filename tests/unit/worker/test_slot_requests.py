@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from rowfleet.ledger.records import Claimed, Outcome
 from worker import slot_requests
+from worker.assignment import Assignment, Refused
 from worker.slot_requests import APART, GROUP, Request, SlotRequests
 
 NOW = 1000.0
@@ -77,3 +79,41 @@ def test_claims_are_refused_and_results_stay() -> None:
         assert request.future.done() is is_claim
         assert not is_claim or request.future.exception() is error
     assert requests.gather(0.0) == []
+
+
+def claimed(attempts: int) -> Assignment:
+    batch: Any = None
+    return Assignment(Claimed(("b", 7), (), None, attempts, 0), batch, [])
+
+
+@pytest.mark.parametrize("answer", [claimed(2), Refused("it is done already"), True, None])
+def test_a_slot_that_waits_gets_its_answer_and_one_that_is_gone_gives_its_row_back(
+    answer: Any,
+) -> None:
+    """Its row has had no attempt: the slot never learnt of it."""
+    requests = SlotRequests()
+    waits, gone = Request("claim", ("b", 7)), Request("claim", ("b", 7))
+    assert gone.future.cancel()
+    requests.answer(waits, answer)
+    assert waits.future.result(0) == answer
+    assert requests.gather(0.0) == []
+    requests.answer(gone, answer)
+    back = requests.gather(0.0)
+    if isinstance(answer, Assignment):
+        unbegun = Outcome(("b", 7), 2, "pending", counts=False, begun=False)
+        assert [(request.kind, request.what) for request in back] == [("settle", unbegun)]
+    else:
+        assert back == []
+
+
+def test_an_error_reaches_the_slot_that_waits_and_no_other() -> None:
+    requests = SlotRequests()
+    waits, gone, answered = (Request("settle", number) for number in range(3))
+    gone.future.cancel()
+    requests.answer(answered, True)
+    error = RuntimeError("a mistake")
+    for request in (waits, gone, answered):
+        requests.fail(request, error)
+    assert waits.future.exception(0) is error
+    assert gone.future.cancelled()
+    assert answered.future.result(0) is True
