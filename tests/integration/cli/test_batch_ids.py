@@ -31,7 +31,7 @@ def made(*ids: str) -> None:
     [
         ("progress", "ACME-2"),
         ("failed", "ACME-2"),
-        ("export", "ACME-2", "out.xlsx"),
+        ("export", "ACME-2", "out.xlsx", "--plain"),
         ("retry", "ACME-2"),
         ("resume", "ACME-2"),
         ("cancel", "ACME-2"),

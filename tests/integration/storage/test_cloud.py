@@ -7,7 +7,8 @@ import os
 import pytest
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage import cloud
+from submitter.results import export
+from submitter.storage import cloud, location
 from tests.support.storage_servers import web
 from tests.support.storage_servers.line import breaking
 from tests.support.storage_servers.s3 import BUCKET, S3Server
@@ -36,7 +37,7 @@ def test_target_is_checked_and_nothing_stays_there(
     assert aws.get("checked/there.xlsx") == b"as it was"
 
     with pytest.raises(InputError, match="ends so"):
-        check(f"s3://{BUCKET}/new.csv")
+        export.check(export.Target(location.parse(f"s3://{BUCKET}/new.pdf")))
     with pytest.raises(InputError, match="there is no bucket 'nobody'"):
         check("s3://nobody/new.xlsx")
     set_all(monkeypatch, aws.reader.environment)
