@@ -211,6 +211,16 @@ def _own_workbook(
     results, added = recipe.headers(), columns.added_to(batch)
     schemas = recipe.output["properties"]
     known = columns.answer_headers(recipe)
+
+    def answers_in(texts: Mapping[int, str]) -> Mapping[str, int]:
+        if batch.first_row is None and not set(batch.header) <= set(texts.values()):
+            raise InputError(
+                f"batch {batch.id} was recorded by a version that did not note in which row of "
+                f"{batch.source} the header is, and it is not in row 1; submit the sheet again, "
+                "or write a new workbook with --plain"
+            )
+        return answer_columns(texts, known)
+
     rows = recorded_rows(connection, batch.id, with_cells=False)
     last = last_recorded(connection, batch.id) or 0
     return write_back(
@@ -222,7 +232,7 @@ def _own_workbook(
         last_row=batch.sheet_row(last) - 1,
         headers=[*results.values(), *(column.header for column in added)],
         rows=(_answered(batch, row, results, schemas, added) for row in rows),
-        answers_in=lambda texts: answer_columns(texts, known),
+        answers_in=answers_in,
         macros=asked.suffix == ".xlsm",
     )
 

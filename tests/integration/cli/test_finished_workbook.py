@@ -207,6 +207,19 @@ def test_a_csv_gets_a_new_workbook(ledger: Engine, call: Call, tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize(("name", "code"), [("plain", 0), ("autofilter_with_hidden_rows", 2)])
+def test_a_batch_of_an_old_version_gets_answers_only_where_its_header_is(
+    ledger: Engine, call: Call, tmp_path: Path, name: str, code: int
+) -> None:
+    """It did not record the header's row: a title above would shift every answer by a row."""
+    source, _ = rich_workbooks.made(tmp_path, name)
+    submitted(ledger, source)
+    with ledger.begin() as connection:
+        connection.execute(update(Batch).values(first_row=None, origin=None))
+    assert call("export", "b", "out.xlsx", "--source", source)[0] == code
+    assert (tmp_path / "out.xlsx").exists() == (code == 0)
+
+
 @pytest.mark.parametrize("kind", ["compound", "ods"])
 def test_an_old_workbook_with_the_name_of_a_new_one_gets_a_new_workbook(
     ledger: Engine, call: Call, tmp_path: Path, kind: str
