@@ -129,7 +129,7 @@ def test_invalid_answer_fails_its_row_and_is_paid_for(
     assert (found["done"], found["failed"]) == (1, 2)
     assert found["cost_usd"] == pytest.approx(0.003)
     failed = json.loads(rowfleet("failed", "b", "--json").stdout)
-    assert [row["row"] for row in failed] == [0, 2]
+    assert [row["row"] for row in failed] == [2, 4]
     assert failed[0]["error"].startswith("the answer was not valid: words: ")
 
 
