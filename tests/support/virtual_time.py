@@ -7,8 +7,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-#: Steps of the loop at one moment, at most.
-MOST_STEPS = 10_000
+#: Steps of the loop at one moment, and seconds of a test, at most. A test that would not end fails.
+MOST_STEPS, MOST_SECONDS = 10_000, 20_000.0
 
 
 class _Skipping(selectors.SelectSelector):
@@ -24,6 +24,7 @@ class _Skipping(selectors.SelectSelector):
         self._steps = 0 if timeout > 0 else self._steps + 1
         assert self._steps < MOST_STEPS, "the clock stands still"
         self.now += max(0.0, timeout)
+        assert self.now < MOST_SECONDS, "the test has not ended"
         return super().select(0)
 
 

@@ -56,6 +56,7 @@ class Lanes:
 
     async def ask(self, _model: str, report: Report, costs: Sequence[float]) -> Granted:
         self.askings.append(Asking(now(), report, [cost - TEXT for cost in costs]))
+        await asyncio.sleep(0)
         if self.error:
             raise self.error
         starts = [self.start] * len(costs[: self.group])
