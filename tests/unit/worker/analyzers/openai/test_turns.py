@@ -51,6 +51,7 @@ class Lanes:
     group: int = 1000
     more_in: float = 1.0
     processes: int = 1
+    pause: float = 0.0
     error: Exception | None = None
     askings: list[Asking] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ class Lanes:
             raise self.error
         starts = [self.start] * len(costs[: self.group])
         more_in = self.more_in if len(costs) > self.group else None
-        return Granted(starts, more_in, 0, self.processes, 0, 0, None)
+        return Granted(starts, more_in, self.pause, self.processes, 0, 0, None)
 
     @property
     def times(self) -> list[float]:
@@ -301,7 +302,8 @@ def test_a_call_without_a_turn_comes_back_after_the_pause_or_a_little_later(
     run(test())
 
 
-def test_a_granted_call_asks_again_if_a_pause_came_meanwhile() -> None:
+@pytest.mark.parametrize("pause", ["0.6", "2"])
+def test_a_granted_call_asks_again_if_a_pause_came_meanwhile(pause: str) -> None:
     """It goes before those that came later."""
 
     async def test() -> None:
@@ -312,7 +314,7 @@ def test_a_granted_call_asks_again_if_a_pause_came_meanwhile() -> None:
         lanes.start = 1.0
         calls.wait(1)
         await asyncio.sleep(0.5)
-        turns.refused(turn, {"retry-after": "2"})
+        turns.refused(turn, {"retry-after": pause})
         lanes.start = 2.0
         calls.wait(2)
         await asyncio.sleep(0.1)
@@ -320,6 +322,24 @@ def test_a_granted_call_asks_again_if_a_pause_came_meanwhile() -> None:
         await calls.end()
         assert calls.ends == {1: pytest.approx(2.5), 2: pytest.approx(2.5)}
         assert lanes.askings[-1].answers[0] == 1
+
+    run(test())
+
+
+def test_a_pause_of_the_fleet_counts_from_the_asking() -> None:
+    """By a later end than Redis has, calls granted for its end would ask and pay again."""
+
+    async def test() -> None:
+        lanes = Lanes(start=2.0, pause=5.0)
+        turns = limiter(lanes)
+        calls = Calls(turns)
+        calls.wait(1)
+        await asyncio.sleep(1)
+        assert turns._lanes[MODEL].pause_left() == pytest.approx(4)
+        lanes.start = lanes.pause = 3.0  # at 2
+        await calls.end()
+        assert calls.ends == {1: pytest.approx(5)}
+        assert len(lanes.askings) == 2
 
     run(test())
 
