@@ -15,7 +15,7 @@ from rowfleet.ledger.models import Batch, RemoteBatch, Row
 from rowfleet.ledger.records import Claimed
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.statuses import BatchStatus, RemoteStatus
-from rowfleet.ledger.transitions import batch_api_parts
+from rowfleet.ledger.transitions import batch_api_parts, claiming
 from tests.support.changes import (
     CANCELLED,
     HOUR,
@@ -48,6 +48,18 @@ def test_taking(engine: Engine, status: str) -> None:
         assert (taken, changes) == ([], {})
 
 
+def test_a_row_that_is_taken_has_no_lease_of_a_worker_that_is_gone(engine: Engine) -> None:
+    """By that it would be put back at once, and be paid for twice."""
+    make_ledger(engine)
+    row = (Row.batch_id == "b", Row.number == 14)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(*row).values(lease_until=in_seconds(-HOUR)))
+        batch_api_parts.take_rows(connection, "b", 100, claim="h9", worker="w9")
+        claiming.expire(connection, "b", grace=0, by="f")
+        held = connection.execute(select(Row.status, Row.claim, Row.lease_until).where(*row)).one()
+    assert tuple(held) == ("running", "h9", None)
+
+
 def test_what_a_claim_holds(engine: Engine) -> None:
     make_ledger(engine)
     with engine.begin() as connection:
@@ -56,6 +68,9 @@ def test_what_a_claim_holds(engine: Engine) -> None:
         connection.execute(
             update(Row).where(Row.batch_id == "b", Row.number == 4).values(retries=2, error="so")
         )
+        for number, claim in ((5, "a"), (6, "z")):
+            other = update(Row).where(Row.batch_id == "b", Row.number == number)
+            connection.execute(other.values(claim=claim))
     with engine.connect() as connection:
         found = batch_api_parts.held(connection, "b", NUMBERS, claim="h1")
         assert found == {

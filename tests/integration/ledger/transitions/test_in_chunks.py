@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, select, update
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.transitions import in_chunks
 from tests.support.changes import make_ledger, picture
-from tests.support.ledger import statuses
+from tests.support.ledger import make_batch, statuses
 
 #: What each transaction does is tested on both databases elsewhere.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -99,3 +99,13 @@ def test_the_rest_of_a_cancel_ends_before_failed_rows_are_tried_again(engine: En
     assert in_state(engine, "cancelled") == sorted([*WAITING, 9])
     assert in_state(engine, "pending") == FAILED
     assert tallied(engine) == {"cancelled": len(WAITING), "failed": -len(FAILED)}
+
+
+def test_a_batch_with_more_failed_rows_than_fit_in_a_chunk_is_tried_again_whole(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 300)
+    make_batch(engine, 601)
+    with engine.begin() as connection:
+        connection.execute(update(Row).values(status="failed"))
+    assert in_chunks.retry_failed(engine, "b", None, by="f") == list(range(601))

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, update
 
 from rowfleet.errors import InputError
-from rowfleet.ledger.models import Row
+from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import recording
 from tests.support.changes import changed_by, make_ledger
@@ -72,3 +72,13 @@ def test_rows_come_into_a_batch_that_is_not_cancelled(engine: Engine, status: st
         1000: ("1000", 2, None),
         1001: ("1001", 1, None),
     }
+
+
+@pytest.mark.parametrize("status", BatchStatus)
+def test_a_batch_is_loaded_alone_and_only_if_it_loads(engine: Engine, status: str) -> None:
+    make_ledger(engine, status)
+    with engine.begin() as connection:
+        connection.execute(update(Batch).where(Batch.id != "b").values(status="loading"))
+    _, changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))
+    assert set(changes) == ({"b"} if status == "loading" else set())
+    assert status != "loading" or changes["b"]["status"] == "running"

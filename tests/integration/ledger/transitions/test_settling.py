@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select, update
 
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.records import Outcome, Spent
-from rowfleet.ledger.transitions import settling
+from rowfleet.ledger.transitions import claiming, settling
 from tests.support.changes import (
     CANCELLED,
     HOUR,
@@ -251,3 +251,21 @@ def test_followers_are_settled_in_steps(engine: Engine, monkeypatch: pytest.Monk
     assert {key for _, changes in moved for key in changes if key[0] == "b"} == {
         ("b", number) for number in (10, 18, 19)
     }
+
+
+def test_a_result_is_saved_in_a_batch_with_the_longest_name(engine: Engine) -> None:
+    name = "b" * 64
+    make_batch(engine, 1, batch_id=name)
+    with engine.begin() as connection:
+        claiming.claim(connection, [(name, 0)], holder="h", worker="w", lease=HOUR)
+        done = Outcome((name, 0), 1, "done", output=ANSWER)
+        assert settling.settle(connection, [done], holder="h") == {(name, 0)}
+
+
+def test_what_a_row_costs_stays_unknown_after_a_call_of_unknown_cost(engine: Engine) -> None:
+    make_ledger(engine)
+    row = (Row.batch_id == "b", Row.number == 3)
+    with engine.begin() as connection:
+        connection.execute(update(Row).where(*row).values(cost_usd=None))
+        settling.settle(connection, [Outcome(("b", 3), 1, "done", spent=SPENT)], holder="h1")
+        assert connection.execute(select(Row.calls, Row.cost_usd).where(*row)).one() == (9, None)

@@ -391,6 +391,7 @@ def test_a_broker_that_is_away_is_left_alone_for_a_while(
         turns = limiter(lanes)
         for _ in range(4):  # two within AWAY
             await turns.turn(MODEL, 400, 50)
+            assert len(caplog.records) == 1
             await asyncio.sleep(AWAY * 0.6)
         assert lanes.times == pytest.approx([0, 1.2 * AWAY])
         await asyncio.sleep(AWAY)
