@@ -96,6 +96,8 @@ def first(relations: Sequence[Relation], kind: str) -> str:
 
 def without(parts: Parts, part: str, dropped: Collection[str]) -> dict[str, bytes]:
     """Return the relations of ``part``, as path → content, without those to ``dropped`` parts."""
+    if not dropped:
+        return {}  # a part that is not needed may be damaged
     gone = [each for each in relations_of(parts, part) if parts.find(each.target) in dropped]
     path = parts.find(relations_part(part))
     if path is None or not gone:

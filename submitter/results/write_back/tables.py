@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rowfleet.errors import InputError
@@ -26,19 +27,24 @@ class Table:
 
 
 def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
-    """Return the tables of a worksheet."""
+    """Return the tables of a worksheet; what is damaged of them is none, and stays as it is."""
     found: list[Table] = []
-    for relation in relations_of(parts, sheet_path):
-        path = parts.find(relation.target)
-        if relation.kind == "table" and path is not None:
-            xml, _ = xml_bytes.decoded(parts.read(path))
-            elements = xml_bytes.elements(xml, parts.where(path), {"table", "tableColumn"})
-            place = ranges.parse(elements[0].attributes.get("ref", "")) if elements else None
-            if place is not None:
-                found.append(_table(path, place, elements))
+    with suppress(InputError):
+        for relation in relations_of(parts, sheet_path):
+            path = parts.find(relation.target)
+            if relation.kind == "table" and path is not None:
+                with suppress(InputError):
+                    found += _read(parts, path)
             if sum(len(table.columns) for table in found) > MAX_FOUND:
-                raise InputError(f"{parts.where(path)} has more columns than a worksheet")
+                break  # more columns than a worksheet can have
     return found
+
+
+def _read(parts: Parts, path: str) -> list[Table]:
+    xml, _ = xml_bytes.decoded(parts.read(path))
+    elements = xml_bytes.elements(xml, parts.where(path), {"table", "tableColumn"})
+    place = ranges.parse(elements[0].attributes.get("ref", "")) if elements else None
+    return [] if place is None else [_table(path, place, elements)]
 
 
 def _table(path: str, place: Range, elements: Sequence[Element]) -> Table:

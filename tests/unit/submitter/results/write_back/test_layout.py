@@ -158,6 +158,17 @@ def test_a_table_whose_columns_have_odd_numbers_grows(tmp_path: Path) -> None:
     assert [(c["id"], c["name"]) for c in columns[-2:]] == [("5", "AI_Refund"), ("6", "AI_Why")]
 
 
+@pytest.mark.parametrize(
+    "part", ["_rels/.rels", "xl/worksheets/_rels/sheet1.xml.rels", "xl/tables/table1.xml"]
+)
+def test_a_damaged_part_that_is_not_read_is_copied(tmp_path: Path, part: str) -> None:
+    source, header_row = rich_workbooks.made(tmp_path, "excel_table")
+    rewrite(source, part, lambda old: old[: len(old) // 2])
+    out = written(source, {}, sheet="Invoices", header_row=header_row)
+    assert part not in packages.changed_parts(source, out)
+    assert "AI_Refund" in sheet(out)
+
+
 LONG = "x" * 60_000
 #: 4.8 MB that a walk would have to keep: tags of columns, and texts of headers.
 TOO_MUCH = {
