@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import isfinite
-from types import NoneType
 from typing import Any
 
 from rowfleet import number_formats
@@ -41,6 +40,15 @@ class Formatted:
 
 
 Cell = Value | Formatted
+
+
+def formatted(cell: Cell, code: str | None) -> Cell:
+    """Return a number or date with the number format that it carries, another cell as it is."""
+    if code is None or isinstance(cell, bool):
+        return cell
+    if isinstance(cell, (int, float, datetime, date, time, timedelta)):
+        return Formatted(cell, code)
+    return cell
 
 
 def value(cell: Cell) -> Value:
@@ -89,12 +97,8 @@ def encode_all(cells: Sequence[Cell]) -> list[Any]:
 def decode_all(encoded: Sequence[Any]) -> list[Cell]:
     """Return the cells that ``encode_all`` encoded."""
     formats = formats_of(encoded)
-    cells: list[Cell] = [decode(each) for each in encoded if not isinstance(each, list)]
-    for index, code in formats.items():
-        found = cells[index]
-        assert not isinstance(found, (str, Formatted, CellError, NoneType))
-        cells[index] = Formatted(found, code)
-    return cells
+    values = [decode(each) for each in encoded if not isinstance(each, list)]
+    return [formatted(cell, formats.get(index)) for index, cell in enumerate(values)]
 
 
 def formats_of(encoded: Sequence[Any]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from itertools import chain, islice, product
 from string import ascii_uppercase
 from typing import Protocol
@@ -19,7 +19,7 @@ from openpyxl.utils.datetime import from_excel, from_ISO8601
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet import number_formats
-from rowfleet.cells import Cell, CellError, Formatted
+from rowfleet.cells import Cell, CellError, formatted
 from submitter.excel import MAX_COLUMNS
 
 ROW, CELL, VALUE, INLINE, RUN, TEXT = (
@@ -185,15 +185,6 @@ def carried_format(own: str, of_column: str) -> str | None:
     A format that says more than digits is carried in any case: the cell says what it shows.
     """
     return own if own != of_column or number_formats.says_more(own) else None
-
-
-def formatted(cell: Cell, code: str | None) -> Cell:
-    """Return a number or date with the number format that it carries, another cell as it is."""
-    if code is None or isinstance(cell, bool):
-        return cell
-    if isinstance(cell, (int, float, datetime, date, time, timedelta)):
-        return Formatted(cell, code)
-    return cell
 
 
 class OddRows:

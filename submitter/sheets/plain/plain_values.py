@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from functools import lru_cache, partial
 
-from rowfleet.cells import Cell
+from rowfleet.cells import Cell, formatted
 from submitter.excel import letter
 from submitter.sheets import values
 from submitter.sheets.plain import plain_rows
@@ -100,7 +100,7 @@ class PlainRows:
         code = self._carried(column, style)
         if code is None:
             return plain
-        return lambda raw: values.formatted(plain(raw), code)
+        return lambda raw: formatted(plain(raw), code)
 
     def _shared(self, raw: bytes) -> str:
         text = self._texts.get(raw)

@@ -132,7 +132,7 @@ BAD = {
         files={"mine.yaml": _bytes(f"name: x\nprompt: p\n{OUTPUT}".encode())},
     ),
     "export without wait": _option("--export out.xlsx", "--export needs --wait"),
-    "export suffix": _option("--wait --export out.csv", "out.csv"),
+    "export suffix": _option("--wait --export out.ods", "out.ods"),
     "export unwritable": _option("--wait --export no/out.xlsx", "no/out.xlsx: can't be written"),
     "export name too long": _option(f"--wait --export {'o' * 300}.xlsx", "can't be written"),
     "export over its source": _option("--wait --export ./ok.xlsx", "--export ok.xlsx: is the"),
