@@ -140,3 +140,41 @@ def test_the_autoscaler_is_told_when_the_next_row_needs_a_feeder(
         keeper.sweep("b")
     keeper.leave_word()
     assert told[1] == pytest.approx(wake, abs=5)
+
+
+def test_new_urgent_batches_get_their_share_of_a_full_window_from_urgent_ones_alone(
+    engine: Engine, queue: Queue
+) -> None:
+    keeper = feeder(engine, queue, window=10)
+    make_batch(engine, 20, batch_id="calm", queue=queue.name)
+    make_batch(engine, 100, batch_id="u1", queue=queue.name, urgent=True)
+    assert keeper.feed() == 20
+    for batch_id, rows in (("u2", 5), ("u3", 1)):
+        make_batch(engine, rows, batch_id=batch_id, queue=queue.name, urgent=True)
+        assert keeper.feed() == rows
+        assert queue.waiting(is_urgent=True) == queue.waiting() == 10
+        assert statuses(engine, batch_id) == ["queued"] * rows
+        assert statuses(engine, "calm").count("queued") == 10
+
+
+def test_a_window_of_fewer_rows_than_batches_still_lets_a_new_one_in(
+    engine: Engine, queue: Queue
+) -> None:
+    keeper = feeder(engine, queue, window=1)
+    for batch_id in ("a", "b"):
+        make_batch(engine, 5, batch_id=batch_id, queue=queue.name)
+        assert keeper.feed() == 1
+        assert queue.waiting() == 1
+        assert statuses(engine, batch_id).count("queued") == 1
+
+
+def test_each_feeding_renews_the_cap_and_tries_the_ledger(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a feeder with rows to feed knows, too, whether workers could renew their leases."""
+    done: list[str] = []
+    cap: Any = SimpleNamespace(write=lambda: done.append("cap"))
+    keeper = Feeder(engine, queue, window=10, redelivery=75, cap=cap)
+    monkeypatch.setattr(keeper._steadiness, "check", lambda: done.append("ledger"))
+    keeper.feed()
+    assert done == ["cap", "ledger"]
