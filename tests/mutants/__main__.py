@@ -37,6 +37,10 @@ WANTED = 0.9
 #: Seconds after which one test has hung, which kills a mutant.
 TEST_SECONDS = 90
 
+#: Seconds after which a mutant's tests as a whole have hung: a loop within a task may swallow the
+#: only signal by which pytest ends one test.
+RUN_SECONDS = 1_800
+
 #: A test that takes longer than this many seconds waits for processes or clocks, so load alone may
 #: make it fail. It kills a mutant only if it fails twice.
 STEADY_SECONDS = 1.0
@@ -176,7 +180,22 @@ def _first_failure(tests: list[str], copy: Path) -> str | None:
     Where no test could begin, or pytest itself ended, return a sentence. None: all pass.
     """
     (copy / "mutant-tests").write_text("\n".join(tests))
-    process = subprocess.run(
+    try:
+        process = _pytest(copy)
+    except subprocess.TimeoutExpired:
+        return f"pytest, which does not end within {RUN_SECONDS} seconds"
+    if process.returncode == 0:
+        return None
+    for line in process.stdout.splitlines():
+        word, _, rest = line.partition(" ")
+        if word in ("FAILED", "ERROR"):
+            named = [test for test in tests if rest == test or rest.startswith(f"{test} - ")]
+            return max(named, key=len) if named else f"{rest.split()[0]}, which does not load"
+    return f"pytest, which ends with exit code {process.returncode}"
+
+
+def _pytest(copy: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
             *("-p", "no:xdist", "--timeout", str(TEST_SECONDS), "--tb", "no", "@mutant-tests"),
@@ -188,15 +207,8 @@ def _first_failure(tests: list[str], copy: Path) -> str | None:
         text=True,
         errors="replace",
         check=False,
+        timeout=RUN_SECONDS,
     )
-    if process.returncode == 0:
-        return None
-    for line in process.stdout.splitlines():
-        word, _, rest = line.partition(" ")
-        if word in ("FAILED", "ERROR"):
-            named = [test for test in tests if rest == test or rest.startswith(f"{test} - ")]
-            return max(named, key=len) if named else f"{rest.split()[0]}, which does not load"
-    return f"pytest, which ends with exit code {process.returncode}"
 
 
 def explained() -> dict[str, str]:
