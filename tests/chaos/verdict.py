@@ -135,12 +135,13 @@ def _check_export(fleet: Fleet, sheet: Sheet, rows: Mapping[Key, _Row]) -> None:
         assert fleet.run("export", sheet.batch_id, str(sheet.out)) == 0
     written = results(sheet.out)
     assert len(written) == sheet.rows
-    added = [*bundled().headers().values(), "AI_Analyzer", "AI_Status", "AI_Error"]
+    added = [*bundled().headers().values(), "AI_Analyzer", "AI_Row", "AI_Status", "AI_Error"]
     assert sorted(written[0]) == sorted([*HEADER, *added])
     assert list(written[0])[: len(HEADER)] == HEADER
     for number, line in enumerate(written):
         row = rows[sheet.batch_id, number]
         assert line["Invoice Number"] == f"{sheet.prefix}-{number}"
+        assert line["AI_Row"] == number + 2
         assert line["AI_Status"] == row.status
         if row.status == "done":  # the stand-in says whose answer it is
             assert f"{sheet.prefix}-{number} (row {number})" in str(line["AI_Explanation"])
