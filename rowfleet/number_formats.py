@@ -78,6 +78,11 @@ def rendered(number: float, code: str) -> str | None:
     return _text(number, code, only_more=False)
 
 
+def kept(number: float) -> Decimal:
+    """Return what a spreadsheet program keeps of a number: its first 15 significant digits."""
+    return _EXCEL.create_decimal(repr(number))
+
+
 @lru_cache(FORMATS_AT_HAND)
 def says_more(code: str) -> bool:
     """Return whether some number has a text by ``shown``."""
@@ -88,7 +93,7 @@ def _text(number: float, code: str, *, only_more: bool) -> str | None:
     sections = _parsed(code)
     if sections is None or (only_more and not says_more(code)):
         return None
-    value = _EXCEL.create_decimal(repr(number))
+    value = kept(number)
     if not value.is_finite():
         return None
     section, is_negative = _chosen(sections, value)

@@ -16,6 +16,7 @@ from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.rows import recorded_cells
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.statuses import MAY_LACK_ROWS, BatchStatus
+from rowfleet.number_formats import kept
 from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.sheet import Sheet, pick
 from submitter.submission.submission import Submission
@@ -138,14 +139,26 @@ def _agree(
 def _is_same(recorded: Sequence[Any], own: Sequence[Any], columns: Mapping[str, int]) -> bool:
     """Tell whether two encoded rows have the same values and are sent the same.
 
-    True, 1 and 1.0 are sent differently, and so is 1 as pounds and as euros.
+    True, 1 and 1.0 are sent differently, and so is 1 as pounds and as euros. A number is what a
+    spreadsheet program keeps of it when it saves the sheet anew: 1577.3400000000001 is 1577.34.
     """
     ours, theirs = _values(own), _values(recorded)
     return (
-        theirs == ours
-        and list(map(type, theirs)) == list(map(type, ours))
+        len(theirs) == len(ours)
+        and all(map(_is_equal, theirs, ours))
         and shown(columns, recorded) == shown(columns, own)
     )
+
+
+def _is_equal(theirs: Any, ours: Any) -> bool:
+    if type(theirs) is type(ours) and theirs == ours:
+        return True
+    if type(theirs) not in (int, float) or type(ours) not in (int, float):
+        return False
+    theirs_kept, ours_kept = kept(theirs), kept(ours)
+    # A whole number may be all that is kept of a fraction: 3 of 2.9999999999999996.
+    is_rounded = theirs_kept != theirs or ours_kept != ours
+    return theirs_kept == ours_kept and (is_rounded or type(theirs) is type(ours))
 
 
 def _values(encoded: Sequence[Any]) -> list[Any]:

@@ -30,6 +30,7 @@ from submitter.sheets.selection import Choice
 from submitter.submission import matching
 from submitter.submission import recording as batch
 from submitter.submission.submission import Submission, new_batch, prepare
+from tests.support.workbooks import SHEET_PART, rewrite
 
 ASKED = {
     "name": "sorts",
@@ -105,6 +106,30 @@ def test_a_copy_under_another_name_continues(
     assert submit(engine, copy) == (batch_id, True)
     assert submit(engine, first) == (batch_id, True)
     assert recorded(engine) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "saved_anew", "other"),
+    [
+        ("1577.3400000000001", "1577.34", "1577.34000000001"),
+        ("2.9999999999999996", "3", "2.99999999999999"),
+        ("-0.30000000000000004", "-0.3", "0.3"),
+        ("12345678901234567", "1.23456789012346E+016", "12345678901234400"),
+    ],
+)
+def test_a_number_is_what_a_spreadsheet_program_keeps_of_it(
+    engine: Engine, tmp_path: Path, stored: str, saved_anew: str, other: str
+) -> None:
+    """Programs keep 15 digits when they save a sheet anew, and a formula's result has up to 17."""
+
+    def sheet(name: str, number: str) -> Path:
+        path = workbook(tmp_path / name, [*CELLS, ["d", 987654, None]])
+        rewrite(path, SHEET_PART, lambda xml: xml.replace(b"987654", number.encode()))
+        return path
+
+    batch_id, _ = submit(engine, sheet("a.xlsx", stored))
+    assert submit(engine, sheet("b.xlsx", saved_anew)) == (batch_id, True)
+    assert submit(engine, sheet("c.xlsx", other))[1] is False
 
 
 def test_equal_cells_continue_in_other_bytes_another_sheet_and_another_format(
