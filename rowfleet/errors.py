@@ -18,6 +18,10 @@ class InputError(RowfleetError):
     exit_code = ExitCode.BAD_INPUT
 
 
+class NoTable(InputError):
+    """A sheet has no table, or not the one that the recipe needs; another sheet may have it."""
+
+
 class ServiceError(RowfleetError):
     """The broker, the ledger's database or object storage can't be reached."""
 

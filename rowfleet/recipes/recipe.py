@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from rowfleet import analyzer_kinds
-from rowfleet.errors import InputError
+from rowfleet.errors import InputError, NoTable
 from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.strict import close
@@ -267,8 +267,8 @@ class Recipe(_Part):
         """Return the name each sent column has for the model → its index in ``header``.
 
         Names match whatever their case, spaces, dashes and underscores; ``given`` has the indexes
-        of some columns by their names. Raises InputError, which names ``where`` (file and sheet),
-        for required columns that ``header`` lacks.
+        of some columns by their names. Raises NoTable, which names ``where`` (file and sheet), for
+        required columns that ``header`` lacks.
         """
         given = given or {}
         if not self.columns:
@@ -291,7 +291,7 @@ class Recipe(_Part):
             elif column.required:
                 missing.append(column.name)
         if missing:
-            raise InputError(
+            raise NoTable(
                 f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
                 f"and the header has only {', '.join(header)}"
                 + f"; a column of another name is given by --map 'HEADER={missing[0]}'"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rowfleet.cells import Cell, plain
-from rowfleet.errors import InputError
+from rowfleet.errors import InputError, NoTable
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.recipe import Recipe
 from submitter.excel import MAX_ROWS, letter
@@ -96,9 +96,7 @@ class HeaderRow:
         where two columns could be the one that the recipe sends.
         """
         if not first:
-            raise InputError(
-                f"{self.where}: has a header in row {self.row + 1}, and no rows below it"
-            )
+            raise NoTable(f"{self.where}: has a header in row {self.row + 1}, and no rows below it")
         answers = {} if recipe is None else answer_columns(self.texts, self.options.answers)
         indexes = sorted((self.texts.keys() | first.keys()) - set(answers.values()))
         if not indexes:
@@ -152,7 +150,7 @@ def choose_row(
     ``where``, for an empty sheet and a row that is not there.
     """
     if not head:
-        raise InputError(f"{where}: is empty")
+        raise NoTable(f"{where}: is empty")
     if options.row is not None:
         row, cells = _given(head, options.row, where)
     else:

@@ -11,7 +11,7 @@ from itertools import islice
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet.cells import Cell
-from rowfleet.errors import InputError
+from rowfleet.errors import InputError, NoTable
 from rowfleet.recipes.recipe import Recipe
 from submitter.excel import MAX_ROWS, letter
 from submitter.sheets import values
@@ -24,7 +24,7 @@ from submitter.sheets.scan import scan as scan_
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, pick
 from submitter.sheets.sheet import below as _below
-from submitter.sheets.workbook import Found, Workbook
+from submitter.sheets.workbook import MAX_TITLES_SHOWN, Found, Workbook
 
 #: Number formats at hand, by column and style; there are a few in a column.
 FORMATS_AT_HAND = 5_000
@@ -42,6 +42,11 @@ class Part:
     strings: SharedStrings
     name: str
     where: str
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Titles of the workbook's other worksheets."""
+        return tuple(other.title for other in self.book.worksheets if other.path != self.found.path)
 
     def scan(self, below: int, rows: int) -> Scan:
         """Walk the part; see `scan.scan`."""
@@ -130,11 +135,10 @@ def check_worksheet(
     options: HeaderOptions = LOOKED_FOR,
 ) -> Sheet:
     """Return the worksheet as a sheet. Raises InputError for all that can't be read later."""
-    head_scan = part.scan(below=-1, rows=options.search_rows)
-    head = list(islice(part.rows(head_scan.filled), options.search_rows))
-    chosen = choose_row(head, recipe, part.where, options)
-    found = part.scan(below=chosen.row, rows=MAX_ROWS)
-    header = chosen.named(recipe, found.first)
+    try:
+        found, header = _table(part, recipe, options)
+    except NoTable as error:
+        raise InputError(f"{error}{_other_sheets(part)}") from None
     _check_sent(found, header, part.where)
     first = header.row + 1
 
@@ -162,10 +166,25 @@ def check_worksheet(
         steered=options.said,
         mapped=header.mapped,
         hidden=found.hidden[first:],
-        others=tuple(
-            other.title for other in part.book.worksheets if other.path != part.found.path
-        ),
+        others=part.others,
     )
+
+
+def _table(part: Part, recipe: Recipe | None, options: HeaderOptions) -> tuple[Scan, Header]:
+    """Return what the worksheet holds, and its header."""
+    head_scan = part.scan(below=-1, rows=options.search_rows)
+    head = list(islice(part.rows(head_scan.filled), options.search_rows))
+    chosen = choose_row(head, recipe, part.where, options)
+    found = part.scan(below=chosen.row, rows=MAX_ROWS)
+    return found, chosen.named(recipe, found.first)
+
+
+def _other_sheets(part: Part) -> str:
+    """Return the end of the sentence: which sheets may be meant where this one is a cover."""
+    if not part.others:
+        return ""
+    titles = ", ".join(map(repr, part.others[:MAX_TITLES_SHOWN]))
+    return f"; the workbook's other sheets: {titles}; choose one with --sheet"
 
 
 def _widths(known: dict[int, float], indexes: tuple[int, ...]) -> tuple[float, ...] | None:

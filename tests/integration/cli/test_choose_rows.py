@@ -64,6 +64,23 @@ def test_a_dry_run_shows_what_was_understood(call: Call, sheet: Path) -> None:
     assert "\u202e" not in out
 
 
+@pytest.mark.parametrize("cover", [[["Refunds of 2026"], ["by Ann"]], [["Refunds"]], []])
+def test_a_cover_sheet_is_refused_with_the_sheets_that_may_be_meant(
+    call: Call, sheet: Path, cover: list[list[str]]
+) -> None:
+    book = openpyxl.load_workbook(sheet)
+    first: Any = book.create_sheet("Cover", 0)
+    for cells in cover:
+        first.append(cells)
+    book.save(sheet)
+    code, _, err = call("local", sheet, "--dry-run", "--analyzer", "rules")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "sheet 'Cover'" in err
+    assert err.endswith(
+        "; the workbook's other sheets: 'Refunds', 'Notes'; choose one with --sheet\n"
+    )
+
+
 def test_json_says_the_same(call: Call, sheet: Path) -> None:
     code, out, _ = call(
         *("local", sheet, "--dry-run", "--json", "--hidden", "skip", "--analyzer", "rules", *MAPS),
