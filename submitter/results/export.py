@@ -126,9 +126,14 @@ def guard(asked: Target | None) -> Callable[[Connection, str], None]:
 def check_own(connection: Connection, batch_id: str, asked: Target, sha256: str | None) -> None:
     """Raise InputError if the file that is there, by its hash, is none that the batch wrote."""
     if sha256 is not None and not batch_records.has_exported(connection, batch_id, sha256):
+        keep = (
+            "to keep columns that you added to a finished workbook, submit it itself; otherwise "
+            if asked.suffix != target.CSV
+            else ""
+        )
         raise InputError(
             f"{asked.out}: there is a file that batch {batch_id} did not write, or that was "
-            "changed since; give another name, or --overwrite"
+            f"changed since; {keep}give another name, or --overwrite"
         )
 
 

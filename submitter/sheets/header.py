@@ -70,7 +70,8 @@ class Header:
     names: tuple[str, ...]
     indexes: tuple[int, ...]  #: Sheet column of each name.
     columns: dict[str, int]  #: As ``Recipe.match_columns`` gives it; the index is into ``names``.
-    #: Answer columns that an earlier run has added: the header that they get → their sheet column.
+    #: Answer columns that an earlier run has added: their own header, such as `AI_Status_2` → their
+    #: sheet column.
     answers: dict[str, int] = field(default_factory=dict)
     #: The names in ``columns`` that a person mapped.
     mapped: tuple[str, ...] = ()
@@ -109,7 +110,9 @@ class HeaderRow:
             given = mapped(self.options.maps, names, recipe)
             columns = recipe.match_columns(names, f"{self.where}, row {self.row + 1}", given)
             self._check_only_one(recipe, columns, given, indexes, names)
-        return Header(self.row, names, tuple(indexes), columns, answers, tuple(given))
+        # A person's own column of the same name is data: the answer goes by the number it has.
+        called = {numbered(self.texts[index], names): index for index in answers.values()}
+        return Header(self.row, names, tuple(indexes), columns, called, tuple(given))
 
     def _check_only_one(
         self,
@@ -244,6 +247,16 @@ def answer_columns(texts: Mapping[int, str], known: AnswerHeaders) -> dict[str, 
 def _last_of(texts: Mapping[int, str], header: str) -> int | None:
     pattern = re.compile(re.escape(header) + r"(?:_[0-9]{1,5})?")
     return max((index for index, text in texts.items() if pattern.fullmatch(text)), default=None)
+
+
+def numbered(header: str, others: Iterable[str]) -> str:
+    """Return the header, with the least number that makes it none of ``others``: `AI_Status_2`."""
+    taken = {fold(name) for name in others}
+    name, number = header, 1
+    while fold(name) in taken:
+        number += 1
+        name = f"{header}_{number}"
+    return name
 
 
 def _own_names(texts: Iterable[tuple[int, str]]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from rowfleet.recipes.expressions import Expression, Unjudged
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.recipe import Recipe
 from submitter.sheets import totals
+from submitter.sheets.header import numbered
 from submitter.sheets.sheet import Sheet
 
 #: What can be done with rows that the sheet hides.
@@ -122,7 +123,10 @@ def _where(selection: Selection, source: str, answers: Sequence[str]) -> Selecti
     sheet = selection.sheet
     names = [*sheet.header, *sheet.answers]
     places = [*sheet.sheet_columns, *sheet.answers.values()]
-    names += [name for name in answers if name not in names]
+    if not sheet.answers:
+        names += [numbered(name, sheet.header) for name in answers]
+    else:
+        names += [name for name in answers if name not in names]
     try:
         expression = Expression(source, names)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ from submitter.termination import Terminated
 if TYPE_CHECKING:
     from submitter.local.worker import LocalWorker
 
+#: The name of a finished sheet, without its suffix: `invoices.results`, then `invoices.results-2`.
+_RESULTS = re.compile(r"(?P<stem>.+)\.results(?:-(?P<number>[0-9]{1,5}))?", re.DOTALL)
+
 
 @click.command(cls=Command, example="rowfleet local examples/Master_Refunds.xlsx")
 @click.argument("source", type=location.parse, metavar="SHEET.xlsx")
@@ -83,8 +87,8 @@ def local(
     """Do the whole job on this machine, with nothing else installed.
 
     Runs an embedded Valkey and a SQLite ledger unless REDIS_URL and DATABASE_URL name others, and
-    a Celery worker. Writes SHEET.results.xlsx: your workbook, with the answers in it. Ctrl-C stops;
-    the same again goes on.
+    a Celery worker. Writes SHEET.results.xlsx: your workbook, with the answers in it (a sheet that
+    is one already gets SHEET.results-2.xlsx). Ctrl-C stops; the same again goes on.
     """
     from contextlib import ExitStack
 
@@ -163,8 +167,11 @@ def local(
 
 def _beside(source: location.Location, *, plain: bool) -> Path:
     """Return the finished sheet's name where none is given."""
-    stem = source.with_suffix("") if isinstance(source, Path) else source.stem
-    return Path(f"{stem}.results{export.default_suffix(source, plain=plain)}")
+    stem = str(source.with_suffix("") if isinstance(source, Path) else source.stem)
+    number = ""
+    if again := _RESULTS.fullmatch(stem):  # a finished sheet, which is not written over itself
+        stem, number = again["stem"], f"-{int(again['number'] or 1) + 1}"
+    return Path(f"{stem}.results{number}{export.default_suffix(source, plain=plain)}")
 
 
 def _stop(worker: LocalWorker, *, interrupted: bool) -> None:

@@ -307,13 +307,21 @@ def test_a_local_run_of_what_it_wrote_fills_the_same_columns(
     book.worksheets[0].cell(1, column, "Checked")
     book.worksheets[0].cell(2, column, "by Eva")
     book.save(finished)
-    code, _, said = call("local", finished, "--analyzer", "rules", "--export", "again.xlsx")
+    theirs = finished.read_bytes()
+    code, _, said = call("local", source, "--analyzer", "rules")
+    assert code == 2
+    assert "to keep columns that you added to a finished workbook, submit it itself" in flat(said)
+    code, _, said = call("local", finished, "--analyzer", "rules")
     assert code == 0
     assert "continues a batch" in flat(said)
-    again = results(tmp_path / "again.xlsx")
+    assert finished.read_bytes() == theirs
+    second, third = (tmp_path / f"refunds.results-{n}.xlsx" for n in (2, 3))
+    again = results(second)
     assert list(again[0]) == [*answers, "Checked"]
     assert [row["Checked"] for row in again] == ["by Eva", None, None]
     assert [row["AI_Row"] for row in again] == [2, 3, 4]
+    assert call("local", second, "--analyzer", "rules")[0] == 0
+    assert results(third) == again
 
 
 def flat(text: str) -> str:

@@ -197,7 +197,7 @@ def test_answer_columns_of_an_earlier_run_are_no_data(
     with open_sheet(path, recipe=recipe, header=HeaderOptions(answers=ANSWERS)) as sheet:
         assert sheet.header == ("Vendor", "AI_Ok", "Amount", "Checked by")
         assert sheet.sheet_columns == (0, 1, 2, 5)
-        assert sheet.answers == {"AI_Ok": 6, "AI_Status": 3, "AI_Error": 4}
+        assert sheet.answers == {"AI_Ok_2": 6, "AI_Status": 3, "AI_Error": 4}
         assert list(sheet.rows()) == [(0, ["a", "mine", 1, "Bob"])]
         assert set(sheet.columns) == {"Vendor", "Amount"} | (set() if columns else {*sheet.header})
 

@@ -135,6 +135,25 @@ def test_a_condition_sees_the_answers_of_an_earlier_run_and_blanks_where_there_a
         assert next(selection.sheet.rows())[1] == ROWS[2]
 
 
+def test_a_persons_own_column_with_the_name_of_an_answer_keeps_it_in_a_condition(
+    path: Path,
+) -> None:
+    """The answer has a number behind it, as in the finished sheet, also before it is there."""
+    theirs = ["AI_Status", "o", "p", "e", "x", "y"]
+    own = [[*row, text] for row, text in zip(ROWS, theirs, strict=True)]
+    save(path, own)
+    assert taken(path, where='AI_Status == "p"', answers=ANSWERS) == [1]
+    assert taken(path, where="AI_Status_2 == null", answers=ANSWERS) == [0, 1, 2, 3, 4]
+    answers = [["AI_Ok", "AI_Status_2"], [1, "done"], [2, "failed"], [3, "p"], [4, "p"], [5, ""]]
+    save(path, [[*row, *more] for row, more in zip(own, answers, strict=True)])
+    assert taken(path, where='AI_Status == "p"', answers=ANSWERS) == [1]
+    assert taken(path, where='AI_Status_2 == "p"', answers=ANSWERS) == [2, 3]
+    with chosen(path, order_by="AI_Status:desc", answers=ANSWERS) as selection:
+        assert selection.sheet.answers.keys() == {"AI_Ok", "AI_Status_2"}
+        assert selection.ranks is not None
+        assert list(selection.ranks) == [3, 2, 4, 1, 0]
+
+
 # --- order
 
 
