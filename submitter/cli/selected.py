@@ -48,6 +48,11 @@ def read_as(submission: Submission) -> Iterator[str]:
 def left_out(selection: Selection) -> Iterator[str]:
     """Yield what about the choice of rows a person should know, of which no row says so itself."""
     sheet, choice = selection.sheet, selection.choice
+    if sheet.hidden is None and not sheet.is_text:
+        yield (
+            "no number formats are read from a file of this kind: amounts are sent without their "
+            "currency, per cents as fractions; save it as .xlsx to have them sent as shown"
+        )
     if selection.hidden:
         count = rows_in_words(selection.hidden, "is", "are")
         yield f"{count} hidden or filtered out, and " + (

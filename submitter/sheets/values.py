@@ -20,7 +20,7 @@ from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet import number_formats
 from rowfleet.cells import Cell, CellError, formatted
-from submitter.excel import MAX_COLUMNS
+from submitter.excel import MAX_COLUMNS, MAX_EXACT
 
 ROW, CELL, VALUE, INLINE, RUN, TEXT = (
     f"{{{SHEET_MAIN_NS}}}{tag}" for tag in ("row", "c", "v", "is", "r", "t")
@@ -102,11 +102,24 @@ def _character(match: re.Match[str]) -> str:
 
 
 def number(text: str) -> int | float:
-    """Return a numeric cell's value. Raises ValueError for text that is no finite number."""
-    value = float(text) if "." in text or "E" in text or "e" in text else int(text)
+    """Return a numeric cell's value. Raises ValueError for text that is no finite number.
+
+    Programs write a whole number as `1`, `1.0` or `1E0`, and saving a file anew changes which: it
+    is an int each time.
+    """
+    value = real(text) if "." in text or "E" in text or "e" in text else int(text)
     if not math.isfinite(value):  # OverflowError for whole numbers beyond a double's range
         raise ValueError(text[:20])
     return value
+
+
+def real(text: str | bytes) -> int | float:
+    """Return the number that a text with a decimal point or an exponent means; whole ones as int.
+
+    Raises ValueError for text that is no number.
+    """
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < MAX_EXACT else value
 
 
 def as_date(value: float, epoch: datetime, *, duration: bool) -> Cell:

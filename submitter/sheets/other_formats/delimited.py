@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from rowfleet.cells import Cell
 from rowfleet.errors import InputError
 from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS
+from submitter.sheets import values
 from submitter.sheets.package import CHUNK
 
 #: Characters of one row, with its delimiters: 128 of the longest cells that Excel holds.
@@ -243,7 +244,7 @@ def _cell(text: str, found: CsvScan, column: int) -> Cell:
     if not text:
         return None
     if column in found.formats and (stripped := text.strip()):
-        return float(stripped) if "." in stripped else int(stripped)
+        return values.real(stripped) if "." in stripped else int(stripped)
     return text
 
 

@@ -118,4 +118,4 @@ class PlainRows:
 
 def _number(raw: bytes) -> int | float:
     # As `values.number`; the plain form has no more digits than a double can hold.
-    return float(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)
+    return values.real(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

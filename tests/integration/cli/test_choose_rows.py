@@ -9,7 +9,9 @@ from typing import Any
 import openpyxl
 import pytest
 
+from rowfleet.cells import Cell
 from tests.standin import Standin
+from tests.support import other_formats
 from tests.support.commands import Call, run
 from tests.support.sheets import invoices, results
 
@@ -186,3 +188,21 @@ def test_a_finished_workbook_is_read_again_without_its_answers(tmp_path: Path) -
         left = ("--where", 'AI_Status != "done"', "--export", "all.xlsx")
         assert local(standin, finished, *left) == (0, [1, 4])
     assert [row["AI_Status"] for row in results(tmp_path / "all.xlsx")] == ["done"] * 6
+
+
+@pytest.mark.parametrize("suffix", [".ods", ".xlsx", ".csv"])
+def test_a_person_is_told_that_currencies_are_not_read(
+    call: Call, tmp_path: Path, suffix: str
+) -> None:
+    header = ["Vendor", "Invoice_Number", "Date", "Description", "Amount", "Tax"]
+    rows: list[list[Cell]] = [[*header], ["ACME", "1", "2025-03-01", "Paper", 100, 8]]
+    sheet = tmp_path / f"refunds{suffix}"
+    if suffix == ".ods":
+        other_formats.write(sheet, {"Refunds": rows})
+    elif suffix == ".csv":
+        sheet.write_text("\n".join(",".join(map(str, row)) for row in rows))
+    else:
+        invoices(sheet, 1)
+    code, out, err = call("local", sheet, "--dry-run")
+    assert code == 0, err
+    assert ("no number formats are read from a file of this kind" in out) == (suffix == ".ods")

@@ -116,3 +116,10 @@ def test_another_first_line_is_a_row(path: Path, first: str) -> None:
 def test_a_line_number_counts_the_line_that_names_the_delimiter(path: Path) -> None:
     long = "x" * (MAX_CELL_CHARS + 1)
     assert refusal(csv(path, f"sep=;\nA;B\n{long};2\n")).startswith("invoices.csv, line 3:")
+
+
+def test_a_whole_number_with_decimals_is_the_number_that_a_workbook_holds(path: Path) -> None:
+    with open_sheet(csv(path, "H;I\nx;1.00\ny;2.50\n")) as sheet:
+        cells = [row[1] for _, row in sheet.rows()]
+        assert [(cell, type(cell)) for cell in cells] == [(1, int), (2.5, float)]
+        assert sheet.formats[1] == "0.00"

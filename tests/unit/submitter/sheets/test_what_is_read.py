@@ -223,6 +223,21 @@ def test_a_cell_may_be_spelled_otherwise(book: Path, old: str, new: str, cells: 
     assert read(book) == [(0, cells)]
 
 
+@pytest.mark.parametrize("by_pattern", [True, False])
+@pytest.mark.parametrize(
+    ("spelled", "number"),
+    [("1.0", 1), ("1E0", 1), ("10e-1", 1), ("-2.00", -2), ("1.5", 1.5), ("1E300", 1e300)],
+)
+def test_a_whole_number_is_one_however_a_program_writes_it(
+    book: Path, by_pattern: bool, spelled: str, number: float
+) -> None:
+    """Else saving a file anew would make another batch, and each row would be paid for again."""
+    replaced(book, SHEET_PART, b"<v>1</v></c></row>", f"<v>{spelled}</v></c></row>".encode())
+    with open_sheet(book, by_pattern=by_pattern) as sheet:
+        ((_, (_, cell)),) = sheet.rows()
+    assert (cell, type(cell)) == (number, type(number))
+
+
 @pytest.mark.parametrize(
     ("cell", "value"),
     [
