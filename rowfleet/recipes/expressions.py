@@ -16,6 +16,7 @@ https://github.com/google/cel-spec/blob/master/doc/langdef.md
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -74,14 +75,28 @@ _FILLERS = (0.0, "", True)
 
 
 class Unjudged(Exception):
-    """A row that the expression can't be applied to; its text says why, without a cell."""
+    """A row that the expression can't be applied to; its text says why, without a cell.
+
+    ``column`` is the place of a column that is compared with a number and holds text, if that is
+    the reason.
+    """
+
+    def __init__(self, reason: str, column: int | None = None) -> None:
+        super().__init__(reason)
+        self.column = column
 
 
 class Expression:
     """A compiled condition. Raises InputError, in one sentence, for one that can't be compiled."""
 
-    def __init__(self, source: str, columns: Sequence[str]) -> None:
-        """``columns`` are the headers that may be named, in the order of `holds`'s cells."""
+    def __init__(
+        self, source: str, columns: Sequence[str], also: Mapping[str, int] | None = None
+    ) -> None:
+        """``columns`` are the headers that may be named, in the order of `holds`'s cells.
+
+        ``also`` are further names of these columns → their places. A header goes before them, and
+        a macro over `row` does not see them.
+        """
         if not source.strip():
             raise InputError("is empty; write a condition such as Amount > 100")
         if len(source) > MAX_CHARS:
@@ -91,7 +106,9 @@ class Expression:
         try:
             self._program = compile_(source)
         except ValueError as error:
-            raise InputError(_syntax(source, str(error))) from None
+            raise InputError(
+                _syntax(source, str(error)) + _to_write(_unquoted(source, columns))
+            ) from None
         tokens = list(_tokens(source))
         macros = [name for name, kind in _calls(tokens) if kind == "macro"]
         if len(macros) > MAX_MACROS:
@@ -99,26 +116,32 @@ class Expression:
             raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
         unknown = next((n for n, kind in _calls(tokens) if kind == "unknown"), None)
         if unknown is not None:
+            meant = _to_write(_unquoted(source, columns, with_word=unknown))
             raise InputError(
-                f"there is no function {unknown!r}{_instead(unknown, sorted(_FUNCTIONS | _MACROS))}"
+                f"there is no function {unknown!r}"
+                + (meant or _instead(unknown, sorted(_FUNCTIONS | _MACROS)))
             )
-        at = {name: index for index, name in reversed(list(enumerate(columns)))}
+        headers = {name: index for index, name in reversed(list(enumerate(columns)))}
+        at = {**(also or {}), **headers}
+        names = list(dict.fromkeys([*columns, *at]))
         bound = _bound(tokens)
         self._variables = {}
         for name in self._program.variables():
             if name == ROW or name in bound:
                 continue
             if name not in at:
-                raise InputError(_no_column(name, columns))
+                raise InputError(_no_column(name, names, source))
             self._variables[name] = at[name]
         self._keys = _keys(tokens)
         if self._keys is None:
-            self._row = dict(at)
+            self._row = headers
         else:
             for name in self._keys:
                 if name not in at:
-                    raise InputError(_no_column(name, columns))
+                    raise InputError(_no_column(name, names, source))
             self._row = {name: at[name] for name in self._keys}
+        #: The columns on either side of `<`, `<=`, `>` and `>=`.
+        self._ordered = [at[name] for name in _ordered(tokens) if name in at]
         #: A value of each column, for rows in which it is blank.
         self._seen: dict[int, Any] = {}
 
@@ -144,7 +167,9 @@ class Expression:
             result = self._evaluate(values)
         except _FAILURES as error:
             if not self._is_for_blanks(values):
-                raise Unjudged(_reason(error)) from None
+                reason = _reason(error)
+                column = self._text_for_a_number(values) if reason == _OTHER_TYPES else None
+                raise Unjudged(reason, column) from None
             return False
         if not isinstance(result, bool):
             kind = _TYPES.get(type(result), "no such thing")
@@ -157,6 +182,15 @@ class Expression:
             variables[ROW] = {name: values[index] for name, index in self._row.items()}
         result: object = self._program.execute(variables)
         return result
+
+    def _text_for_a_number(self, values: Mapping[int, Any]) -> int | None:
+        """Return the column with text whose row could be judged, were there a number in it."""
+        texts = [index for index in self._ordered if isinstance(values.get(index), str)]
+        for tried in (*([index] for index in texts), texts):
+            with suppress(*_FAILURES):
+                self._evaluate({**values, **dict.fromkeys(tried, 0.0)})
+                return tried[0] if tried else None
+        return None
 
     def _is_for_blanks(self, values: Mapping[int, Any]) -> bool:
         """Tell whether the row could be judged, were there values in its blank cells."""
@@ -182,28 +216,59 @@ def _value(cell: Cell) -> bool | float | str | None:
     return found if found is None or isinstance(found, bool) else float(found)
 
 
+_OTHER_TYPES = "its cells have other types than are compared"
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ArithmeticError):
         return "it divides by zero, or a number is too large"
     if isinstance(error, TypeError) and str(error).startswith("Unsupported operation"):
         return "it reckons with values of different types; write whole numbers with a point, 2.0"
     if isinstance(error, TypeError):
-        return "its cells have other types than are compared"
+        return _OTHER_TYPES
     return "a function in it can't take the cells"
 
 
-def _no_column(name: str, columns: Sequence[str]) -> str:
+def _no_column(name: str, columns: Sequence[str], source: str) -> str:
+    sentence = f"there is no column {name!r}"
     if not _IDENTIFIER.fullmatch(name):
-        return f"there is no column {name!r}{_instead(name, columns)}"
-    quoted = [each for each in columns if re.sub(r"\W+", "_", each) == name or each == name]
-    if quoted:
-        return f'there is no column {name!r}; write row["{quoted[0]}"]'
-    return f"there is no column {name!r}{_instead(name, columns)}"
+        return sentence + _instead(name, columns)
+    spelled = next((each for each in columns if re.sub(r"\W+", "_", each) == name), None)
+    meant = spelled or _unquoted(source, columns, with_word=name) or _closest(name, columns)
+    if meant is not None and not _IDENTIFIER.fullmatch(meant):
+        return sentence + _to_write(meant)
+    return sentence + _instead(name, columns)
+
+
+def _unquoted(source: str, columns: Sequence[str], *, with_word: str = "") -> str | None:
+    """Return the longest header that is no variable, and is written as if it were one.
+
+    ``with_word`` is a word that the header has.
+    """
+    bare = _TOKEN.sub(lambda found: " " if found["string"] else found[0], source)
+    for name in sorted(columns, key=len, reverse=True):
+        if (
+            not _IDENTIFIER.fullmatch(name)
+            and any(map(str.isalpha, name))
+            and re.search(rf"\b{re.escape(with_word)}\b" if with_word else "", name)
+            and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare, re.IGNORECASE)
+        ):
+            return name
+    return None
+
+
+def _to_write(column: str | None) -> str:
+    """Return the end of a sentence that says how the column is written."""
+    return "" if column is None else f"; write row[{json.dumps(column, ensure_ascii=False)}]"
+
+
+def _closest(name: str, known: Collection[str]) -> str | None:
+    close = get_close_matches(name.casefold(), [each.casefold() for each in known], 1, 0.7)
+    return next((each for each in known if close and each.casefold() == close[0]), None)
 
 
 def _instead(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name.casefold(), [each.casefold() for each in known], 1, 0.7)
-    found = next((each for each in known if close and each.casefold() == close[0]), None)
+    found = _closest(name, known)
     if found is not None:
         return f"; {found!r} is there"
     return f"; there are {', '.join(list(known)[:_MOST_LISTED])}"
@@ -260,6 +325,35 @@ def _bound(tokens: Sequence[Token]) -> set[str]:
         and tokens[place + 1] == ("other", "(")
         and tokens[place + 2][0] == "name"
     }
+
+
+def _ordered(tokens: Sequence[Token]) -> list[str]:
+    """Return the columns that stand on either side of `<`, `<=`, `>` and `>=`."""
+    names: list[str | None] = []
+    for place, (kind, text) in enumerate(tokens):
+        if kind == "other" and text in "<>":
+            behind = place + 2 if tokens[place + 1 : place + 2] == [("other", "=")] else place + 1
+            names += [_ends_with(tokens[:place]), _begins_with(tokens[behind:])]
+    return [name for name in names if name is not None]
+
+
+def _ends_with(tokens: Sequence[Token]) -> str | None:
+    """Return the column that the tokens end with."""
+    for length in (4, 3, 1):
+        found = _begins_with(tokens[-length:]) if len(tokens) >= length else None
+        if found is not None and (length > 1 or tokens[-2:-1] != [("other", ".")]):
+            return found
+    return None
+
+
+def _begins_with(tokens: Sequence[Token]) -> str | None:
+    """Return the column that the tokens begin with."""
+    if not tokens or tokens[0][0] != "name":
+        return None
+    if tokens[0][1] != ROW:
+        return tokens[0][1]
+    keys = _keys(tokens[:4])
+    return keys[0] if keys else None
 
 
 def _keys(tokens: Sequence[Token]) -> list[str] | None:

@@ -72,6 +72,11 @@ def left_out(selection: Selection) -> Iterator[str]:
             f"{'is' if selection.unjudged == 1 else 'are'} left out; of row "
             f"{sheet.first_row + selection.unjudged_row}: {selection.unjudged_reason}"
         )
+    if selection.ordered_as_text is not None:
+        name, text = selection.ordered_as_text
+        yield (
+            f"--order-by: {name!r} is text such as {text!r}, and is ordered as text, not by number"
+        )
 
 
 def facts(submission: Submission) -> dict[str, object]:

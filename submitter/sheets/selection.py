@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -58,6 +59,8 @@ class Selection:
     #: The first of them, and why.
     unjudged_row: int | None = None
     unjudged_reason: str = ""
+    #: The column of the order and one of its cells, where that is a number in a person's eyes only.
+    ordered_as_text: tuple[str, str] | None = None
 
 
 def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] = ()) -> Selection:
@@ -95,9 +98,10 @@ def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] 
         left = selection.sheet.filled
         selection = replace(selection, hidden=sum(left[number] for number in hidden))
     if not any(selection.sheet.filled):
-        raise InputError(f"{sheet.where}: {_nothing_left(choice)}")
+        raise InputError(f"{sheet.where}: {_nothing_left(selection)}")
     if choice.order_by is not None:
-        selection = replace(selection, ranks=_ranks(selection.sheet, choice.order_by))
+        ranks, as_text = _ranks(selection.sheet, choice.order_by)
+        selection = replace(selection, ranks=ranks, ordered_as_text=as_text)
     return selection
 
 
@@ -111,9 +115,15 @@ def _only(sheet: Sheet, filled: bytearray) -> Sheet:
     return sheet if filled == sheet.filled else replace(sheet, filled=filled, read=read)
 
 
-def _nothing_left(choice: Choice) -> str:
+def _nothing_left(selection: Selection) -> str:
+    choice = selection.choice
     if choice.where is not None:
-        return f"no row meets --where {choice.where!r}"
+        sentence = f"no row meets --where {choice.where!r}"
+        if selection.unjudged_row is not None:
+            row = selection.sheet.first_row + selection.unjudged_row
+            sentence += f"; {selection.unjudged:,} could not be judged, such as row {row}: "
+            sentence += selection.unjudged_reason
+        return sentence
     if choice.hidden == "skip":
         return "all rows are hidden, and --hidden skip leaves them out"
     return "the only row is one of totals; --keep-totals takes it"
@@ -128,7 +138,7 @@ def _where(selection: Selection, source: str, answers: Sequence[str]) -> Selecti
     else:
         names += [name for name in answers if name not in names]
     try:
-        expression = Expression(source, names)
+        expression = Expression(source, names, sheet.columns)
     except InputError as error:
         raise InputError(f"--where: {error}") from None
     filled = bytearray(sheet.filled)
@@ -144,7 +154,12 @@ def _where(selection: Selection, source: str, answers: Sequence[str]) -> Selecti
             except Unjudged as reason:
                 holds = False
                 unjudged += 1
-                first = first or (number, str(reason))
+                if first is None:
+                    text = str(reason)
+                    if reason.column is not None:
+                        cell = cells[looked_at.index(reason.column)]
+                        text += f"; {names[reason.column]!r} is text such as {_shown(cell)!r}"
+                    first = number, text
             except InputError as error:
                 raise InputError(f"--where: row {sheet.first_row + number}: {error}") from None
             else:
@@ -162,18 +177,24 @@ def _where(selection: Selection, source: str, answers: Sequence[str]) -> Selecti
     )
 
 
-def _ranks(sheet: Sheet, order_by: str) -> Sequence[int]:
+def _ranks(sheet: Sheet, order_by: str) -> tuple[Sequence[int], tuple[str, str] | None]:
     """Return the place of each position in the order, 0 for those that are not taken.
+
+    The second value is that of `Selection.ordered_as_text`.
 
     Numbers go before text, and that before true and false; blank cells are the last in both
     directions. Equal rows keep the order of the sheet.
     """
-    place, is_descending = _ordering(sheet, order_by)
+    name, place, is_descending = _ordering(sheet, order_by)
+    as_text: tuple[str, str] | None = None
     keys: list[tuple[tuple[int, float | str], int]] = []
     blank: list[int] = []
     with closing(sheet.read(0, len(sheet.filled), (place,))) as rows:
         for number, (cell,) in rows:
             key = _key(cell)
+            if as_text is None and key is not None and key[0] == _TEXT:
+                text = _shown(cell)
+                as_text = (name, text) if _looks_like_a_number(text) else None
             if key is None:
                 blank.append(number)
             else:
@@ -182,16 +203,21 @@ def _ranks(sheet: Sheet, order_by: str) -> Sequence[int]:
     ranks = array("l", bytes(array("l").itemsize * len(sheet.filled)))
     for rank, number in enumerate([*(number for _, number in keys), *blank]):
         ranks[number] = rank
-    return ranks
+    return ranks, as_text
 
 
-def _ordering(sheet: Sheet, order_by: str) -> tuple[int, bool]:
-    """Return the sheet column that orders the rows, and whether from its largest value on."""
-    places = {
+def _ordering(sheet: Sheet, order_by: str) -> tuple[str, int, bool]:
+    """Return the column that orders the rows, its place, and whether from its largest value on.
+
+    It is named by its header, or as the recipe calls it where no header is so.
+    """
+    headers = {
         **dict(zip(sheet.header, sheet.sheet_columns, strict=True)),
         **sheet.answers,
     }
-    folded = {fold(name): place for name, place in reversed(places.items())}
+    sent = {name: sheet.sheet_columns[index] for name, index in sheet.columns.items()}
+    places = {**sent, **headers}
+    folded = {fold(name): place for name, place in (*sent.items(), *reversed(headers.items()))}
     name, colon, direction = order_by.rpartition(":")
     ways = [(order_by, ASCENDING)]
     if colon and direction.strip().casefold() in (ASCENDING, DESCENDING):
@@ -199,12 +225,35 @@ def _ordering(sheet: Sheet, order_by: str) -> tuple[int, bool]:
     for wanted, way in ways:
         place = places.get(wanted.strip(), folded.get(fold(wanted)))
         if place is not None:
-            return place, way == DESCENDING
-    listed = ", ".join(list(places)[:20])
+            return next(n for n, at in headers.items() if at == place), place, way == DESCENDING
+    listed = ", ".join(list(headers)[:20])
     raise InputError(
         f"--order-by {order_by!r}: the header has no such column; write COLUMN or COLUMN:desc; "
         f"it has {listed}"
     )
+
+
+#: Characters of a cell that a sentence shows.
+_SHOWN = 24
+
+#: What numbers go before in an order.
+_TEXT = 1
+
+#: Text that is a number for people: with the points and commas of their country, or a currency.
+#: One that begins with 0 and is without them is an identifier.
+_NUMBER = re.compile(
+    r"[-+(]?(?:[A-Z]{3}\s|[^\w\s]\s?)?[-+]?"
+    r"(?:[1-9]\d{0,14}|\d+(?:[.,'’\s]\d+)+)"
+    r"(?:\s?(?:[A-Z]{3}|[^\w\s]))?\)?"
+)
+
+
+def _looks_like_a_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
+def _shown(cell: Cell) -> str:
+    return str(plain(value(cell)))[:_SHOWN]
 
 
 def _key(cell: Cell) -> tuple[int, float | str] | None:
@@ -212,7 +261,7 @@ def _key(cell: Cell) -> tuple[int, float | str] | None:
     if isinstance(found, bool):
         return 2, float(found)
     if isinstance(found, str):
-        return (1, found.casefold()) if found else None
+        return (_TEXT, found.casefold()) if found else None
     if found is None or math.isnan(found):
         return None
     return 0, float(found)

@@ -115,6 +115,12 @@ def test_a_column_that_was_seen_says_what_a_blank_cell_of_it_could_hold() -> Non
         ("Amuont > 1", "there is no column 'Amuont'; 'Amount' is there"),
         ("paid == 1", "there is no column 'paid'; 'Paid' is there"),
         ("Net_amount > 1", "there is no column 'Net_amount'; write row[\"Net amount\"]"),
+        (
+            "net amount > 1",
+            "at character 5: 'amount' is not expected there; write row[\"Net amount\"]",
+        ),
+        ("Paid > 1 && Net amount > 1", 'is not expected there; write row["Net amount"]'),
+        ("Netamount > 1", "there is no column 'Netamount'; write row[\"Net amount\"]"),
         ('row["Nix"] > 1', "there is no column 'Nix'; there are Paid, Amount"),
         ("row.Nix > 1", "there is no column 'Nix'"),
         ('Paid.startWith("x")', "there is no function 'startWith'; 'startsWith' is there"),
@@ -129,6 +135,12 @@ def test_a_bad_expression_is_one_sentence(source: str, sentence: str) -> None:
         Expression(source, COLUMNS)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_header_in_quotes_is_no_header_without_them() -> None:
+    with pytest.raises(InputError) as refused:
+        Expression('Paid == "Net amount" Amount', COLUMNS)
+    assert "write row" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("source", "kind"), [("Amount", "a number"), ("Paid", "text")])

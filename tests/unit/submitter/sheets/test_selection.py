@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rowfleet.errors import InputError
+from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.header import AnswerHeaders, HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice, Selection, select
@@ -93,7 +94,9 @@ def test_a_condition_chooses_rows_and_says_which_can_not_be_judged(path: Path) -
     with chosen(path, where="Amount > 10") as selection:
         assert [number for number, _ in selection.sheet.rows()] == [2, 4]
         assert (selection.unjudged, selection.unjudged_row) == (1, 3)
-        assert "other types" in selection.unjudged_reason
+        assert selection.unjudged_reason == (
+            "its cells have other types than are compared; 'Amount' is text such as 'n/a'"
+        )
 
 
 def test_a_condition_is_within_the_range(path: Path) -> None:
@@ -109,6 +112,7 @@ def test_a_condition_is_within_the_range(path: Path) -> None:
         ("Amuont > 5", "--where: there is no column 'Amuont'; 'Amount' is there"),
         ("Amount", "--where: row 2: gives a number; it must be true or false"),
         ("Amount * 2 > 5", "--where: can be applied to no row: "),
+        ("Amount > 5 && Vendor < 5", "than are compared; 'Vendor' is text such as 'Initech'"),
     ],
 )
 def test_a_condition_that_leads_nowhere_is_one_sentence(
@@ -116,6 +120,93 @@ def test_a_condition_that_leads_nowhere_is_one_sentence(
 ) -> None:
     save(path, [row for row in ROWS if "n/a" not in row and None not in row])
     assert sentence in refused(path, where=where)
+
+
+def german(path: Path) -> Path:
+    """Write a .csv whose amounts are text for this reader."""
+    csv = path.with_suffix(".csv")
+    csv.write_text(
+        "Vendor;Betrag\nAcme;1.000,50\nGlobex;\nInitech;10.000,00\nUmbrella;900,00\n", "utf-8"
+    )
+    return csv
+
+
+GERMAN = Recipe(
+    name="test",
+    prompt="Look.",
+    columns=({"name": "Vendor"}, {"name": "Amount", "aliases": ["Betrag"]}),  # type: ignore[arg-type]
+    output=RECIPE.output,
+)
+
+
+def test_a_number_that_is_compared_with_text_is_shown_the_text(path: Path) -> None:
+    why = "its cells have other types than are compared; 'Betrag' is text such as '1.000,50'"
+    csv = german(path)
+    for where in ('Vendor != "x" && Betrag > 1000', "1000 <= row.Betrag", 'row["Betrag"] >= 1000'):
+        with pytest.raises(InputError) as refused, chosen(csv, recipe=GERMAN, where=where):
+            pass
+        # Globex has no amount: that row is judged.
+        assert str(refused.value) == (
+            f"{csv}: no row meets --where {where!r}; 3 could not be judged, such as row 2: {why}"
+        )
+        with (
+            pytest.raises(InputError) as refused,
+            chosen(csv, recipe=GERMAN, where=where, num_rows=1),
+        ):
+            pass
+        assert str(refused.value) == f"--where: can be applied to no row: {why}"
+
+
+def test_a_text_in_a_sentence_is_short_and_on_one_line(path: Path) -> None:
+    save(path, [["Vendor", "Amount"], ["a", "x\n" * 50], ["b", 6]])
+    with chosen(path, where="Amount > 5") as selection:
+        assert selection.unjudged_reason.endswith(f"such as {('x' + chr(10)) * 12!r}")
+
+
+def test_an_order_by_numbers_that_are_text_says_so(path: Path) -> None:
+    with chosen(german(path), recipe=GERMAN, order_by="Betrag:desc") as selection:
+        assert selection.ordered_as_text == ("Betrag", "1.000,50")
+    with chosen(german(path), recipe=GERMAN, order_by="Vendor") as selection:
+        assert selection.ordered_as_text is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_number"),
+    [
+        ("1.000,50", True),
+        ("01.05.2026", True),
+        ("€ 5", True),
+        ("-12,00 EUR", True),
+        ("100", True),
+        ("0017", False),
+        ("2026-05-01", False),
+        ("INV-7", False),
+        ("n/a", False),
+        (5, False),
+        (None, False),
+    ],
+)
+def test_text_that_a_person_reads_as_a_number_is_told_from_other_text(
+    path: Path, cell: Any, is_number: bool
+) -> None:
+    save(path, [["Vendor", "Amount"], ["a", cell], ["b", 6]])
+    with chosen(path, order_by="Amount") as selection:
+        assert (selection.ordered_as_text is not None) is is_number
+
+
+def test_the_recipes_names_choose_and_order_where_no_header_has_them(path: Path) -> None:
+    rows = [["Vendor", "Betrag"], ["a", 5], ["b", 7], ["c", 6]]
+    save(path, rows)
+    for where in ("Amount > 5", 'row["Amount"] > 5', "Betrag > 5"):
+        with chosen(path, recipe=GERMAN, where=where) as selection:
+            assert [number for number, _ in selection.sheet.rows()] == [1, 2]
+    for order_by in ("Amount:desc", "amount:desc", "Betrag:desc"):
+        with chosen(path, recipe=GERMAN, order_by=order_by) as selection:
+            assert selection.ranks is not None
+            assert list(selection.ranks) == [2, 0, 1]
+    # `row` itself has the headers alone.
+    with chosen(path, recipe=GERMAN, where='row.exists_one(n, n != "Vendor")') as selection:
+        assert selection.sheet.filled.count(1) == 3
 
 
 ANSWERS = AnswerHeaders(("AI_Ok", "AI_Status"), ("AI_Error",))
