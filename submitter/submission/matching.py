@@ -139,8 +139,9 @@ def _agree(
 def _is_same(recorded: Sequence[Any], own: Sequence[Any], columns: Mapping[str, int]) -> bool:
     """Tell whether two encoded rows have the same values and are sent the same.
 
-    True, 1 and 1.0 are sent differently, and so is 1 as pounds and as euros. A number is what a
-    spreadsheet program keeps of it when it saves the sheet anew: 1577.3400000000001 is 1577.34.
+    True and 1 are sent differently, and so is 1 as pounds and as euros. A number is what a
+    spreadsheet program keeps of it when it saves the sheet anew: 1577.3400000000001 is 1577.34, and
+    1.0, as earlier versions recorded it, is 1.
     """
     ours, theirs = _values(own), _values(recorded)
     return (
@@ -155,10 +156,7 @@ def _is_equal(theirs: Any, ours: Any) -> bool:
         return True
     if type(theirs) not in (int, float) or type(ours) not in (int, float):
         return False
-    theirs_kept, ours_kept = kept(theirs), kept(ours)
-    # A whole number may be all that is kept of a fraction: 3 of 2.9999999999999996.
-    is_rounded = theirs_kept != theirs or ours_kept != ours
-    return theirs_kept == ours_kept and (is_rounded or type(theirs) is type(ours))
+    return kept(theirs) == kept(ours)
 
 
 def _values(encoded: Sequence[Any]) -> list[Any]:

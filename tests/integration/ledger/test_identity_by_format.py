@@ -52,3 +52,16 @@ def test_the_file_of_a_batch_that_an_older_version_recorded_continues_it(
             connection.execute(update(Row).where(Row.number == number).values(cells=cells))
     assert submit(engine, path) == (batch_id, True)
     assert recorded(engine) == (1, 3)
+
+
+def test_a_whole_number_that_an_older_version_recorded_with_a_point_is_the_same(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """It kept `1.0` of a file as a float."""
+    batch_id, _ = submit(engine, workbook(tmp_path / "a.xlsx"))
+    pointed = [[float(c) if type(c) is int else c for c in cells] for cells in CELLS[1:]]
+    assert any(type(cell) is int for cells in CELLS[1:] for cell in cells)
+    with engine.begin() as connection:
+        for number, cells in enumerate(pointed):
+            connection.execute(update(Row).where(Row.number == number).values(cells=cells))
+    assert submit(engine, text_file(tmp_path / "a.csv")) == (batch_id, True)
