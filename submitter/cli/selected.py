@@ -60,11 +60,18 @@ def left_out(selection: Selection) -> Iterator[str]:
             if choice.hidden == "skip"
             else "taken; --hidden skip leaves them out"
         )
-    for position, text in selection.totals:
+    if unsent := selection.below.unsent:
+        yield _unsent(sheet.first_row + unsent[0], sheet.first_row + unsent[-1])
+    for position, text in selection.below.totals:
         says = f", {text!r}," if text else ""
         yield (
             f"row {sheet.first_row + position}{says} is one of totals and is left out; "
             "--keep-totals takes it"
+        )
+    for position in selection.below.notes:
+        yield (
+            f"row {sheet.first_row + position} stands below the totals and may be a note; it is "
+            "taken, and --num-rows leaves it out"
         )
     if selection.unjudged_row is not None:
         yield (
@@ -77,6 +84,13 @@ def left_out(selection: Selection) -> Iterator[str]:
         yield (
             f"--order-by: {name!r} is text such as {text!r}, and is ordered as text, not by number"
         )
+
+
+def _unsent(first: int, last: int) -> str:
+    what = "below the table, without a value in any column that is sent"
+    if first == last:
+        return f"row {first} is {what}, and is left out; --keep-totals takes it"
+    return f"rows {first} to {last} are {what}, and are left out; --keep-totals takes them"
 
 
 def facts(submission: Submission) -> dict[str, object]:
@@ -94,7 +108,8 @@ def facts(submission: Submission) -> dict[str, object]:
             {"row": number, "sent": json.loads(cells)} for number, cells in _first_rows(submission)
         ],
         "hidden_rows": selection.hidden,
-        "total_rows": [sheet.first_row + position for position, _ in selection.totals],
+        "total_rows": [sheet.first_row + position for position, _ in selection.below.totals],
+        "unsent_rows": [sheet.first_row + position for position in selection.below.unsent],
         "unjudged_rows": selection.unjudged,
     }
 

@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rowfleet.cells import Cell, plain, value
@@ -15,9 +15,9 @@ from rowfleet.errors import InputError
 from rowfleet.recipes.expressions import Expression, Unjudged
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.recipe import Recipe
-from submitter.sheets import totals
 from submitter.sheets.header import numbered
 from submitter.sheets.sheet import Sheet
+from submitter.sheets.totals import BelowTheData, below_the_data
 
 #: What can be done with rows that the sheet hides.
 Hidden = Literal["include", "skip"]
@@ -52,8 +52,8 @@ class Selection:
     ranks: Sequence[int] | None = None
     #: Hidden rows: those that are taken, or those of the range that are left out.
     hidden: int = 0
-    #: Rows of totals below the data: their positions and first texts.
-    totals: tuple[tuple[int, str], ...] = ()
+    #: Rows below the data: totals and rows of which nothing is sent are left out.
+    below: BelowTheData = field(default_factory=BelowTheData)
     #: Rows to which the condition can't be applied, which are left out.
     unjudged: int = 0
     #: The first of them, and why.
@@ -88,10 +88,10 @@ def select(sheet: Sheet, choice: Choice, recipe: Recipe, answers: Sequence[str] 
     if choice.hidden == "skip":
         for number in hidden:
             filled[number] = 0
-    found = () if choice.keep_totals else totals.below_the_data(sheet, filled, recipe)
-    for number, _ in found:
+    found = BelowTheData() if choice.keep_totals else below_the_data(sheet, filled, recipe)
+    for number in (*found.unsent, *(number for number, _ in found.totals)):
         filled[number] = 0
-    selection = Selection(choice, _only(sheet, filled), hidden=len(hidden), totals=found)
+    selection = Selection(choice, _only(sheet, filled), hidden=len(hidden), below=found)
     if choice.where is not None:
         selection = _where(selection, choice.where, answers)
     if choice.hidden == "include":  # as far as the condition takes them

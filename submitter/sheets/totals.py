@@ -1,4 +1,4 @@
-"""Rows of totals, which people write below a table: found, so that nobody pays for an answer."""
+"""Rows that people write below a table, such as totals: found, so that no answer is paid for."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 from rowfleet.cells import Cell, plain, value
 from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.sheet import Sheet
 
-#: What a cell of such a row holds, in English and German; a vendor may be called Total Energies, so
-#: nothing but figures and punctuation may stand beside it.
+#: A word of a row of totals, in English and German, with what may stand around it. A vendor may be
+#: called Total Energies, so nothing but these, figures and punctuation may stand beside it.
+_KIND = r"(?:grand|net|gross|overall|sub)[- ]?"
+_WHICH = r"(?:amount|due|net|gross|netto|brutto)"
+_CURRENCY = r"(?:EUR|USD|GBP|CHF|AUD|CAD|CNY|CZK|DKK|HKD|INR|JPY|NOK|NZD|PLN|SEK|SGD|ZAR|euros?)"
 _TOTAL = re.compile(
-    r"(?:(?:grand |sub[- ]?)?totals?|sum|summe|gesamt(?:summe|betrag)?|zwischensumme|insgesamt)"
-    r"[\W\d]*",
+    rf"(?:(?:{_KIND})?totals?|sum|summe|gesamt(?:summe|betrag)?|zwischensumme|insgesamt)"
+    rf"(?:[\W\d]+(?:{_WHICH}|{_CURRENCY}))*[\W\d]*",
+    re.IGNORECASE,
+)
+#: A word of a row that stands beside one of totals, and is none by itself.
+_TAX = re.compile(
+    rf"(?:\d+[.,]?\d* ?% )?(?:VAT|GST|(?:sales )?tax|MwSt|USt|Mehrwertsteuer|Umsatzsteuer)"
+    rf"(?:[\W\d]+{_CURRENCY})?[\W\d]*",
     re.IGNORECASE,
 )
 #: Characters of a cell that are looked at.
 _LOOKED_AT = 40
 
-#: Rows below the data that are looked at: a subtotal, a tax, a grand total.
-MOST_TOTALS = 3
+#: Rows of totals below the data: subtotals, taxes, a grand total.
+MOST_TOTALS = 5
+
+#: Rows of notes below those.
+MOST_NOTES = 5
 
 #: Rows that must stand above one that is known by its sums alone.
 _LEAST_ROWS = 3
@@ -31,36 +44,85 @@ _LEAST_ROWS = 3
 _ROUNDING = 1e-9
 
 
-def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> tuple[tuple[int, str], ...]:
-    """Return the positions of rows of totals at the end of ``filled``, each with its first text.
+@dataclass(frozen=True, slots=True)
+class BelowTheData:
+    """Rows at the end of a sheet that are no data, by their positions, ascending."""
 
-    Such a row holds numbers. The columns that identify a row are blank in it, and it says that it
-    is one: by a word such as `Total`, and no other text, or by a number that is the sum of those
-    above it.
+    #: Rows of totals, each with its first text.
+    totals: tuple[tuple[int, str], ...] = ()
+    #: Rows without a value in any column that is sent.
+    unsent: tuple[int, ...] = ()
+    #: Rows with a text alone below those of totals. They may be data.
+    notes: tuple[int, ...] = ()
+
+
+def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> BelowTheData:
+    """Return what stands below the data at the end of ``filled``.
+
+    A row of totals holds numbers. The columns that identify a row are blank in it, and it says that
+    it is one: by a word such as `Total`, and no other text, or by a number that is the sum of those
+    above it. A row that names a tax is one beside such a row.
     """
-    found: list[tuple[int, str]] = []
     left = bytearray(filled)
-    while len(found) < MOST_TOTALS:
-        last = left.rfind(1)
-        if last < 0 or left.find(1) == last:
+    unsent = _unsent(sheet, left) if len(filled) == len(sheet.filled) else ()
+    for number in unsent:
+        left[number] = 0
+    totals: list[tuple[int, str]] = []
+    taxes: list[tuple[int, str]] = []  # above no row of totals that was found so far
+    notes: list[int] = []
+    for number, cells in reversed(_last(sheet, left, MOST_TOTALS + MOST_NOTES)):
+        if left.find(1) == number or len(totals) + len(taxes) == MOST_TOTALS:
             break
-        cells = next([*map(value, cells)] for _, cells in sheet.rows(last, 1))
-        if not (_says_so(sheet, recipe, cells) or _sums_up(sheet, recipe, left, last, cells)):
+        texts = [text for cell in cells if (text := _text(cell))]
+        found = (number, texts[0] if texts else "")
+        if _says_so(sheet, recipe, cells, _TOTAL) or _sums_up(sheet, recipe, left, number, cells):
+            totals += [*taxes, found]
+            taxes = []
+        elif _says_so(sheet, recipe, cells, _TAX):
+            (totals if totals else taxes).append(found)
+        elif len(texts) == 1 and not totals and not taxes and len(notes) < MOST_NOTES:
+            if any(map(_is_numeric, cells)):
+                break
+            notes.append(number)
+        else:
             break
-        found.append((last, next((text for cell in cells if (text := _text(cell))), "")))
-        left[last] = 0
-    return tuple(reversed(found))
+        left[number] = 0
+    return BelowTheData(tuple(reversed(totals)), unsent, tuple(reversed(notes)) if totals else ())
 
 
-def _says_so(sheet: Sheet, recipe: Recipe, cells: Sequence[Cell]) -> bool:
+def _unsent(sheet: Sheet, filled: bytearray) -> tuple[int, ...]:
+    """Return the last rows that hold nothing in a column that is sent; none if all are such."""
+    sent = set(sheet.columns.values())
+    count, total = MOST_TOTALS, filled.count(1)
+    while True:
+        found: list[int] = []
+        for number, cells in reversed(_last(sheet, filled, count)):
+            if any(_text(cells[index]) for index in sent):
+                return tuple(reversed(found))
+            found.append(number)
+        if count >= total:
+            return ()
+        count *= 8
+
+
+def _last(sheet: Sheet, filled: bytearray, count: int) -> list[tuple[int, list[Cell]]]:
+    """Return the last ``count`` of the filled rows, or all if there are fewer."""
+    first = stop = len(filled)
+    for _ in range(count):
+        first = max(filled.rfind(1, 0, first), 0)
+    with closing(sheet.rows(first, stop - first)) as rows:
+        return [(number, [*map(value, cells)]) for number, cells in rows if filled[number]]
+
+
+def _says_so(sheet: Sheet, recipe: Recipe, cells: Sequence[Cell], word: re.Pattern[str]) -> bool:
     texts = [text for cell in cells if (text := _text(cell)) and not _is_number(cell, text)]
     has_numbers = any(_is_number(cell, _text(cell)) for cell in cells)
     identity = [cells[index] for index in _identity(sheet, recipe)]
     return (
         has_numbers
         and bool(texts)
-        and all(_is_word(text) for text in texts)
-        and all(not _text(cell) or _is_word(_text(cell)) for cell in identity)
+        and all(_is(word, text) for text in texts)
+        and all(not _text(cell) or _is(word, _text(cell)) for cell in identity)
     )
 
 
@@ -115,5 +177,9 @@ def _is_number(cell: Cell, text: str) -> bool:
     return bool(text) and any(map(str.isdigit, text)) and not any(map(str.isalpha, text))
 
 
-def _is_word(text: str) -> bool:
-    return len(text) <= _LOOKED_AT and _TOTAL.fullmatch(text) is not None
+def _is_numeric(cell: Cell) -> bool:
+    return _is_number(cell, _text(cell))
+
+
+def _is(word: re.Pattern[str], text: str) -> bool:
+    return len(text) <= _LOOKED_AT and word.fullmatch(text) is not None

@@ -33,6 +33,7 @@ def sheet(tmp_path: Path) -> Path:
         ["Initech", "3", "2026-03-03", "Pens", "n/a", 8],
         [],
         ["Total", None, None, None, 350, 24],
+        [None] * 6 + ["by Bob"],
     ):
         rows.append(cells)
     rows.row_dimensions[5].hidden = True
@@ -57,6 +58,8 @@ def test_a_dry_run_shows_what_was_understood(call: Call, sheet: Path) -> None:
         "  Tax, which is 'Net_2' (F), by --map",
         "1 row is hidden or filtered out, and taken; --hidden skip leaves them out",
         "row 8, 'Total', is one of totals and is left out; --keep-totals takes it",
+        "row 9 is below the table, without a value in any column that is sent, and is left out; "
+        "--keep-totals takes it",
     ):
         assert line in out.splitlines()
     sent = [line for line in out.splitlines() if line.startswith("  row ")]
@@ -83,6 +86,25 @@ def test_a_cover_sheet_is_refused_with_the_sheets_that_may_be_meant(
     )
 
 
+def test_a_row_that_may_be_a_note_is_taken_and_named(call: Call, tmp_path: Path) -> None:
+    rows = [["ACME", "1", "2026-03-01", "Paper", 100, 8], ["Glo", "2", "2026-03-01", "Ink", 1, 8]]
+    below = [["Subtotal", *[None] * 3, 101], ["VAT 8%", *[None] * 3, 8], ["checked by Bob"]]
+    book = openpyxl.Workbook()
+    for cells in (
+        ["Vendor", "Invoice Number", "Date", "Description", "Amount", "Tax"],
+        *rows,
+        *below,
+    ):
+        book.worksheets[0].append(cells)
+    path = tmp_path / "refunds.xlsx"
+    book.save(path)
+    code, out, err = call("local", path, "--dry-run", "--analyzer", "rules")
+    assert code == 0, err
+    assert "row 4, 'Subtotal', is one of totals and is left out; --keep-totals takes it" in out
+    assert "row 5, 'VAT 8%', is one of totals and is left out; --keep-totals takes it" in out
+    assert "row 6 stands below the totals and may be a note; it is taken, and --num-rows" in out
+
+
 def test_json_says_the_same(call: Call, sheet: Path) -> None:
     code, out, _ = call(
         *("local", sheet, "--dry-run", "--json", "--hidden", "skip", "--analyzer", "rules", *MAPS),
@@ -98,6 +120,7 @@ def test_json_says_the_same(call: Call, sheet: Path) -> None:
     assert [row["row"] for row in said["first_rows"]] == [4]
     assert said["first_rows"][0]["sent"]["Amount"] == 100
     assert (said["rows"], said["hidden_rows"], said["total_rows"]) == (1, 1, [8])
+    assert said["unsent_rows"] == [9]
     assert said["unjudged_rows"] == 1
 
 

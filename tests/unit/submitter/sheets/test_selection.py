@@ -307,7 +307,59 @@ def test_totals_below_the_data_are_left_out_unless_they_are_asked_for(
     everything = [0, 1, 2, 3, *(5 + n for n, row in enumerate(below) if row)]
     assert taken(path, keep_totals=True) == everything
     with chosen(path) as selection:
-        assert [number for number, _ in selection.totals] == everything[4:]
+        assert [number for number, _ in selection.below.totals] == everything[4:]
+
+
+@pytest.mark.parametrize("text", ["TOTAL EUR", "Total due", "Net total (EUR)", "Total: 3"])
+def test_a_word_of_totals_may_have_a_currency(path: Path, text: str) -> None:
+    save(path, [*ROWS, [text, 5]])
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("text", ["Total Energies", "Total Gas", "VAT 19%", "Sum Up"])
+def test_another_word_is_a_vendor(path: Path, text: str) -> None:
+    save(path, [*ROWS, [text, 5]])
+    assert taken(path) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_block_of_totals_is_left_out_with_its_tax(path: Path) -> None:
+    save(path, [*ROWS, ["Subtotal", 100], ["VAT 19%", 19], ["TOTAL EUR", 119]])
+    assert taken(path) == [0, 1, 2, 3, 4]
+    save(path, [*ROWS, ["Subtotal", 100], ["MwSt. 19 %", 19]])
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
+UNSENT_AT_THE_END: list[list[Any]] = [*ROWS, ["Total", 5], [], *([None, None, "x"] for _ in "123")]
+
+
+def test_rows_below_the_table_of_which_nothing_is_sent_are_left_out(path: Path) -> None:
+    save(path, UNSENT_AT_THE_END)
+    with chosen(path) as selection:
+        assert selection.below.totals == ((5, "Total"),)
+        assert selection.below.unsent == (7, 8, 9)
+        assert [number for number, _ in selection.sheet.rows()] == [0, 1, 2, 3, 4]
+    assert taken(path, keep_totals=True) == [0, 1, 2, 3, 4, 5, 7, 8, 9]
+    save(path, [*ROWS, *([None, " ", "x"] for _ in range(500))])
+    assert taken(path) == [0, 1, 2, 3, 4]
+
+
+def test_rows_of_which_nothing_is_sent_are_taken_within_the_table(path: Path) -> None:
+    save(path, UNSENT_AT_THE_END)
+    assert taken(path, num_rows=9) == [0, 1, 2, 3, 4, 7, 8]
+    save(path, [*ROWS, [None, None, "x"], ["Hooli", 7]])
+    assert taken(path) == [0, 1, 2, 3, 4, 5, 6]
+    save(path, [["Vendor", "Amount", "Note"], [None, None, "x"], [None, None, "y"]])
+    assert taken(path) == [0, 1]
+
+
+def test_totals_are_found_above_notes_which_are_taken(path: Path) -> None:
+    save(path, [*ROWS, ["Total", 5], [], ["checked by Bob"], ["on Monday"]])
+    with chosen(path) as selection:
+        assert selection.below.totals == ((5, "Total"),)
+        assert selection.below.notes == (7, 8)
+        assert [number for number, _ in selection.sheet.rows()] == [0, 1, 2, 3, 4, 7, 8]
+    save(path, [*ROWS, ["Total", 5], ["Hooli", 7]])
+    assert taken(path) == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
