@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.prices import MOST_DOLLARS
+from rowfleet.recipes.names import fold
 from rowfleet.services.service_urls import sqlite_file
 
 
@@ -57,14 +58,52 @@ def local_again(record: BatchRecord) -> str:
 
     It names no recipe, analyzer or model: by its id the batch is asked as it is recorded.
     """
-    words = ["local", record.source, "--batch-id", record.id]
+    words = ["local", _from_here(record), "--batch-id", record.id]
     if record.start_row:
         words += ["--start-row", str(record.start_row)]
     if record.num_rows is not None:
         words += ["--num-rows", str(record.num_rows)]
-    if not record.source.lower().endswith(".csv"):
+    if not record.source.lower().endswith((".csv", ".tsv", ".txt")):
         words += ["--sheet", record.sheet]
-    return command(*words)
+    return command(*words, *_steered(record), *_chosen(record))
+
+
+def _from_here(record: BatchRecord) -> str:
+    """Return the name that the batch's file has where the user is."""
+    if record.origin is None or "://" in record.origin:
+        return record.source
+    leads_there = Path(record.source).absolute() == Path(record.origin)
+    return record.source if leads_there else record.origin
+
+
+def _steered(record: BatchRecord) -> list[str]:
+    """Return the options by which the same header is read, where it may not be found without."""
+    words = []
+    if record.first_row is not None and record.first_row > 2:
+        words += ["--header-row", str(record.first_row - 1)]
+    known = {
+        column["name"]: {fold(name) for name in (column["name"], *column.get("aliases", ()))}
+        for column in record.recipe.get("columns", ())
+    }
+    for name, place in record.columns.items():
+        header = record.header[place]
+        if fold(header) not in known.get(name, {fold(name)}):
+            words += ["--map", f"{header}={name}"]
+    return words
+
+
+def _chosen(record: BatchRecord) -> list[str]:
+    """Return the options by which the same rows are chosen."""
+    words = []
+    if record.where_expression is not None:
+        words += ["--where", record.where_expression]
+    if record.order_by is not None:
+        words += ["--order-by", record.order_by]
+    if record.hidden != "include":
+        words += ["--hidden", record.hidden]
+    if record.totals == "keep":
+        words.append("--keep-totals")
+    return words
 
 
 def larger_budget(batch_id: str, budget: float | None, spent: float | None) -> str:

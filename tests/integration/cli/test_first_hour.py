@@ -173,6 +173,29 @@ def test_after_a_sample_the_command_that_runs_the_rest_is_printed(tmp_path: Path
         assert standin.summary()["calls"] == 4
 
 
+def test_a_printed_local_runs_in_another_directory_and_takes_the_same_rows(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (here / "refunds.csv").write_text(
+        "Refunds,,,,,,\nMade by,Ann,,,,,\nVendor,Invoice No,Date,Description,Net sum,Tax,Paid\n"
+        "ACME,1,2026-03-01,Ink,100,8,x\nGlobex,2,2026-03-02,Ink,250,8,y\n"
+        "Initech,3,2026-03-03,Ink,300,8,x\nTotal,,,,650,24,\n",
+        "utf-8",
+    )
+    chosen = ("--where", 'Paid == "x" || Vendor == "Total"', "--order-by", "Amount:desc")
+    options = ("--map", "Net sum=Amount", *chosen, "--keep-totals", "--batch-id", "s2")
+    ran = run("local", "refunds.csv", "--analyzer", "rules", *options, cwd=here)
+    assert ran.returncode == 0, ran.stderr
+    marker = "the run that goes on with it repairs it: "
+    assert "local refunds.csv --batch-id" in after(marker, run("repair", "s2", cwd=here).stderr)
+    command = after(marker, run("repair", "s2", cwd=there).stderr)
+    assert f"local {here / 'refunds.csv'} --batch-id" in command
+    again = typed(command, cwd=there)
+    assert again.returncode == 0, again.stderr
+    assert "this continues a batch submitted before" in again.stdout + again.stderr
+
+
 def test_a_batch_that_nothing_runs_has_no_speed(call: Call) -> None:
     url = f"sqlite:///{os.environ['XDG_STATE_HOME']}/rowfleet/ledger.db"
     engine = open_ledger(url, connections=1)
