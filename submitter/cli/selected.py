@@ -53,6 +53,12 @@ def left_out(selection: Selection) -> Iterator[str]:
             "no number formats are read from a file of this kind: amounts are sent without their "
             "currency, per cents as fractions; save it as .xlsx to have them sent as shown"
         )
+    if sheet.merged:
+        ranges = _listed([f"{name} (first {shown})" for name, shown in sheet.merged.items()])
+        yield (
+            "merged cells have their value in their first row alone, and the rows below are sent "
+            f"without it: {ranges}"
+        )
     if selection.hidden:
         count = rows_in_words(selection.hidden, "is", "are")
         yield f"{count} hidden or filtered out, and " + (
@@ -107,6 +113,7 @@ def facts(submission: Submission) -> dict[str, object]:
         "first_rows": [
             {"row": number, "sent": json.loads(cells)} for number, cells in _first_rows(submission)
         ],
+        "merged_cells": dict(sheet.merged),
         "hidden_rows": selection.hidden,
         "total_rows": [sheet.first_row + position for position, _ in selection.below.totals],
         "unsent_rows": [sheet.first_row + position for position in selection.below.unsent],

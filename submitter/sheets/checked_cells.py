@@ -28,6 +28,9 @@ class Scan:
     #: Column → sheet row of its first cell below the header that holds no value of its type, and
     #: the cell's text.
     unreadable: dict[int, tuple[int, str]] = field(default_factory=dict)
+    #: Column → its first merged range of several rows below the header: that range's first sheet
+    #: row, and the range as a spreadsheet program writes it.
+    merged: dict[int, tuple[int, str]] = field(default_factory=dict)
     #: Column widths in characters, where the sheet says them.
     widths: dict[int, float] = field(default_factory=dict)
 

@@ -6,8 +6,10 @@ import re
 import zipfile
 from operator import lt
 
+from openpyxl.utils import range_boundaries
+
 from rowfleet.errors import InputError
-from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS
+from submitter.excel import MAX_CELL_CHARS, MAX_COLUMNS, MAX_ROWS, letter
 from submitter.sheets import safe_xml
 from submitter.sheets.checked_cells import CheckedCells, Scan
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
@@ -23,8 +25,9 @@ MAX_WIDTH = 255
 #: XML elements and bytes (4 MiB) in one row, or above the rows: 16,384 cells with some 6 elements.
 MAX_ROW_ELEMENTS, MAX_ROW_BYTES = 100_000, 4 << 20
 
-CELL, FORMULA, ROW, COLUMN, SHEET_DATA, VALUE, INLINE, RUN, TEXT = (
-    safe_xml.MAIN + tag for tag in ("c", "f", "row", "col", "sheetData", "v", "is", "r", "t")
+CELL, FORMULA, ROW, COLUMN, SHEET_DATA, VALUE, INLINE, RUN, TEXT, MERGED = (
+    safe_xml.MAIN + tag
+    for tag in ("c", "f", "row", "col", "sheetData", "v", "is", "r", "t", "mergeCell")
 )
 
 
@@ -252,12 +255,29 @@ class _Walk(CheckedCells):
             self.text = ""  # a cell that has both `v` and `is` holds the last one
         elif tag == COLUMN:
             self._widths(attributes)
+        elif tag == MERGED:
+            self._merge(attributes.get("ref", ""))
 
     def characters(self, text: str) -> None:
         if self.in_text and self.started - self.ended - len(self.ends) >= self.text_depth:
             self.text += text
             if len(self.text) > MAX_CELL_CHARS:
                 raise self.malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
+
+    def _merge(self, reference: str) -> None:
+        """Remember a merged range with filled rows below its first, which alone has the value."""
+        try:
+            left, top, right, bottom = range_boundaries(reference)
+        except (TypeError, ValueError):
+            return
+        if left is None or top is None or right is None or bottom is None:
+            return  # whole rows or columns, which no program merges
+        if top - 1 <= self.below or max(left, right) > MAX_COLUMNS:
+            return
+        first, _ = self.found.merged.get(left - 1, (MAX_ROWS, ""))
+        if top - 1 < first and self.found.filled.find(1, top, bottom) >= 0:
+            shown = f"{letter(left - 1)}{top}:{letter(right - 1)}{bottom}"
+            self.found.merged[left - 1] = (top - 1, shown)
 
     def _widths(self, attributes: dict[str, str]) -> None:
         try:

@@ -42,6 +42,8 @@ class Sheet:
     #: What a person said about the header, as far as that is part of what is submitted.
     steered: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()  #: The names in ``columns`` that a person mapped.
+    #: For names in ``columns`` the column's first merged range of several rows: `A5:A7`.
+    merged: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()  #: Titles of the workbook's other sheets.
 
     @property

@@ -166,6 +166,11 @@ def check_worksheet(
         steered=options.said,
         mapped=header.mapped,
         hidden=found.hidden[first:],
+        merged={
+            name: found.merged[header.indexes[index]][1]
+            for name, index in header.columns.items()
+            if header.indexes[index] in found.merged
+        },
         others=part.others,
     )
 

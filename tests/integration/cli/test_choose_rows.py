@@ -105,6 +105,37 @@ def test_a_row_that_may_be_a_note_is_taken_and_named(call: Call, tmp_path: Path)
     assert "row 6 stands below the totals and may be a note; it is taken, and --num-rows" in out
 
 
+@pytest.mark.parametrize(
+    ("merged", "said"),
+    [
+        (["A4:A6"], {"Vendor": "A4:A6"}),
+        (["A5:A6", "C5:D6"], {"Vendor": "A5:A6", "Date": "C5:D6"}),
+        (["A6:A8", "A4:A5"], {"Vendor": "A4:A5"}),
+        (["G4:G6"], {}),  # not sent
+        (["A4:A5", "A6:A8"], {"Vendor": "A4:A5"}),
+        (["A3:A4"], {}),  # the header
+        (["C4:D4"], {}),  # in one row
+        (["A9:A20"], {}),  # below the table
+    ],
+)
+def test_merged_cells_are_named(
+    call: Call, sheet: Path, merged: list[str], said: dict[str, str]
+) -> None:
+    book = openpyxl.load_workbook(sheet)
+    for cells in merged:
+        book["Refunds"].merge_cells(cells)
+    book.save(sheet)
+    ours = ("local", sheet, "--dry-run", "--analyzer", "rules", *MAPS)
+    code, out, err = call(*ours)
+    assert code == 0, err
+    sentence = "merged cells have their value in their first row alone, and the rows below are sent"
+    named = ", ".join(f"{name} (first {cells})" for name, cells in said.items())
+    assert [line for line in out.splitlines() if line.startswith("merged")] == (
+        [f"{sentence} without it: {named}"] if said else []
+    )
+    assert json.loads(call(*ours, "--json")[1])["merged_cells"] == said
+
+
 def test_json_says_the_same(call: Call, sheet: Path) -> None:
     code, out, _ = call(
         *("local", sheet, "--dry-run", "--json", "--hidden", "skip", "--analyzer", "rules", *MAPS),
