@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import IO
@@ -99,18 +99,23 @@ def check(asked: Target) -> None:
 
 def _check_other(out: Location, source: Location) -> None:
     """Raise InputError if the finished sheet would take the place of the one that is read."""
-    is_same = str(out) == str(source)
-    if isinstance(out, Path) and isinstance(source, Path):
-        # Unlike `Path.exists`, this takes a name that is too long.
-        both_exist = os.path.exists(out) and os.path.exists(source)
-        is_same = out.samefile(source) if both_exist else is_same
-    if is_same:
+    if _is_same(out, source):
         raise InputError(f"--export {out}: is the sheet that is read; give another name")
 
 
+def _is_same(one: Location, other: Location) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        # Unlike `Path.exists`, this takes a name that is too long.
+        if os.path.exists(one) and os.path.exists(other):
+            return one.samefile(other)
+        return one.absolute() == other.absolute()
+    return str(one) == str(other)
+
+
 def existing(asked: Target) -> str | None:
-    """Return the hash of the file that is there, None if there is none or it is to be replaced."""
-    if asked.overwrite or not transfer.is_there(asked.out):
+    """Return the hash of the file that is there; None if there is none, or a remote one that is to
+    be replaced."""
+    if (asked.overwrite and not isinstance(asked.out, Path)) or not transfer.is_there(asked.out):
         return None
     with transfer.downloaded(asked.out) as file:
         return _sha256(file, asked.out)
@@ -124,8 +129,24 @@ def guard(asked: Target | None) -> Callable[[Connection, str], None]:
 
 
 def check_own(connection: Connection, batch_id: str, asked: Target, sha256: str | None) -> None:
-    """Raise InputError if the file that is there, by its hash, is none that the batch wrote."""
-    if sha256 is not None and not batch_records.has_exported(connection, batch_id, sha256):
+    """Raise InputError if the file that is there, by its hash, is none that the batch wrote.
+
+    With `overwrite` only a file that the batch was read from is refused.
+    """
+    if sha256 is not None and batch_records.has_exported(connection, batch_id, sha256):
+        return
+    batch = batch_records.find_batch(connection, batch_id)
+    files = [] if batch is None else batch_records.in_each_file(connection, batch)
+    may_be_there = sha256 is not None or not isinstance(asked.out, Path)
+    if sha256 in [file.file_hash for file in files] or (
+        may_be_there
+        and any(file.origin and _is_same(asked.out, location.parse(file.origin)) for file in files)
+    ):
+        raise InputError(
+            f"{asked.out}: batch {batch_id} was read from this file, which is never written over; "
+            "give another name"
+        )
+    if sha256 is not None and not asked.overwrite:
         keep = (
             "to keep columns that you added to a finished workbook, submit it itself; otherwise "
             if asked.suffix != target.CSV
@@ -141,11 +162,11 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
     """Write the batch's finished sheet as it is now. Raises InputError if it can't be written."""
     with reading(engine) as connection:
         batch = batch_records.get_batch(connection, batch_id)
-    if batch.origin is not None:
-        _check_other(asked.out, location.parse(batch.origin))
+        files = batch_records.in_each_file(connection, batch)
     allow = guard(asked)
     with reading(engine) as connection:
         allow(connection, batch_id)
+    copied: BatchRecord | None = None
     with transfer.uploaded(asked.out) as out, target.atomic(out) as file:
         if asked.suffix == target.CSV:
             with reading(engine) as connection:
@@ -154,15 +175,18 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
             with reading(engine) as connection:
                 written = Written(_new_workbook(connection, batch, file, out))
         else:
-            with _original(engine, batch, asked) as source, reading(engine) as connection:
-                if _is_workbook(source, batch.source):
-                    written = _own_workbook(connection, batch, asked, source, file)
+            with _original(engine, files, asked) as original, reading(engine) as connection:
+                path, place = original.path, original.batch
+                if _is_workbook(path, place.source):
+                    written = _own_workbook(connection, place, asked, path, file)
+                    copied = place
                 else:
-                    written = Written(_new_workbook(connection, batch, file, out))
+                    written = Written(_new_workbook(connection, place, file, out))
+                written = replace(written, notes=(*original.notes, *written.notes))
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with writing(engine) as connection:
-            recording.record_export(connection, batch.id, sha256)
+            recording.record_export(connection, batch.id, sha256, copied)
     return Exported(batch, written)
 
 
@@ -174,30 +198,69 @@ def _sha256(path: Path, place: Location) -> str:
         raise InputError(f"{place}: can't be read: {error.strerror}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """A file that the answers can be put into."""
+
+    path: Path
+    batch: BatchRecord  #: As it stands in this file.
+    notes: tuple[str, ...] = ()
+
+
 @contextmanager
-def _original(engine: Engine, batch: BatchRecord, asked: Target) -> Iterator[Path]:
-    """Give the file that the batch was read from, or that it wrote. InputError if it is another."""
-    place = asked.source or (location.parse(batch.origin) if batch.origin else None)
-    how = "give it with --source FILE, or write a new workbook with --plain"
-    if place is None:
+def _original(engine: Engine, files: list[BatchRecord], asked: Target) -> Iterator[_Original]:
+    """Give a file that the batch was read from, or that it wrote; the newest one that is there.
+
+    ``files`` has the batch as it stands in each. Raises InputError if there is none, or if the
+    file that was asked for is another.
+    """
+    batch = files[0]
+    how = "give the one that it was read from with --source FILE, or write a new workbook with "
+    how += "--plain"
+    if asked.source is None and batch.origin is None:
         raise InputError(
             f"batch {batch.id} was recorded by a version that did not note where {batch.source} "
             f"was; {how}"
         )
+    with ExitStack() as stack:
+        if asked.source is not None:
+            places = [asked.source]
+        else:
+            places = [location.parse(file.origin) for file in files if file.origin is not None]
+        reasons: list[str] = []
+        for place in places:
+            try:
+                found = _usable(engine, files, place, stack)
+            except InputError as error:
+                reasons.append(str(error))
+                continue
+            if reasons:
+                note = f"{reasons[0]}; the answers are in a copy of {place}, which it was read from"
+                found = replace(found, notes=(f"{note} before",))
+            yield found
+            return
+        raise InputError(f"{reasons[0]}; {how}")
+
+
+def _usable(
+    engine: Engine, files: list[BatchRecord], place: Location, stack: ExitStack
+) -> _Original:
+    """Return the file at ``place``, there until ``stack`` ends. InputError if it is another."""
+    batch_id = files[0].id
     if isinstance(place, Path) and not os.path.exists(place):
-        raise InputError(
-            f"{place}: the workbook that batch {batch.id} was read from is not there; {how}"
-        )
-    with transfer.downloaded(place) as file:
-        sha256 = _sha256(file, place)
-        if sha256 != batch.file_hash:
-            with reading(engine) as connection:
-                if not batch_records.has_exported(connection, batch.id, sha256):
-                    raise InputError(
-                        f"{place}: is not the workbook that batch {batch.id} was read from, or "
-                        f"was changed since; {how.replace('it', 'that one', 1)}"
-                    )
-        yield file
+        raise InputError(f"{place}: the workbook that batch {batch_id} was read from is not there")
+    path = stack.enter_context(transfer.downloaded(place))
+    sha256 = _sha256(path, place)
+    for file in files:
+        if file.file_hash == sha256:
+            return _Original(path, file)
+    with reading(engine) as connection:
+        exported = batch_records.in_exported(connection, files[0], sha256)
+    if exported is not None:
+        return _Original(path, exported)
+    raise InputError(
+        f"{place}: is not the workbook that batch {batch_id} was read from, or was changed since"
+    )
 
 
 def _is_workbook(path: Path, name: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from sqlalchemy import Connection, and_, case, exists, or_, select
 
 from rowfleet.errors import InputError
-from rowfleet.ledger.models import Batch, Export
+from rowfleet.ledger.models import Batch, EarlierFile, Export
 from rowfleet.ledger.records import (
     BatchRecord,
 )
@@ -59,6 +60,28 @@ def has_exported(connection: Connection, batch_id: str, sha256: str) -> bool:
     """Tell whether a finished sheet with this hash, in hex, was written of the batch."""
     found = exists().where(Export.batch_id == batch_id, Export.sha256 == sha256)
     return connection.execute(select(found)).scalar_one()
+
+
+def in_exported(connection: Connection, batch: BatchRecord, sha256: str) -> BatchRecord | None:
+    """Return the batch as it stands in the finished sheet with this hash; None if it wrote none
+    such, or a new file, whose rows stand elsewhere."""
+    row = connection.execute(
+        select(Export.sheet, Export.first_row).where(
+            Export.batch_id == batch.id, Export.sha256 == sha256, Export.first_row.is_not(None)
+        )
+    ).first()
+    return None if row is None else replace(batch, **row._mapping)
+
+
+def in_each_file(connection: Connection, batch: BatchRecord) -> list[BatchRecord]:
+    """Return the batch as it stands in each file that it was read from, the newest first."""
+    names = ("file_hash", "source", "origin", "sheet", "first_row")
+    earlier = connection.execute(
+        select(*(getattr(EarlierFile, name) for name in names))
+        .where(EarlierFile.batch_id == batch.id)
+        .order_by(EarlierFile.left_at.desc())
+    )
+    return [batch, *(replace(batch, **row._mapping) for row in earlier)]
 
 
 def perhaps_same(connection: Connection, analyzer: str, total: int) -> list[BatchRecord]:

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import now
-from rowfleet.ledger.models import Batch, Export, Row
-from rowfleet.ledger.records import NewBatch
+from rowfleet.ledger.models import Batch, EarlierFile, Export, Row
+from rowfleet.ledger.records import BatchRecord, NewBatch
 from rowfleet.ledger.statuses import BatchStatus
 
 if TYPE_CHECKING:
@@ -81,16 +81,38 @@ _PLACE = (
 def found_in(connection: Connection, batch: NewBatch, batch_id: str) -> None:
     """Let the batch ``batch_id`` be of the file that ``batch``, with the same rows, was read from.
 
-    So the finished sheet is a copy of the file that was submitted last, with its row numbers.
+    So the finished sheet is a copy of the file that was submitted last, with its row numbers. The
+    file before it is noted as an earlier one.
     """
+    names = ("file_hash", "source", "origin", "sheet", "first_row")
+    found = select(*(getattr(Batch, name) for name in names)).where(Batch.id == batch_id)
+    before = connection.execute(found).one()
+    if (before.file_hash, before.origin) != (batch.file_hash, batch.origin):
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        values = {**before._mapping, "left_at": now()}
+        noted = dialect.insert(EarlierFile).values(batch_id=batch_id, **values)
+        connection.execute(
+            noted.on_conflict_do_update(index_elements=["batch_id", "file_hash"], set_=values)
+        )
     place = {name: getattr(batch, name) for name in _PLACE}
     connection.execute(update(Batch).where(Batch.id == batch_id).values(place))
 
 
-def record_export(connection: Connection, batch_id: str, sha256: str) -> None:
-    """Record that a finished sheet with this hash, in hex, is of the batch."""
+def record_export(
+    connection: Connection, batch_id: str, sha256: str, copied: BatchRecord | None = None
+) -> None:
+    """Record that a finished sheet with this hash, in hex, is of the batch.
+
+    ``copied`` is the batch as it stands in the file of which the sheet is a copy; None: it is new.
+    """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    made = dialect.insert(Export).values(batch_id=batch_id, sha256=sha256, exported_at=now())
+    made = dialect.insert(Export).values(
+        batch_id=batch_id,
+        sha256=sha256,
+        exported_at=now(),
+        sheet=None if copied is None else copied.sheet,
+        first_row=None if copied is None else copied.sheet_row(0),
+    )
     connection.execute(made.on_conflict_do_nothing())
 
 

@@ -324,5 +324,109 @@ def test_a_local_run_of_what_it_wrote_fills_the_same_columns(
     assert results(third) == again
 
 
+@pytest.fixture
+def twice(ledger: Engine, tmp_path: Path) -> tuple[Path, Path]:
+    """A batch that was read from a workbook, then from its finished one: return both.
+
+    A person put two lines above the table in the second.
+    """
+    source, _ = rich_workbooks.made(tmp_path, "plain")
+    submitted(ledger, source)
+    finished = tmp_path / "finished.xlsx"
+    book = openpyxl.load_workbook(source)
+    book["Invoices"].insert_rows(1, 2)
+    book["Invoices"]["A1"] = "Checked by Eva"
+    book.save(finished)
+    submitted(ledger, finished)
+    with ledger.connect() as connection:
+        assert connection.execute(select(Batch.id, Batch.origin)).all() == [("b", str(finished))]
+    return source, finished
+
+
+def test_each_file_that_a_batch_was_read_from_is_its_original(
+    twice: tuple[Path, Path], call: Call, tmp_path: Path
+) -> None:
+    source, finished = twice
+    moved = source.rename(tmp_path / "moved.xlsx")
+    assert call("export", "b", "one.xlsx", "--source", moved)[0] == 0
+    # What was written of it has its rows where it has them.
+    assert call("export", "b", "again.xlsx", "--source", "one.xlsx")[0] == 0
+    for name in ("one.xlsx", "again.xlsx"):
+        one = results(tmp_path / name)
+        assert list(one[0])[5:] == HEADERS
+        assert [row["AI_Row"] for row in one] == list(range(2, 14))
+    # A new workbook has them elsewhere: it is none that the answers are put into.
+    assert call("export", "b", "plain.xlsx", "--plain")[0] == 0
+    code, _, error = call("export", "b", "of_plain.xlsx", "--source", "plain.xlsx")
+    assert code == 2
+    assert "plain.xlsx: is not the workbook that batch b was read from" in flat(error)
+    assert call("export", "b", "two.xlsx", "--source", finished)[0] == 0
+    sheet = openpyxl.load_workbook(tmp_path / "two.xlsx")["Invoices"]
+    rows = list(sheet.iter_rows(min_row=3, values_only=True))
+    assert rows[0][5:] == tuple(HEADERS)
+    assert rows[1][5:] == ("late", 7, "openai (gpt-5-mini)", 4, "done", None)
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_an_export_falls_back_to_an_earlier_file_and_says_so(
+    twice: tuple[Path, Path], call: Call, tmp_path: Path, change: str
+) -> None:
+    source, finished = twice
+    if change == "gone":
+        finished.unlink()
+    else:
+        finished.write_bytes(finished.read_bytes() + b"changed")
+    code, said, error = call("export", "b", "out.xlsx")
+    assert code == 0
+    sentence = {
+        "gone": "finished.xlsx: the workbook that batch b was read from is not there; ",
+        "changed": "finished.xlsx: is not the workbook that batch b was read from, or was changed",
+    }[change]
+    assert sentence in flat(said + error)
+    assert f"the answers are in a copy of {source}, which it was read from before" in flat(
+        said + error
+    )
+    assert [row["AI_Row"] for row in results(tmp_path / "out.xlsx")] == list(range(2, 14))
+    source.unlink()
+    code, _, error = call("export", "b", "out2.xlsx")
+    assert code == 2
+    assert sentence.removesuffix("; ") in flat(error)
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_no_file_that_a_batch_was_read_from_is_written_over(
+    twice: tuple[Path, Path], call: Call, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    source, finished = twice
+    before = source.read_bytes(), finished.read_bytes()
+    moved = tmp_path / "moved.xlsx"
+    shutil.copy(source, moved)
+    for file in (source, finished, moved):
+        for kind in ((), ("--plain",)):
+            code, _, error = call("export", "b", file, *kind, *options)
+            assert code == 2
+            assert f"{file}: batch b was read from this file, which is never" in flat(error)
+    assert (source.read_bytes(), finished.read_bytes()) == before
+    # Nor after a person changed it.
+    source.write_bytes(source.read_bytes() + b"changed")
+    assert call("export", "b", source, *options)[0] == 2
+
+
+def test_a_finished_sheet_that_was_read_again_may_be_written_anew_while_it_is_unchanged(
+    ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    source = invoices(tmp_path / "refunds.xlsx", 3)
+    finished = tmp_path / "refunds.results.xlsx"
+    for sheet in (source, finished, source):
+        assert call("local", sheet, "--analyzer", "rules")[0] == 0
+    finished.unlink()
+    assert call("local", source, "--analyzer", "rules")[0] == 0
+    assert len(results(finished)) == 3
+    original = source.read_bytes()
+    again = ("local", finished, "--analyzer", "rules", "--export", source, "--overwrite")
+    assert call(*again)[0] == 2
+    assert source.read_bytes() == original
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())

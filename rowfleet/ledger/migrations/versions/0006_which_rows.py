@@ -44,12 +44,27 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.String(length=64), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("exported_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sheet", sa.Text(), nullable=True),
+        sa.Column("first_row", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("batch_id", "sha256"),
+    )
+    op.create_table(
+        "earlier_files",
+        sa.Column("batch_id", sa.String(length=64), nullable=False),
+        sa.Column("file_hash", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=True),
+        sa.Column("sheet", sa.Text(), nullable=False),
+        sa.Column("first_row", sa.Integer(), nullable=True),
+        sa.Column("left_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("batch_id", "file_hash"),
     )
 
 
 def downgrade() -> None:
+    op.drop_table("earlier_files")
     op.drop_table("exports")
 
     _index_pending("number")
