@@ -212,6 +212,13 @@ class LocalWorker:
             self._free_rows()
             if process.stdin:
                 process.stdin.close()
+            self._drop_an_empty_log()
+
+    def _drop_an_empty_log(self) -> None:
+        """Remove the log of a worker that ended before it wrote any, so that none pile up."""
+        with suppress(OSError):
+            if not self.log_file.stat().st_size:
+                self.log_file.unlink()
 
     def _free_rows(self) -> None:
         with suppress(LedgerError):  # the ledger is away: then their leases run out

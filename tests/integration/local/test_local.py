@@ -68,6 +68,16 @@ def test_every_row_is_answered_with_one_call(tmp_path: Path, rowfleet: Run) -> N
         assert re.search(rf"{row['Invoice Number']}\b", str(row["AI_Explanation"]))
 
 
+def test_a_worker_that_said_nothing_leaves_no_log(tmp_path: Path, rowfleet: Run) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 3)
+    state = tmp_path / "its-state"
+    for _ in range(2):  # the second run has nothing to do, and ends its worker as it starts
+        ran = rowfleet("local", sheet, "--analyzer", "rules", env={"XDG_STATE_HOME": str(state)})
+        assert ran.returncode == 0, ran.stderr
+    assert list(state.rglob("ledger.db"))
+    assert [log.name for log in state.rglob("worker-*.log") if not log.stat().st_size] == []
+
+
 def test_rows_end_done_or_failed_whatever_the_api_does(tmp_path: Path, rowfleet: Run) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 200)
     faults = [

@@ -142,6 +142,21 @@ def test_a_recipe_in_the_docs_is_one(page, recipe):
     assert parse(recipe, page.name).columns
 
 
+def test_the_first_make_says_that_it_installs(tmp_path):
+    made = subprocess.run(
+        ["make", "-n", "demo", f"VENV={tmp_path}/new"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = made.stdout.splitlines()
+    said = f'echo "installing into {tmp_path}/new, a minute or two"'
+    assert said in lines
+    assert lines.index(said) < lines.index(f"python3 -m venv {tmp_path}/new")
+
+
 def test_the_demos_last_line_names_the_ledger_that_the_demo_has_written():
     """From any directory: a relative path would be another one there."""
     made = subprocess.run(
