@@ -152,7 +152,7 @@ def rows_options(start: type[int] | click.IntRange, number: type[int] | click.In
         click.option(
             "--keep-totals",
             is_flag=True,
-            help="Take rows of totals below the data, too; default: they are left out.",
+            help="Take rows of totals and others below the data, too; default: they are left out.",
         ),
     )
 

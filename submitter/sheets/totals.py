@@ -64,13 +64,17 @@ def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> BelowTheD
     above it. A row that names a tax is one beside such a row.
     """
     left = bytearray(filled)
-    unsent = _unsent(sheet, left) if len(filled) == len(sheet.filled) else ()
-    for number in unsent:
-        left[number] = 0
+    last = _last(sheet, left, MOST_TOTALS + MOST_NOTES)
+    unsent: tuple[int, ...] = ()
+    if len(filled) == len(sheet.filled) and last and not _is_sent(sheet, last[-1][1]):
+        unsent = _unsent(sheet, left)
+        for number in unsent:
+            left[number] = 0
+        last = _last(sheet, left, MOST_TOTALS + MOST_NOTES)
     totals: list[tuple[int, str]] = []
     taxes: list[tuple[int, str]] = []  # above no row of totals that was found so far
     notes: list[int] = []
-    for number, cells in reversed(_last(sheet, left, MOST_TOTALS + MOST_NOTES)):
+    for number, cells in reversed(last):
         if left.find(1) == number or len(totals) + len(taxes) == MOST_TOTALS:
             break
         texts = [text for cell in cells if (text := _text(cell))]
@@ -92,17 +96,20 @@ def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> BelowTheD
 
 def _unsent(sheet: Sheet, filled: bytearray) -> tuple[int, ...]:
     """Return the last rows that hold nothing in a column that is sent; none if all are such."""
-    sent = set(sheet.columns.values())
     count, total = MOST_TOTALS, filled.count(1)
     while True:
         found: list[int] = []
         for number, cells in reversed(_last(sheet, filled, count)):
-            if any(_text(cells[index]) for index in sent):
+            if _is_sent(sheet, cells):
                 return tuple(reversed(found))
             found.append(number)
         if count >= total:
             return ()
         count *= 8
+
+
+def _is_sent(sheet: Sheet, cells: Sequence[Cell]) -> bool:
+    return any(_text(cells[index]) for index in sheet.columns.values())
 
 
 def _last(sheet: Sheet, filled: bytearray, count: int) -> list[tuple[int, list[Cell]]]:

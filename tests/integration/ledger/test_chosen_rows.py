@@ -126,18 +126,20 @@ def test_a_finished_workbook_goes_on_with_its_batch(engine: Engine, tmp_path: Pa
     assert recorded(engine) == (2, 4)
 
 
-def test_a_batch_of_an_older_version_keeps_its_row_of_totals(
-    engine: Engine, tmp_path: Path
+@pytest.mark.parametrize("totals", [None, "skip"])
+@pytest.mark.parametrize("last", [["Total", 6, None], [None, None, "by Bob"]])
+def test_a_batch_of_an_older_version_keeps_its_rows_below_the_data(
+    engine: Engine, tmp_path: Path, last: list[Any], totals: str | None
 ) -> None:
-    """It was asked about, and paid for."""
-    cells = [*CELLS, ["Total", 6, None]]
+    """They were asked about, and paid for."""
+    cells = [*CELLS, last]
     path = workbook(tmp_path / "invoices.xlsx", cells)
     with prepared(path) as submission:
         new = new_batch(submission)
         old = {name: getattr(new, name) for name in new.__slots__}
         with engine.begin() as connection:
             recording.create_batch(
-                connection, records.NewBatch(**{**old, "totals": None, "first_row": None})
+                connection, records.NewBatch(**{**old, "totals": totals, "first_row": None})
             )
             numbered = [(number, row, None) for number, row in enumerate(cells[1:])]
             recording.record_rows(connection, new.id, numbered)
