@@ -8,23 +8,38 @@ headers. A cell is what a model would be sent: a number, text, true or false, nu
 blank. Dates are ISO 8601 text, `2026-05-01`, whose order is that of time. So an .xlsx and the .csv
 with the same cells are judged the same.
 
-CEL has no loops, so an evaluation ends; its length and the number of its macros bound how soon.
+CEL has no loops, so an evaluation ends; its length and the number of its macros, which may not
+stand within each other, bound how soon. An expression that takes long for a row all the same, such
+as one with a large pattern, is given up.
 
 https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
 from rowfleet.cells import Cell, plain, value
 from rowfleet.errors import InputError
+from rowfleet.recipes.expression_tokens import (
+    FUNCTIONS,
+    MACROS,
+    ROW,
+    TOKEN,
+    Token,
+    bound_names,
+    calls,
+    keys_of,
+    ordered,
+    tokens_of,
+    within_a_macro,
+)
 
 #: Characters of an expression. CEL's parsers must take 32 levels of nesting; this one takes what
 #: fits in here without harm.
@@ -33,29 +48,14 @@ MAX_CHARS = 1_000
 #: Macros (`exists` and the like) in an expression, each of which goes through a list.
 MAX_MACROS = 2
 
+#: Seconds of computing after which an expression is given up that takes longer than so many for a
+#: row. A usual one takes a hundred-thousandth.
+PATIENCE, LONG = 5.0, 0.005
+
 #: Names that a sentence lists at most.
 _MOST_LISTED = 30
 
-#: The variable that has all columns.
-ROW = "row"
-
-_MACROS = {"all", "exists", "exists_one", "existsOne", "map", "filter"}
-
-#: The functions of the language's definition; others that a typing error makes would fail in each
-#: row only.
-_FUNCTIONS = {
-    *("size", "contains", "startsWith", "endsWith", "matches"),
-    *("int", "uint", "double", "string", "bytes", "dyn", "type", "timestamp", "duration"),
-    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
-}
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-_TOKEN = re.compile(
-    r"""(?P<string>[rR]?(?:\"\"\"(?s:.*?)\"\"\"|'''(?s:.*?)'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))"""
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<other>\S)"
-)
 
 #: Of the parser's message: the place from 1, and what is wrong there.
 _SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
@@ -109,22 +109,19 @@ class Expression:
             raise InputError(
                 _syntax(source, str(error)) + _to_write(_unquoted(source, columns))
             ) from None
-        tokens = list(_tokens(source))
-        macros = [name for name, kind in _calls(tokens) if kind == "macro"]
-        if len(macros) > MAX_MACROS:
-            listed = ", ".join(macros)
-            raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
-        unknown = next((n for n, kind in _calls(tokens) if kind == "unknown"), None)
+        tokens = list(tokens_of(source))
+        _check_macros(tokens)
+        unknown = next((n for n, kind in calls(tokens) if kind == "unknown"), None)
         if unknown is not None:
             meant = _to_write(_unquoted(source, columns, with_word=unknown))
             raise InputError(
                 f"there is no function {unknown!r}"
-                + (meant or _instead(unknown, sorted(_FUNCTIONS | _MACROS)))
+                + (meant or _instead(unknown, sorted(FUNCTIONS | MACROS)))
             )
         headers = {name: index for index, name in reversed(list(enumerate(columns)))}
         at = {**(also or {}), **headers}
         names = list(dict.fromkeys([*columns, *at]))
-        bound = _bound(tokens)
+        bound = bound_names(tokens)
         self._variables = {}
         for name in self._program.variables():
             if name == ROW or name in bound:
@@ -132,7 +129,7 @@ class Expression:
             if name not in at:
                 raise InputError(_no_column(name, names, source))
             self._variables[name] = at[name]
-        self._keys = _keys(tokens)
+        self._keys = keys_of(tokens)
         if self._keys is None:
             self._row = headers
         else:
@@ -141,9 +138,11 @@ class Expression:
                     raise InputError(_no_column(name, names, source))
             self._row = {name: at[name] for name in self._keys}
         #: The columns on either side of `<`, `<=`, `>` and `>=`.
-        self._ordered = [at[name] for name in _ordered(tokens) if name in at]
+        self._ordered = [at[name] for name in ordered(tokens) if name in at]
         #: A value of each column, for rows in which it is blank.
         self._seen: dict[int, Any] = {}
+        #: Seconds that evaluating took so far, and evaluations.
+        self._seconds, self._count = 0.0, 0
 
     @property
     def indexes(self) -> list[int]:
@@ -180,7 +179,17 @@ class Expression:
         variables: dict[str, Any] = {n: values[index] for n, index in self._variables.items()}
         if self._row:
             variables[ROW] = {name: values[index] for name, index in self._row.items()}
-        result: object = self._program.execute(variables)
+        if self._seconds > max(PATIENCE, LONG * self._count):
+            raise InputError(
+                f"takes {self._seconds / self._count:.3f} seconds for a row, which is too long; "
+                "write it simpler"
+            )
+        began = time.thread_time()
+        try:
+            result: object = self._program.execute(variables)
+        finally:
+            self._seconds += time.thread_time() - began
+            self._count += 1
         return result
 
     def _text_for_a_number(self, values: Mapping[int, Any]) -> int | None:
@@ -206,6 +215,16 @@ class Expression:
                     self._evaluate(filled)
                     return True
         return False
+
+
+def _check_macros(tokens: Sequence[Token]) -> None:
+    macros = [name for name, kind in calls(tokens) if kind == "macro"]
+    if len(macros) > MAX_MACROS:
+        listed = ", ".join(macros)
+        raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
+    within = within_a_macro(tokens)
+    if within is not None:
+        raise InputError(f"{within} stands within a macro, where it is not taken")
 
 
 def _value(cell: Cell) -> bool | float | str | None:
@@ -245,7 +264,7 @@ def _unquoted(source: str, columns: Sequence[str], *, with_word: str = "") -> st
 
     ``with_word`` is a word that the header has.
     """
-    bare = _TOKEN.sub(lambda found: " " if found["string"] else found[0], source)
+    bare = TOKEN.sub(lambda found: " " if found["string"] else found[0], source)
     for name in sorted(columns, key=len, reverse=True):
         if (
             not _IDENTIFIER.fullmatch(name)
@@ -291,93 +310,3 @@ def _syntax(source: str, message: str) -> str:
     if written:
         return f"{where}: {written[:40]!r} is not expected there"
     return f"{where}: no expression of CEL"
-
-
-Token = tuple[str, str]
-
-
-def _tokens(source: str) -> Iterator[Token]:
-    for match in _TOKEN.finditer(source):
-        kind = match.lastgroup
-        assert kind is not None
-        yield kind, match[0]
-
-
-def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
-    """Yield each call's name, and whether it is a macro, a function or unknown."""
-    for place, (kind, name) in enumerate(tokens[:-1]):
-        if kind != "name" or tokens[place + 1] != ("other", "(") or name in ("in", "has"):
-            continue
-        is_method = place > 0 and tokens[place - 1] == ("other", ".")
-        if is_method and name in _MACROS:
-            yield name, "macro"
-        else:
-            yield name, "function" if name in _FUNCTIONS else "unknown"
-
-
-def _bound(tokens: Sequence[Token]) -> set[str]:
-    """Return the names that macros give to what they go through."""
-    return {
-        tokens[place + 2][1]
-        for place, (kind, name) in enumerate(tokens[:-2])
-        if kind == "name"
-        and name in _MACROS
-        and tokens[place + 1] == ("other", "(")
-        and tokens[place + 2][0] == "name"
-    }
-
-
-def _ordered(tokens: Sequence[Token]) -> list[str]:
-    """Return the columns that stand on either side of `<`, `<=`, `>` and `>=`."""
-    names: list[str | None] = []
-    for place, (kind, text) in enumerate(tokens):
-        if kind == "other" and text in "<>":
-            behind = place + 2 if tokens[place + 1 : place + 2] == [("other", "=")] else place + 1
-            names += [_ends_with(tokens[:place]), _begins_with(tokens[behind:])]
-    return [name for name in names if name is not None]
-
-
-def _ends_with(tokens: Sequence[Token]) -> str | None:
-    """Return the column that the tokens end with."""
-    for length in (4, 3, 1):
-        found = _begins_with(tokens[-length:]) if len(tokens) >= length else None
-        if found is not None and (length > 1 or tokens[-2:-1] != [("other", ".")]):
-            return found
-    return None
-
-
-def _begins_with(tokens: Sequence[Token]) -> str | None:
-    """Return the column that the tokens begin with."""
-    if not tokens or tokens[0][0] != "name":
-        return None
-    if tokens[0][1] != ROW:
-        return tokens[0][1]
-    keys = _keys(tokens[:4])
-    return keys[0] if keys else None
-
-
-def _keys(tokens: Sequence[Token]) -> list[str] | None:
-    """Return the columns that the expression takes from `row`, None if that may be any."""
-    keys = []
-    for place, token in enumerate(tokens):
-        if token != ("name", ROW) or (place > 0 and tokens[place - 1] == ("other", ".")):
-            continue
-        behind = tokens[place + 1 : place + 4]
-        match [(text if kind == "other" else kind) for kind, text in behind]:
-            case [".", "name", "("]:  # a macro goes through all of them
-                return None
-            case [".", "name", *_]:
-                keys.append(behind[1][1])
-            case ["[", "string", "]"]:
-                keys.append(_text(behind[1][1]))
-            case _:
-                return None
-    return keys
-
-
-def _text(token: str) -> str:
-    try:
-        value = ast.literal_eval(token)
-    except (SyntaxError, ValueError):
-        return token
-    return value if isinstance(value, str) else token

@@ -148,7 +148,7 @@ def _first_rows(submission: Submission) -> Iterator[tuple[int, str]]:
     for number in first:
         for _, cells in sheet.rows(number, 1):
             sent = {name: cells[index] for name, index in sheet.columns.items()}
-            yield sheet.first_row + number, as_data(number, sent).splitlines()[1]
+            yield sheet.first_row + number, as_data(number, sent).split("\n")[1]
 
 
 def _listed(names: list[str]) -> str:

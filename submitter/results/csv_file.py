@@ -3,8 +3,8 @@
 A text that a spreadsheet program would take for a formula gets an apostrophe before it, as OWASP
 advises (https://owasp.org/www-community/attacks/CSV_Injection): a .csv has no other way to say that
 a text is one. So does one inside of a text, behind a semicolon, a tab or a line break: where Excel
-divides by semicolons, a cell begins there, in spite of the quotes. The file begins with the mark of
-UTF-8, without which Excel takes it for an older encoding.
+divides by semicolons, a cell begins there, in spite of the quotes and whatever quotes follow. The
+file begins with the mark of UTF-8, without which Excel takes it for an older encoding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WRITTEN_ROWS = 1_000
 
 _STARTS = re.escape("".join(sorted(FORMULA_STARTS)))
 _VISIBLE = re.escape("".join(sorted(start for start in FORMULA_STARTS if not start.isspace())))
-_FORMULA = re.compile(rf"\A *(?=[{_STARTS}])|[;\t\r\n] *(?=[{_VISIBLE}])")
+_FORMULA = re.compile(rf'\A *(?=[{_STARTS}])|[;\t\r\n][ "]*(?=[{_VISIBLE}])')
 
 
 def write_csv(

@@ -270,3 +270,15 @@ def test_a_person_is_told_that_currencies_are_not_read(
     code, out, err = call("local", sheet, "--dry-run")
     assert code == 0, err
     assert ("no number formats are read from a file of this kind" in out) == (suffix == ".ods")
+
+
+@pytest.mark.parametrize("between", ["\u2028", "\u2029", "\x85"])
+def test_a_dry_run_shows_a_cell_with_a_line_separator_whole(
+    call: Call, tmp_path: Path, between: str
+) -> None:
+    sheet = tmp_path / "refunds.csv"
+    header = "Vendor,Invoice_Number,Date,Description,Amount,Tax"
+    sheet.write_text(f"{header}\nACME,1,2025-03-01,Paper{between}white,100,8\n", "utf-8")
+    code, out, err = call("local", sheet, "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["first_rows"][0]["sent"]["Description"] == f"Paper{between}white"

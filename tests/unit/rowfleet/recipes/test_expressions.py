@@ -10,7 +10,7 @@ import pytest
 
 from rowfleet.cells import Cell, CellError
 from rowfleet.errors import InputError
-from rowfleet.recipes import expressions
+from rowfleet.recipes import expression_tokens, expressions
 from rowfleet.recipes.expressions import Expression, Unjudged
 
 COLUMNS = ["Paid", "Amount", "Net amount", "AI_Status", "Date", "row"]
@@ -127,6 +127,8 @@ def test_a_column_that_was_seen_says_what_a_blank_cell_of_it_could_hold() -> Non
         ("exists(Paid, true)", "there is no function 'exists'"),
         ("x" * 1_001, "has 1,001 characters; at most 1,000 are taken"),
         ("[1].all(a, [1].all(b, [1].all(c, true)))", "has the macros all, all, all; at most 2"),
+        ("[1].all(a, [1].all(b, true))", "all stands within a macro, where it is not taken"),
+        ("[1].all(a, (true) && Paid.matches('x'))", "matches stands within a macro"),
         ("(" * 400 + "1" + ")" * 400, "no expression of CEL"),
     ],
 )
@@ -172,7 +174,7 @@ def test_every_function_that_is_taken_is_one_of_the_library() -> None:
         "bytes": '"x"',
     }
     methods = {"contains", "startsWith", "endsWith", "matches"}
-    for name in sorted(expressions._FUNCTIONS):
+    for name in sorted(expression_tokens.FUNCTIONS):
         if name.startswith("get"):
             source = f'timestamp("2026-01-01T00:00:00Z").{name}()'
         elif name in methods:
@@ -180,3 +182,19 @@ def test_every_function_that_is_taken_is_one_of_the_library() -> None:
         else:
             source = f"{name}({arguments.get(name, '1')})"
         cel.evaluate(source)
+
+
+def test_macros_may_stand_beside_each_other_and_beside_a_pattern() -> None:
+    source = "[1, 2].exists(a, a == 2) && [Paid].all(b, b != '') && Paid.matches('P.*')"
+    assert Expression(source, COLUMNS).holds({0: "PAID"})
+
+
+def test_an_expression_that_takes_long_for_each_row_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expressions, "PATIENCE", 0.0)
+    quick = Expression('Paid == "x"', COLUMNS)
+    assert [quick.holds({0: "x"}) for _ in range(3)] == [True] * 3
+    monkeypatch.setattr(expressions, "LONG", 0.0)
+    with pytest.raises(InputError, match="seconds for a row, which is too long; write it simpler"):
+        quick.holds({0: "x"})

@@ -81,7 +81,7 @@ def test_no_number_format_can_become_a_formula() -> None:
     assert first(Formatted(5, '"=cmd|"0')) == "'=cmd|5"
 
 
-@pytest.mark.parametrize("between", [";", "; ", "\t", "\n", "\r\n"])
+@pytest.mark.parametrize("between", [";", "; ", "\t", "\n", "\r\n", ';"', '\t ""'])
 def test_no_text_becomes_a_formula_where_another_delimiter_is_expected(between: str) -> None:
     text = first(f"x{between}=1+1")
     assert text == f"x{between}'=1+1"
