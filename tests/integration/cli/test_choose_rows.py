@@ -213,6 +213,17 @@ def test_an_order_of_numbers_that_are_text_is_said_once(call: Call, tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(("first", "basis"), [(0, "duplicate_invoice"), (1, "none")])
+def test_rules_find_duplicates_among_the_chosen_rows_alone(
+    tmp_path: Path, first: int, basis: str
+) -> None:
+    row = "ACME,1,2026-03-01,Paper,100,8\n"
+    (tmp_path / "twice.csv").write_text(f"Vendor,Invoice No,Date,Description,Net,Tax\n{row}{row}")
+    ran = run("local", "twice.csv", "--analyzer", "rules", "--start-row", first, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert results(tmp_path / "twice.results.xlsx")[-1]["AI_Basis"] == basis
+
+
 def test_rows_are_asked_about_in_their_order_and_only_once(tmp_path: Path) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 12)
     chosen = ("--where", 'Amount >= 103 && Vendor != "Vendor 5"', "--order-by", "Amount:desc")

@@ -24,6 +24,16 @@ output: {type: object, properties: {team: {type: string}}}
 """
 
 
+def test_local_refuses_rules_at_once_for_a_recipe_that_they_can_not_fill(tmp_path: Path) -> None:
+    invoices(tmp_path / "refunds.xlsx", 2)
+    (tmp_path / "mine.yaml").write_text(MINE)
+    words = ("local", "refunds.xlsx", "--recipe", "mine.yaml", "--analyzer", "rules")
+    ran = run(*words, cwd=tmp_path)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "rules" in ran.stderr
+    assert json.loads(run("batches", "--json", cwd=tmp_path).stdout or "[]") == []
+
+
 def test_a_batch_of_a_recipe_of_ones_own_goes_on_without_its_file(tmp_path: Path) -> None:
     invoices(tmp_path / "refunds.xlsx", 6)
     recipe = tmp_path / "mine.yaml"

@@ -139,6 +139,21 @@ def test_a_bad_expression_is_one_sentence(source: str, sentence: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "header"),
+    [
+        ("Net-Sum > 1", "Net-Sum"),
+        ("Sum (EUR) > 1", "Sum (EUR)"),
+        ("Währung == 1", "Währung"),
+    ],
+)
+def test_a_header_that_is_no_variable_is_shown_as_it_is_written(source: str, header: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Expression(source, ["Vendor", header])
+    written = str(refused.value).partition("; write ")[2]
+    assert Expression(f"{written} == null", ["Vendor", header]).indexes == [1]
+
+
 def test_a_header_in_quotes_is_no_header_without_them() -> None:
     with pytest.raises(InputError) as refused:
         Expression('Paid == "Net amount" Amount', COLUMNS)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import openpyxl
 import pytest
 from openpyxl.styles import Border, Font, Side
+from openpyxl.worksheet.table import Table
 
 from rowfleet.errors import InputError
 from submitter.excel import letter
@@ -156,6 +157,20 @@ def test_a_table_whose_columns_have_odd_numbers_grows(tmp_path: Path) -> None:
     table = ET.fromstring(packages.parts_of(out)[part])
     columns = [column.attrib for column in table.iter(f"{{{NS}}}tableColumn")]
     assert [(c["id"], c["name"]) for c in columns[-2:]] == [("5", "AI_Refund"), ("6", "AI_Why")]
+
+
+@pytest.mark.parametrize(("note", "reference"), [(None, "A1:D3"), ("a note", "A1:B3")])
+def test_a_table_grows_only_where_the_answers_stand_beside_it(
+    tmp_path: Path, note: str | None, reference: str
+) -> None:
+    def with_table(sheet: Any) -> None:
+        sheet.add_table(Table(displayName="Refunds", ref="A1:B3"))
+        sheet["C2"] = note
+
+    rows = [["Vendor", "Amount"], ["Acme", 1], ["Globex", 2]]
+    source = save(tmp_path / "in.xlsx", rows, with_table)
+    table = ET.fromstring(packages.parts_of(written(source))["xl/tables/table1.xml"])
+    assert table.get("ref") == reference
 
 
 @pytest.mark.parametrize(
