@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -26,11 +25,10 @@ from rowfleet.recipes import loading
 from submitter.results import columns, csv_file, target, writer
 from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
+from submitter.results.original import is_workbook, original_of, sha256_of
 from submitter.results.write_back.answer_cells import AnsweredRow
 from submitter.results.write_back.finished import Written, write_back
 from submitter.sheets.header import answer_columns
-from submitter.sheets.other_formats.kinds import kind_of
-from submitter.sheets.package import ZIP_MAGICS, open_package
 from submitter.storage import location, transfer
 from submitter.storage.location import Location
 
@@ -118,7 +116,7 @@ def existing(asked: Target) -> str | None:
     if (asked.overwrite and not isinstance(asked.out, Path)) or not transfer.is_there(asked.out):
         return None
     with transfer.downloaded(asked.out) as file:
-        return _sha256(file, asked.out)
+        return sha256_of(file, asked.out)
 
 
 def guard(asked: Target | None) -> Callable[[Connection, str], None]:
@@ -175,9 +173,12 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
             with reading(engine) as connection:
                 written = Written(_new_workbook(connection, batch, file, out))
         else:
-            with _original(engine, files, asked) as original, reading(engine) as connection:
+            with (
+                original_of(engine, files, asked.source) as original,
+                reading(engine) as connection,
+            ):
                 path, place = original.path, original.batch
-                if _is_workbook(path, place.source):
+                if is_workbook(path, place.source):
                     written = _own_workbook(connection, place, asked, path, file)
                     copied = place
                 else:
@@ -188,88 +189,6 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
         with writing(engine) as connection:
             recording.record_export(connection, batch.id, sha256, copied)
     return Exported(batch, written)
-
-
-def _sha256(path: Path, place: Location) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{place}: can't be read: {error.strerror}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Original:
-    """A file that the answers can be put into."""
-
-    path: Path
-    batch: BatchRecord  #: As it stands in this file.
-    notes: tuple[str, ...] = ()
-
-
-@contextmanager
-def _original(engine: Engine, files: list[BatchRecord], asked: Target) -> Iterator[_Original]:
-    """Give a file that the batch was read from, or that it wrote; the newest one that is there.
-
-    ``files`` has the batch as it stands in each. Raises InputError if there is none, or if the
-    file that was asked for is another.
-    """
-    batch = files[0]
-    how = "give the one that it was read from with --source FILE, or write a new workbook with "
-    how += "--plain"
-    if asked.source is None and batch.origin is None:
-        raise InputError(
-            f"batch {batch.id} was recorded by a version that did not note where {batch.source} "
-            f"was; {how}"
-        )
-    with ExitStack() as stack:
-        if asked.source is not None:
-            places = [asked.source]
-        else:
-            places = [location.parse(file.origin) for file in files if file.origin is not None]
-        reasons: list[str] = []
-        for place in places:
-            try:
-                found = _usable(engine, files, place, stack)
-            except InputError as error:
-                reasons.append(str(error))
-                continue
-            if reasons:
-                note = f"{reasons[0]}; the answers are in a copy of {place}, which it was read from"
-                found = replace(found, notes=(f"{note} before",))
-            yield found
-            return
-        raise InputError(f"{reasons[0]}; {how}")
-
-
-def _usable(
-    engine: Engine, files: list[BatchRecord], place: Location, stack: ExitStack
-) -> _Original:
-    """Return the file at ``place``, there until ``stack`` ends. InputError if it is another."""
-    batch_id = files[0].id
-    if isinstance(place, Path) and not os.path.exists(place):
-        raise InputError(f"{place}: the workbook that batch {batch_id} was read from is not there")
-    path = stack.enter_context(transfer.downloaded(place))
-    sha256 = _sha256(path, place)
-    for file in files:
-        if file.file_hash == sha256:
-            return _Original(path, file)
-    with reading(engine) as connection:
-        exported = batch_records.in_exported(connection, files[0], sha256)
-    if exported is not None:
-        return _Original(path, exported)
-    raise InputError(
-        f"{place}: is not the workbook that batch {batch_id} was read from, or was changed since"
-    )
-
-
-def _is_workbook(path: Path, name: str) -> bool:
-    """Tell whether a file that is named like a workbook is one, and none of an older kind."""
-    with path.open("rb") as file:
-        if not file.read(4).startswith(ZIP_MAGICS):
-            return False
-        with open_package(file, name) as package:
-            return kind_of(package, name) is None
 
 
 def _own_workbook(
