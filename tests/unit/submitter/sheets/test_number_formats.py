@@ -113,4 +113,4 @@ def test_conditions_orders_and_totals_see_numbers(tmp_path: Path) -> None:
         assert [number for number, _ in above.sheet.rows()] == [1, 2]
         ordered = select(opened, Choice(order_by="Amount:desc"), recipe, ())
         assert [*ordered.ranks][:3] == [2, 0, 1]
-        assert [number for number, _ in ordered.totals] == [3]
+        assert [number for number, _ in ordered.below.totals] == [3]
