@@ -38,6 +38,8 @@ CHUNK = 128 << 10
 #: How a zip file begins: with its first member, or with its end if it has none.
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
+#: The part of a member's local header that every member has (PKWARE's APPNOTE, 4.3.7).
+_LOCAL_HEADER_BYTES = 30
 _END_RECORD = struct.Struct("<4s4H2LH")
 #: The same for zips beyond 4 GiB, and the locator between the two.
 _LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
@@ -46,14 +48,16 @@ _LARGE_END_RECORD, _LARGE_LOCATOR_BYTES = struct.Struct("<4sQ2H2L4Q"), 20
 def open_package(file: BinaryIO, name: str) -> zipfile.ZipFile:
     """Return the opened zip of a spreadsheet, whose parts nothing has looked at yet.
 
-    Raises InputError when the zip is truncated, damaged, or has too many members.
+    Raises InputError when the zip is truncated, damaged, has too many members, or members that
+    share their bytes.
     """
     _check_directory(file, name)
-    with _one_sentence(name):
+    with one_sentence(name):
         package = zipfile.ZipFile(file)
     members = len(package.namelist())
     if members > MAX_MEMBERS:
         raise InputError(f"{name}: has {members:,} members, too many for a spreadsheet")
+    _check_places(package, name)
     return package
 
 
@@ -101,7 +105,7 @@ _DAMAGES = (
 
 
 @contextmanager
-def _one_sentence(where: str) -> Iterator[None]:
+def one_sentence(where: str) -> Iterator[None]:
     """Turn whatever the block raises into an InputError that begins with ``where``.
 
     Libraries raise many things for bytes that their authors did not foresee. Here all of them mean
@@ -131,6 +135,17 @@ def _check_directory(file: BinaryIO, name: str) -> None:
         directory_bytes = max(directory_bytes, _LARGE_END_RECORD.unpack_from(tail, large)[8])
     if directory_bytes > MAX_DIRECTORY_BYTES:
         raise InputError(f"{name}: has too many members for a spreadsheet")
+
+
+def _check_places(package: zipfile.ZipFile, name: str) -> None:
+    """Refuse members that share bytes of the file, which would be copied once for each of them."""
+    end = 0
+    for entry in sorted(package.infolist(), key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise InputError(f"{name}: the zip holds members that lie over each other")
+        end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
+    if end > package.start_dir:
+        raise _damaged(name)
 
 
 def _check_member(package: zipfile.ZipFile, member: str, name: str, most: int) -> None:
@@ -166,7 +181,7 @@ def opened_raw(
 ) -> Iterator[IO[bytes]]:
     """Open a member as `opened` does, with the namespaces that it has."""
     _check_member(package, member, name, most)
-    with _one_sentence(f"{name}: the part {member[:100]!r}"), package.open(member) as stream:
+    with one_sentence(f"{name}: the part {member[:100]!r}"), package.open(member) as stream:
         yield stream
 
 

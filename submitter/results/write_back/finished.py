@@ -33,7 +33,7 @@ from submitter.results.write_back.stylesheet import Stylesheet
 from submitter.results.write_back.survey import PLAIN_ROWS, HeaderCell, opened_xml, survey
 from submitter.results.write_back.tables import Table
 from submitter.sheets import workbook
-from submitter.sheets.package import open_package
+from submitter.sheets.package import one_sentence, open_package
 from submitter.sheets.plain import plain_rows
 
 #: Rows from which the widths of new columns are taken.
@@ -76,23 +76,20 @@ def write_back(
     and where the answers find no room.
     """
     with source.open("rb") as file, open_package(file, name) as package:
-        parts = Parts(package, name)
-        types = ContentTypes(parts)
-        if macros is not None and macros != types.has_macros:
-            wanted, found = (".xlsm", "macros") if types.has_macros else (".xlsx", "no macros")
-            raise InputError(
-                f"{name}: is a workbook with {found}, so the finished one is an {wanted} file; "
-                "give a name that ends so"
-            )
-        job = _Job(parts, sheet, header_row, last_row, headers, answers_in)
+        with one_sentence(name):
+            parts = Parts(package, name)
+            types = ContentTypes(parts)
+            if macros is not None:
+                _check_macros(types, name, macros=macros)
+            job = _Job(parts, sheet, header_row, last_row, headers, answers_in)
+            changed = job.changed_parts()
+            dropped = job.dropped()
+            changed |= relations.without(parts, "", dropped)
+            changed |= relations.without(parts, job.workbook_path, dropped)
+            new_types = types.changed(dropped)
+            if types.member is not None and new_types is not None:
+                changed[types.member] = new_types
         sample = list(islice(counted := _Counted(rows), SAMPLED_ROWS))
-        changed = job.changed_parts()
-        dropped = job.dropped()
-        changed |= relations.without(parts, "", dropped)
-        changed |= relations.without(parts, job.workbook_path, dropped)
-        new_types = types.changed(dropped)
-        if types.member is not None and new_types is not None:
-            changed[types.member] = new_types
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
             for member in package.infolist():
                 if member.filename == job.sheet_path:
@@ -109,6 +106,16 @@ def write_back(
                 else:
                     copy_member(file, info, target, name)
         return Written(counted.count, job.notes())
+
+
+def _check_macros(types: ContentTypes, name: str, *, macros: bool) -> None:
+    """Raise InputError unless the workbook holds macros just where its name says so."""
+    if macros != types.has_macros:
+        wanted, found = (".xlsm", "macros") if types.has_macros else (".xlsx", "no macros")
+        raise InputError(
+            f"{name}: is a workbook with {found}, so the finished one is an {wanted} file; "
+            "give a name that ends so"
+        )
 
 
 class _Counted:

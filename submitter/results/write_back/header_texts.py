@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rowfleet.errors import InputError
+from submitter.results.write_back import xml_bytes
 from submitter.results.write_back.relations import Parts
 from submitter.results.write_back.survey import MAX_KEPT_CHARS, HeaderCell, opened_xml
 from submitter.results.write_back.xml_bytes import Walk, local
@@ -15,15 +16,15 @@ from submitter.sheets.plain.plain_rows import CHUNK
 def read(parts: Parts, strings: str | None, header: Mapping[int, HeaderCell]) -> dict[int, str]:
     """Return the stripped text of each header cell by its column. ``strings`` is the part of the
     shared strings, None if there is none."""
-    shared = {
-        int(cell.text) for cell in header.values() if cell.kind == "s" and cell.text.isdecimal()
-    }
+    indexes = (xml_bytes.number(cell.text) for cell in header.values() if cell.kind == "s")
+    shared = {index for index in indexes if index is not None}
     table = _strings(parts, strings, shared) if strings is not None and shared else {}
     texts = {}
     for column, cell in header.items():
         text = cell.text
         if cell.kind == "s":
-            text = table.get(int(text), "") if text.isdecimal() else ""
+            index = xml_bytes.number(text)
+            text = "" if index is None else table.get(index, "")
         texts[column] = values.unescape(text).strip()
     return texts
 
@@ -34,12 +35,12 @@ def _strings(parts: Parts, part: str, wanted: set[int]) -> dict[int, str]:
     with opened_xml(parts.package, part, parts.name) as (stream, _):
         while reader.index <= max(wanted) and (chunk := stream.read(CHUNK)):
             reader.feed(chunk)
-    return reader.found
+    return {index: "".join(pieces) for index, pieces in reader.found.items()}
 
 
 class _Strings:
     def __init__(self, where: str, wanted: set[int]) -> None:
-        self.found: dict[int, str] = {}
+        self.found: dict[int, list[str]] = {}  #: The pieces of each string.
         self.index = 0  #: Of the string that comes next.
         self._where = where
         self._wanted = wanted
@@ -63,4 +64,4 @@ class _Strings:
             self._chars += len(text)
             if self._chars > MAX_KEPT_CHARS:
                 raise InputError(f"{self._where} has a header too long for a spreadsheet")
-            self.found[self.index] = self.found.get(self.index, "") + text
+            self.found.setdefault(self.index, []).append(text)

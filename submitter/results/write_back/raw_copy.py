@@ -11,6 +11,9 @@ from rowfleet.errors import InputError
 
 #: Bytes read at a time.
 CHUNK = 256 << 10
+#: Bytes of a member's name and of its extra field: a zip holds 65,535, and `zipfile` adds large
+#: sizes (28 bytes) to the latter.
+MAX_FIELD_BYTES = 65_500
 #: A member's local header (PKWARE's APPNOTE 4.3.7): its signature, its fixed part, and where in
 #: that the lengths of the name and the extra field stand.
 _SIGNATURE, _FIXED_BYTES, _LENGTHS = b"PK\x03\x04", 30, struct.Struct("<26x2H")
@@ -34,6 +37,8 @@ def copy_member(
     new = copy.copy(member)
     new.flag_bits &= ~_SIZES_BEHIND
     new.extra = _without_sizes(member.extra)
+    if max(len(new.extra), len(member.filename.encode())) > MAX_FIELD_BYTES:
+        raise InputError(f"{name}: the part {member.filename[:100]!r} has too long a field")
     file = target.fp
     assert file is not None
     file.seek(target.start_dir)
@@ -53,10 +58,10 @@ def copy_member(
 
 def _without_sizes(extra: bytes) -> bytes:
     """Return extra fields without that of large sizes, which `zipfile` writes anew if needed."""
-    kept = b""
+    kept = bytearray()
     while len(extra) >= 4:
         tag, length = struct.unpack_from("<2H", extra)
         if tag != _LARGE_SIZES:
             kept += extra[: 4 + length]
         extra = extra[4 + length :]
-    return kept
+    return bytes(kept)

@@ -7,16 +7,20 @@ import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from rowfleet.errors import InputError
 from submitter.results.write_back import xml_bytes
 from submitter.results.write_back.xml_bytes import Edit, Element
 from submitter.sheets.package import Members, opened_raw
-from submitter.sheets.workbook import CONTENTS
+from submitter.sheets.workbook import CONTENTS, MAX_ENTRIES
 
 #: The folder of a package's signatures (ECMA-376 part 2, 12.2.1 names only their relation).
 SIGNATURES = "_xmlsignatures/"
 
 #: Bytes of a part that is changed in memory (64 MiB); stylesheets reach 10 MiB.
 MAX_CHANGED_BYTES = 64 << 20
+
+#: Relations of a part, links to the web among them: Excel keeps up to 65,530 links of a sheet.
+MAX_RELATIONS = 65_530 + MAX_ENTRIES
 
 _RELATION = "http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types}"
@@ -71,15 +75,22 @@ def relations_of(parts: Parts, part: str) -> list[Relation]:
     path = parts.find(relations_part(part))
     if path is None:
         return []
-    xml, _ = xml_bytes.decoded(parts.read(path))
+    where = parts.where(path)
+    xml, _ = xml_bytes.decoded(parts.read(path), where)
+    found = [
+        element
+        for element in xml_bytes.elements(xml, where, {_RELATION}, MAX_RELATIONS)
+        if element.attributes.get("TargetMode") != "External"
+    ]
+    if len(found) > MAX_ENTRIES:
+        raise InputError(f"{where} has more than {MAX_ENTRIES:,} relations to other parts")
     return [
         Relation(
             element.attributes.get("Type", "").rpartition("/")[2],
             _resolved(posixpath.dirname(part), element.attributes.get("Target", "")),
             element,
         )
-        for element in xml_bytes.elements(xml, parts.where(path), {_RELATION})
-        if element.attributes.get("TargetMode") != "External"
+        for element in found
     ]
 
 
@@ -102,7 +113,7 @@ def without(parts: Parts, part: str, dropped: Collection[str]) -> dict[str, byte
     path = parts.find(relations_part(part))
     if path is None or not gone:
         return {}
-    xml, codec = xml_bytes.decoded(parts.read(path))
+    xml, codec = xml_bytes.decoded(parts.read(path), parts.where(path))
     edits = [Edit(relation.element.start, relation.element.end, b"") for relation in gone]
     return {path: xml_bytes.encoded(xml_bytes.edited(xml, edits), codec)}
 
@@ -116,9 +127,10 @@ class ContentTypes:
         self.member = parts.find(CONTENTS)
         self._xml, self._codec, self._entries = b"", None, list[Element]()
         if self.member is not None:
-            self._xml, self._codec = xml_bytes.decoded(parts.read(self.member))
+            where = parts.where(self.member)
+            self._xml, self._codec = xml_bytes.decoded(parts.read(self.member), where)
             wanted = {f"{_TYPES}Override", f"{_TYPES}Default"}
-            self._entries = xml_bytes.elements(self._xml, parts.where(self.member), wanted)
+            self._entries = xml_bytes.elements(self._xml, where, wanted)
 
     @property
     def has_macros(self) -> bool:

@@ -17,7 +17,7 @@ from submitter.sheets.plain import plain_rows
 _CELL_START = b'<c r="'
 _LETTERS = re.compile(rb"[A-Z]+")
 #: The columns that a row's cells are in, for programs that want to know it early.
-_SPANS = re.compile(rb"""(\sspans\s*=\s*["'](?:[0-9]+:[0-9]+ +)*[0-9]+:)([0-9]+)""")
+_SPANS = re.compile(rb"""(\sspans\s*=\s*["'](?:[0-9]+:[0-9]+ +)*[0-9]+:)([0-9]{1,9})(?![0-9])""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Stylesheet:
         if part is None:
             return
         try:
-            self._xml, self._codec = xml_bytes.decoded(part)
+            self._xml, self._codec = xml_bytes.decoded(part, where)
             found = xml_bytes.elements(
                 self._xml, where, {"styleSheet", *_HOLDERS, *_HOLDERS.values()}
             )
@@ -170,5 +170,4 @@ class Stylesheet:
 
 def _number(element: Element, attribute: str) -> int:
     """Return an id; one that is none is taken for 0, which every workbook has."""
-    text = element.attributes.get(attribute, "")
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
+    return xml_bytes.number(element.attributes.get(attribute, "")) or 0

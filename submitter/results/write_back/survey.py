@@ -126,6 +126,7 @@ class _Surveyor:
         self._row = -1
         self._column = -1
         self._cell: HeaderCell | None = None
+        self._pieces: list[str] = []  #: Of its text.
         self._first_row: int | None = None
         self._kept = 0
 
@@ -194,11 +195,11 @@ class _Surveyor:
                 found.rows = Place(at, walk.tag(at))
                 found.prefix = xml_bytes.prefix_of(found.rows.tag)
         elif depth == 2 and name == "col" and self._path[1] == "cols":
-            first, last = attributes.get("min", ""), attributes.get("max", "")
-            if first.isdecimal() and last.isdecimal() and len(found.cols) < MAX_COLS:
+            first, last = (xml_bytes.number(attributes.get(name, "")) for name in ("min", "max"))
+            if first is not None and last is not None and len(found.cols) < MAX_COLS:
                 place = Place(at, walk.tag(at))
                 self._keep(len(place.tag))
-                found.cols.append((int(first) - 1, int(last) - 1, place))
+                found.cols.append((first - 1, last - 1, place))
         elif name == "mergeCell":
             self._reach(ranges.parse(attributes.get("ref", "")))
         elif self._path[1:2] == ["sheetData"]:
@@ -210,8 +211,7 @@ class _Surveyor:
         elif depth == 3 and name == "c":
             self._column = cell_column(attributes, self._column, self._where)
             self._cell = None
-            style = attributes.get("s", "0")
-            style_id = int(style) if style.isdecimal() and len(style) < 10 else 0
+            style_id = xml_bytes.number(attributes.get("s", "0")) or 0
             if self._row == self._header_row:
                 self._cell = HeaderCell(style_id, attributes.get("t"))
             elif self._row > self._header_row:
@@ -229,7 +229,7 @@ class _Surveyor:
     def _text(self, text: str) -> None:
         if self._cell is not None and self._path[4:] in (["v"], ["is", "t"], ["is", "r", "t"]):
             self._keep(len(text))
-            self._cell.text += text
+            self._pieces.append(text)
 
     def _keep(self, size: int) -> None:
         self._kept += size
@@ -251,8 +251,10 @@ class _Surveyor:
             place = self.found.empty_cols
             end = self._walk.end_of(start, place.tag, at)
             self.found.empty_cols = None if self.found.cols else Place(start, place.tag, end)
-        elif depth == 3 and name == "c":
+        elif depth == 3 and name == "c" and self._cell is not None:
+            self._cell.text = "".join(self._pieces)
             self._cell = None
+            self._pieces.clear()
 
     def _reach(self, merged: Range | None) -> None:
         # Of merged cells only the first shows a value. Those below the answers are in no one's way.
@@ -263,7 +265,8 @@ class _Surveyor:
 def row_number(attributes: dict[str, str], previous: int, where: str) -> int:
     """Return the index of a row that follows the ``previous`` one."""
     text = attributes.get("r", "")
-    number = int(text) - 1 if text.isdecimal() and len(text) < 10 else previous + 1
+    given = xml_bytes.number(text)
+    number = previous + 1 if given is None else given - 1
     if not previous < number < MAX_ROWS:
         raise InputError(f"{where} has the row {text[:20]!r} out of order")
     return number

@@ -11,7 +11,7 @@ from rowfleet.errors import InputError
 from submitter.results.cell_xml import escaped
 from submitter.results.write_back import ranges, xml_bytes
 from submitter.results.write_back.ranges import Range
-from submitter.results.write_back.relations import Parts, relations_of
+from submitter.results.write_back.relations import MAX_CHANGED_BYTES, Parts, Relation, relations_of
 from submitter.results.write_back.xml_bytes import MAX_FOUND, Edit, Element
 
 
@@ -28,21 +28,30 @@ class Table:
 
 def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
     """Return the tables of a worksheet; what is damaged of them is none, and stays as it is."""
-    found: list[Table] = []
+    relations: Sequence[Relation] = ()
     with suppress(InputError):
-        for relation in relations_of(parts, sheet_path):
-            path = parts.find(relation.target)
-            if relation.kind == "table" and path is not None:
-                with suppress(InputError):
-                    found += _read(parts, path)
-            if sum(len(table.columns) for table in found) > MAX_FOUND:
-                break  # more columns than a worksheet can have
+        relations = relations_of(parts, sheet_path)
+    # Many relations may lead to one part.
+    targets = dict.fromkeys(parts.find(each.target) for each in relations if each.kind == "table")
+    members = {member.filename: member.file_size for member in parts.package.infolist()}
+    paths = [path for path in targets if path in members]
+    if sum(members[path] for path in paths) > MAX_CHANGED_BYTES:
+        raise InputError(f"{parts.name}: has more tables on one sheet than a spreadsheet needs")
+    found: list[Table] = []
+    columns = 0
+    for path in paths:
+        with suppress(InputError):
+            found += (read := _read(parts, path))
+            columns += sum(len(table.columns) for table in read)
+        if columns > MAX_FOUND:
+            break  # more columns than a worksheet can have
     return found
 
 
 def _read(parts: Parts, path: str) -> list[Table]:
-    xml, _ = xml_bytes.decoded(parts.read(path))
-    elements = xml_bytes.elements(xml, parts.where(path), {"table", "tableColumn"})
+    where = parts.where(path)
+    xml, _ = xml_bytes.decoded(parts.read(path), where)
+    elements = xml_bytes.elements(xml, where, {"table", "tableColumn"})
     place = ranges.parse(elements[0].attributes.get("ref", "")) if elements else None
     return [] if place is None else [_table(path, place, elements)]
 
@@ -60,9 +69,11 @@ def _table(path: str, place: Range, elements: Sequence[Element]) -> Table:
 
 def grown(part: bytes, where: str, names: Sequence[str]) -> bytes:
     """Return a table's part with columns of these names at its right."""
-    xml, codec = xml_bytes.decoded(part)
+    xml, codec = xml_bytes.decoded(part, where)
     wanted = {"table", "autoFilter", "tableColumns", "tableColumn"}
     elements = xml_bytes.elements(xml, where, wanted)
+    columns = [element for element in elements if element.tag == "tableColumn"]
+    has_grown = False  # a table holds its columns once; what repeats them stays as it is
     edits = []
     for element in elements:
         tag = xml[element.start : element.inner]
@@ -74,8 +85,9 @@ def grown(part: bytes, where: str, names: Sequence[str]) -> bytes:
                 edits.append(
                     Edit(element.start, element.inner, xml_bytes.with_attribute(tag, "ref", ref))
                 )
-        elif element.tag == "tableColumns":
-            edits += _columns(xml, element, [e for e in elements if e.tag == "tableColumn"], names)
+        elif element.tag == "tableColumns" and not has_grown:
+            edits += _columns(xml, element, columns, names)
+            has_grown = True
     return xml_bytes.encoded(xml_bytes.edited(xml, edits), codec)
 
 
@@ -84,8 +96,8 @@ def _columns(
 ) -> list[Edit]:
     tag = xml[holder.start : holder.inner]
     count = str(len(columns) + len(names))
-    ids = (column.attributes.get("id", "") for column in columns)
-    last = max((int(each) for each in ids if each.isdecimal()), default=len(columns))
+    ids = (xml_bytes.number(column.attributes.get("id", "")) for column in columns)
+    last = max((each for each in ids if each is not None), default=len(columns))
     added = "".join(
         f'<tableColumn id="{number}" name="{_name(name)}"/>'
         for number, name in enumerate(names, last + 1)

@@ -16,8 +16,9 @@ def with_filter(parts: Parts, path: str, title: str, old: str, new: Range) -> di
 
     Nothing is returned if the part does not say the ``old`` range of that sheet.
     """
-    xml, codec = xml_bytes.decoded(parts.read(path))
-    found = xml_bytes.elements(xml, parts.where(path), {"sheet", "definedName"})
+    where = parts.where(path)
+    xml, codec = xml_bytes.decoded(parts.read(path), where)
+    found = xml_bytes.elements(xml, where, {"sheet", "definedName"})
     sheets = [e.attributes.get("name") for e in found if e.tag == "sheet" and e.parent == "sheets"]
     before = ranges.parse(old)
     if title not in sheets or before is None:

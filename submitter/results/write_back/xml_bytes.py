@@ -28,6 +28,9 @@ MAX_ELEMENTS = 1_500_000
 #: Elements of such a part that are kept; 65,490 styles with a fill and a number format each.
 MAX_FOUND = 200_000
 
+#: Digits of a number that a part may give; no row, column, style or string has more.
+MAX_DIGITS = 9
+
 #: A start tag or an empty element, from its `<` on; `>` may stand in an attribute.
 _TAG = re.compile(rb"""<[^<>"']*(?:(?:"[^"]*"|'[^']*')[^<>"']*)*>""")
 _ATTRIBUTE = re.compile(rb"""\s([^\s=<>"']+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -50,6 +53,11 @@ def edited(xml: bytes, edits: Sequence[Edit]) -> bytes:
         pieces += [xml[at : edit.start], edit.new]
         at = edit.end
     return b"".join([*pieces, xml[at:]])
+
+
+def number(text: str) -> int | None:
+    """Return the number that an attribute or a cell says, None if it is none or too long."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def local(tag: str) -> str:
@@ -99,8 +107,10 @@ class Element:
     children: int = 0  #: Elements directly in it, of any name.
 
 
-def elements(xml: bytes, where: str, wanted: Collection[str]) -> list[Element]:
-    """Return the elements of those names, in the order of their start tags.
+def elements(
+    xml: bytes, where: str, wanted: Collection[str], most: int = MAX_FOUND
+) -> list[Element]:
+    """Return the elements of those names, in the order of their start tags, ``most`` at most.
 
     Raises InputError, beginning with ``where``, for XML that is malformed or beyond the bounds.
     """
@@ -122,7 +132,7 @@ def elements(xml: bytes, where: str, wanted: Collection[str]) -> list[Element]:
             inner = at + len(raw := _tag(xml, at))
             element = Element(name, path[-1], attributes, at, inner, raw.endswith(b"/>"))
             found.append(element)
-            if len(found) > MAX_FOUND:
+            if len(found) > most:
                 raise InputError(f"{where} has more elements than a spreadsheet needs")
         path.append(name)
         open_.append(element)
@@ -223,10 +233,18 @@ def codec_of(start: bytes) -> str | None:
     return "utf-16-be" if start.startswith((b"\xfe\xff", b"\0<")) else None
 
 
-def decoded(part: bytes) -> tuple[bytes, str | None]:
-    """Return a part's XML in UTF-8, and the codec to encode it with again."""
+def decoded(part: bytes, where: str) -> tuple[bytes, str | None]:
+    """Return a part's XML in UTF-8, and the codec to encode it with again.
+
+    Raises InputError, beginning with ``where``, for a part that is not the UTF-16 that it seems.
+    """
     codec = codec_of(part[:4])
-    return (part.decode(codec).encode() if codec else part), codec
+    if codec is None:
+        return part, None
+    try:
+        return part.decode(codec).encode(), codec
+    except UnicodeError:
+        raise InputError(f"{where} is not well-formed UTF-16") from None
 
 
 def encoded(xml: bytes, codec: str | None) -> bytes:
