@@ -24,7 +24,7 @@ from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
-from submitter.results import columns
+from submitter.results import columns, export
 from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.sheet import Sheet
@@ -227,8 +227,12 @@ def opened_sheet(
     settings: Settings,
     header_row: int | None = None,
     maps: tuple[str, ...] = (),
+    finished: export.Target | None = None,
 ) -> Iterator[Sheet]:
-    """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it."""
+    """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it.
+
+    Raises InputError, too, for a workbook that can't become the ``finished`` sheet.
+    """
     header = HeaderOptions(header_row, maps, columns.answer_headers(recipe))
     with (
         transfer.downloaded(source) as file,
@@ -241,6 +245,8 @@ def opened_sheet(
             header=header,
         ) as opened,
     ):
+        if finished is not None:
+            export.check_workbook(file, opened.name, opened.title, finished)
         yield opened
 
 

@@ -27,7 +27,7 @@ from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
 from submitter.results.original import is_workbook, original_of, sha256_of
 from submitter.results.write_back.answer_cells import AnsweredRow
-from submitter.results.write_back.finished import Written, write_back
+from submitter.results.write_back.finished import Written, check_parts, write_back
 from submitter.sheets.header import answer_columns
 from submitter.storage import location, transfer
 from submitter.storage.location import Location
@@ -189,6 +189,17 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
         with writing(engine) as connection:
             recording.record_export(connection, batch.id, sha256, copied)
     return Exported(batch, written)
+
+
+def check_workbook(file: Path, name: str, sheet: str, asked: Target) -> None:
+    """Raise InputError if answers will not find their place in the workbook ``file``.
+
+    Files that get a new workbook or text file instead are left alone. ``name`` is the file as
+    errors call it, and as it is recorded.
+    """
+    is_new = asked.plain or asked.suffix == target.CSV or _suffix(name) not in WORKBOOKS
+    if not is_new and is_workbook(file, name):
+        check_parts(file, name=name, sheet=sheet, macros=asked.suffix == ".xlsm")
 
 
 def _own_workbook(

@@ -114,7 +114,7 @@ def local(
     rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
     with said_how_to_go_on(), ExitStack() as stack:
         opened = stack.enter_context(
-            opened_sheet(source, sheet, recipe, settings, header_row, maps)
+            opened_sheet(source, sheet, recipe, settings, header_row, maps, finished)
         )
         submission = prepare(
             opened,

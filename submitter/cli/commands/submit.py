@@ -111,7 +111,7 @@ def submit(
         if not dry_run:
             batch_tier.api_key(settings)
     rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
-    with opened_sheet(source, sheet, recipe, settings, header_row, maps) as opened:
+    with opened_sheet(source, sheet, recipe, settings, header_row, maps, finished) as opened:
         submission = prepare(
             opened,
             rows,

@@ -15,6 +15,7 @@ from submitter.excel import MAX_COLUMNS
 from submitter.results.write_back import (
     around_rows,
     header_texts,
+    raw_copy,
     relations,
     tables,
     workbook_part,
@@ -26,7 +27,6 @@ from submitter.results.write_back.answer_cells import (
     AnsweredRow,
     widths,
 )
-from submitter.results.write_back.raw_copy import copy_member
 from submitter.results.write_back.relations import ContentTypes, Parts
 from submitter.results.write_back.rows import RowWriter
 from submitter.results.write_back.stylesheet import Stylesheet
@@ -98,14 +98,43 @@ def write_back(
                 elif member.filename in changed:
                     target.writestr(_like(member), changed[member.filename])
                 elif member.filename != job.styles_path and member.filename not in dropped:
-                    copy_member(file, member, target, name)
+                    raw_copy.copy_member(file, member, target, name)
             if job.styles_path is not None:  # the rows say which styles there are
                 info = package.getinfo(job.styles_path)
                 if job.styles.is_there:
                     target.writestr(_like(info), job.styles.part())
                 else:
-                    copy_member(file, info, target, name)
+                    raw_copy.copy_member(file, info, target, name)
         return Written(counted.count, job.notes())
+
+
+def check_parts(source: Path, *, name: str, sheet: str, macros: bool) -> None:
+    """Read all of the workbook ``source`` but the rows, as ``write_back`` will.
+
+    So what refuses the workbook does it before a row is paid for. Reading the rows is left out: it
+    takes as long as checking the sheet did. Raises InputError as ``write_back`` does.
+    """
+    with source.open("rb") as file, open_package(file, name) as package, one_sentence(name):
+        parts = Parts(package, name)
+        _check_macros(ContentTypes(parts), name, macros=macros)
+        book = workbook.read(package, name)
+        found = _worksheet(book, sheet, name)
+        relations.relations_of(parts, book.path)
+        if any(map(relations.is_signature, package.namelist())):
+            relations.relations_of(parts, "")
+        for table in tables.tables_of(parts, found.path):
+            tables.grown(parts.read(table.path), parts.where(table.path), ["x"])
+        if book.styles is not None:
+            Stylesheet(parts.read(book.styles), parts.where(book.styles))
+        for member in package.infolist():
+            raw_copy.found(file, member, name)
+
+
+def _worksheet(book: workbook.Workbook, sheet: str, name: str) -> workbook.Found:
+    for found in book.worksheets:
+        if found.title.casefold() == sheet.casefold():
+            return found
+    raise InputError(f"{name}: has no sheet {sheet!r}")
 
 
 def _check_macros(types: ContentTypes, name: str, *, macros: bool) -> None:
@@ -114,7 +143,7 @@ def _check_macros(types: ContentTypes, name: str, *, macros: bool) -> None:
         wanted, found = (".xlsm", "macros") if types.has_macros else (".xlsx", "no macros")
         raise InputError(
             f"{name}: is a workbook with {found}, so the finished one is an {wanted} file; "
-            "give a name that ends so"
+            "give a name that ends so, or write a new workbook with --plain"
         )
 
 
@@ -157,12 +186,10 @@ class _Job:
         self._header_row = header_row
         package, name = parts.package, parts.name
         book = workbook.read(package, name)
-        worksheets = {found.title.casefold(): found for found in book.worksheets}
-        if sheet.casefold() not in worksheets:
-            raise InputError(f"{name}: has no sheet {sheet!r}")
-        self._title = worksheets[sheet.casefold()].title
+        found = _worksheet(book, sheet, name)
+        self._title = found.title
         self._epoch = book.epoch
-        self.sheet_path = worksheets[sheet.casefold()].path
+        self.sheet_path = found.path
         self.workbook_path = book.path
         self.styles_path = book.styles
         calculation = relations.first(relations.relations_of(parts, book.path), "calcChain")
@@ -236,18 +263,15 @@ class _Job:
     def dropped(self) -> set[str]:
         """Return the parts that the finished workbook does without."""
         package = self._parts.package
-        gone = {part for part in package.namelist() if self._is_signature(part)}
+        gone = {part for part in package.namelist() if relations.is_signature(part)}
         filled_again = {each.column for each in self._columns if not each.is_new}
         if self._calculation and filled_again & self._survey.formulas:
             gone.add(self._calculation)  # Excel makes it anew, and repairs a wrong one
         return gone
 
-    def _is_signature(self, part: str) -> bool:
-        return part.casefold().startswith(relations.SIGNATURES)
-
     def notes(self) -> tuple[str, ...]:
         """Return sentences about what is not as it was."""
-        if any(map(self._is_signature, self._parts.package.namelist())):
+        if any(map(relations.is_signature, self._parts.package.namelist())):
             return (
                 f"{self._parts.name} was digitally signed; the finished workbook is not, since "
                 "it has more in it than was signed",

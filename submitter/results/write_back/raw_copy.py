@@ -29,16 +29,7 @@ def copy_member(
     Its data is not unpacked, so its checksum is copied too. Raises InputError, beginning with
     ``name``, if the file ends too early.
     """
-    source.seek(member.header_offset)
-    fixed = source.read(_FIXED_BYTES)
-    if len(fixed) < _FIXED_BYTES or not fixed.startswith(_SIGNATURE):
-        raise InputError(f"{name}: truncated or damaged, not a whole .xlsx file; copy it again")
-    source.seek(sum(_LENGTHS.unpack(fixed)), 1)
-    new = copy.copy(member)
-    new.flag_bits &= ~_SIZES_BEHIND
-    new.extra = _without_sizes(member.extra)
-    if max(len(new.extra), len(member.filename.encode())) > MAX_FIELD_BYTES:
-        raise InputError(f"{name}: the part {member.filename[:100]!r} has too long a field")
+    new = found(source, member, name)
     file = target.fp
     assert file is not None
     file.seek(target.start_dir)
@@ -54,6 +45,24 @@ def copy_member(
     target.start_dir = file.tell()
     target.filelist.append(new)
     target.NameToInfo[new.filename] = new
+
+
+def found(source: IO[bytes], member: zipfile.ZipInfo, name: str) -> zipfile.ZipInfo:
+    """Go to a member's data in the zip file ``source``; return the member for another zip file.
+
+    Raises InputError, beginning with ``name``, if it can't be copied.
+    """
+    source.seek(member.header_offset)
+    fixed = source.read(_FIXED_BYTES)
+    if len(fixed) < _FIXED_BYTES or not fixed.startswith(_SIGNATURE):
+        raise InputError(f"{name}: truncated or damaged, not a whole .xlsx file; copy it again")
+    source.seek(sum(_LENGTHS.unpack(fixed)), 1)
+    new = copy.copy(member)
+    new.flag_bits &= ~_SIZES_BEHIND
+    new.extra = _without_sizes(member.extra)
+    if max(len(new.extra), len(member.filename.encode())) > MAX_FIELD_BYTES:
+        raise InputError(f"{name}: the part {member.filename[:100]!r} has too long a field")
+    return new
 
 
 def _without_sizes(extra: bytes) -> bytes:

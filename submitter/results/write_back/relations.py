@@ -16,13 +16,16 @@ from submitter.sheets.workbook import CONTENTS, MAX_ENTRIES
 #: The folder of a package's signatures (ECMA-376 part 2, 12.2.1 names only their relation).
 SIGNATURES = "_xmlsignatures/"
 
-#: Bytes of a part that is changed in memory (64 MiB); stylesheets reach 10 MiB.
-MAX_CHANGED_BYTES = 64 << 20
+#: Bytes of a part that is changed in memory (40 MiB). A stylesheet of 65,490 formats and as many
+#: named styles, each with all attributes, has 39 MB.
+MAX_CHANGED_BYTES = 40 << 20
 
 #: Relations of a part, links to the web among them: Excel keeps up to 65,530 links of a sheet.
 MAX_RELATIONS = 65_530 + MAX_ENTRIES
 
 _RELATION = "http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
+#: The attributes of a relation that say something here.
+_KEPT = ("Type", "Target", "TargetMode")
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types}"
 
 #: Content type of a template's workbook → that of a workbook.
@@ -64,6 +67,11 @@ class Relation:
     element: Element
 
 
+def is_signature(part: str) -> bool:
+    """Tell whether a part is one of a signature, which a changed workbook does without."""
+    return part.casefold().startswith(SIGNATURES)
+
+
 def relations_part(part: str) -> str:
     """Return the path of the part that holds the relations of ``part``; of the package if empty."""
     folder, file = posixpath.split(part)
@@ -79,7 +87,7 @@ def relations_of(parts: Parts, part: str) -> list[Relation]:
     xml, _ = xml_bytes.decoded(parts.read(path), where)
     found = [
         element
-        for element in xml_bytes.elements(xml, where, {_RELATION}, MAX_RELATIONS)
+        for element in xml_bytes.elements(xml, where, {_RELATION}, MAX_RELATIONS, _KEPT)
         if element.attributes.get("TargetMode") != "External"
     ]
     if len(found) > MAX_ENTRIES:

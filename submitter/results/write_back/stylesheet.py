@@ -16,8 +16,11 @@ from submitter.sheets.workbook import MAX_STYLES
 #: The first id of a number format of a workbook's own (ECMA-376 part 1, 18.8.30).
 FIRST_OWN_FORMAT = 164
 
-#: What new styles are added to, and the elements that each holds.
-_HOLDERS = {"numFmts": "numFmt", "fills": "fill", "cellXfs": "xf"}
+#: What new styles are added to.
+_HOLDERS = ("numFmts", "fills", "cellXfs")
+#: The elements that are read, each within its holder, and their attributes that are.
+_HELD = {"numFmts": "numFmt", "cellXfs": "xf"}
+_KEPT = ("numFmtId", "formatCode", "fontId", "borderId", "xfId")
 
 _QUOTED = ' quotePrefix="1"'
 
@@ -41,7 +44,7 @@ class Stylesheet:
         try:
             self._xml, self._codec = xml_bytes.decoded(part, where)
             found = xml_bytes.elements(
-                self._xml, where, {"styleSheet", *_HOLDERS, *_HOLDERS.values()}
+                self._xml, where, {"styleSheet", *_HOLDERS, *_HELD.values()}, kept=_KEPT
             )
             if found and found[0].tag == "styleSheet":
                 self._read(found)
@@ -54,7 +57,7 @@ class Stylesheet:
         self._holders = {e.tag: e for e in found if e.tag in _HOLDERS and e.parent == "styleSheet"}
         self._held = {
             holder: [e for e in found if e.tag == child and e.parent == holder]
-            for holder, child in _HOLDERS.items()
+            for holder, child in _HELD.items()
         }
         self._formats = {
             e.attributes.get("formatCode", ""): _number(e, "numFmtId")
@@ -62,7 +65,7 @@ class Stylesheet:
         }
         self._next_format = max([FIRST_OWN_FORMAT - 1, *self._formats.values()]) + 1
         xfs = self._held["cellXfs"]
-        self.is_there = bool(self._held["cellXfs"] and self._held["fills"])
+        self.is_there = bool(xfs and self._count("fills"))
         # An alternative of two styles is one style, and shifts the numbers of those behind it.
         self._xfs = self._held["cellXfs"] if self._count("cellXfs") == len(xfs) else []
         self.base_on([0])

@@ -31,6 +31,9 @@ MAX_FOUND = 200_000
 #: Digits of a number that a part may give; no row, column, style or string has more.
 MAX_DIGITS = 9
 
+#: Bytes of a part in UTF-16 that are decoded at a time.
+_DECODED_BYTES = 1 << 20
+
 #: A start tag or an empty element, from its `<` on; `>` may stand in an attribute.
 _TAG = re.compile(rb"""<[^<>"']*(?:(?:"[^"]*"|'[^']*')[^<>"']*)*>""")
 _ATTRIBUTE = re.compile(rb"""\s([^\s=<>"']+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -108,9 +111,15 @@ class Element:
 
 
 def elements(
-    xml: bytes, where: str, wanted: Collection[str], most: int = MAX_FOUND
+    xml: bytes,
+    where: str,
+    wanted: Collection[str],
+    most: int = MAX_FOUND,
+    kept: Collection[str] | None = None,
 ) -> list[Element]:
     """Return the elements of those names, in the order of their start tags, ``most`` at most.
+
+    They have the attributes of the names in ``kept``, or all of them.
 
     Raises InputError, beginning with ``where``, for XML that is malformed or beyond the bounds.
     """
@@ -130,6 +139,8 @@ def elements(
             around.children += 1
         if name in wanted:
             inner = at + len(raw := _tag(xml, at))
+            if kept is not None:
+                attributes = {each: attributes[each] for each in kept if each in attributes}
             element = Element(name, path[-1], attributes, at, inner, raw.endswith(b"/>"))
             found.append(element)
             if len(found) > most:
@@ -241,10 +252,16 @@ def decoded(part: bytes, where: str) -> tuple[bytes, str | None]:
     codec = codec_of(part[:4])
     if codec is None:
         return part, None
+    decoder = codecs.getincrementaldecoder(codec)()
+    xml = bytearray()
     try:
-        return part.decode(codec).encode(), codec
+        # In pieces, so that the part is in memory twice and not three times.
+        for at in range(0, len(part), _DECODED_BYTES):
+            xml += decoder.decode(part[at : at + _DECODED_BYTES]).encode()
+        decoder.decode(b"", final=True)
     except UnicodeError:
         raise InputError(f"{where} is not well-formed UTF-16") from None
+    return bytes(xml), codec
 
 
 def encoded(xml: bytes, codec: str | None) -> bytes:

@@ -18,6 +18,7 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
 from rowfleet.ledger.transitions import stopping
+from submitter.results.write_back.relations import MAX_CHANGED_BYTES
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.other_formats.kinds import OLE_MAGIC
 from submitter.sheets.selection import Choice
@@ -26,6 +27,7 @@ from submitter.submission.submission import prepare
 from tests.support import packages, rich_workbooks
 from tests.support.ledger import ECHO
 from tests.support.sheets import invoices, results
+from tests.support.workbooks import rewrite
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -430,3 +432,26 @@ def test_a_finished_sheet_that_was_read_again_may_be_written_anew_while_it_is_un
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("command", ["local", "submit"])
+def test_a_workbook_that_takes_no_answers_is_refused_before_its_first_row(
+    call: Call,
+    tmp_path: Path,
+    ledger: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    dry_run: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = invoices(tmp_path / "in.xlsx", 2)
+    rewrite(source, packages.STYLES, lambda old: old + b" " * MAX_CHANGED_BYTES)
+    words = ["local", source] if command == "local" else ["submit", "--excel", source, "--wait"]
+    words += ["--analyzer", "rules", "--export", "out.xlsx", *["--dry-run"] * dry_run]
+    code, _, error = call(*words)
+    assert code == 2
+    assert error.startswith("rowfleet: ")
+    assert "'xl/styles.xml' unpacks to 40 MiB, more than 40 MiB" in error
+    with ledger.connect() as connection:
+        assert not connection.execute(select(Row)).all()

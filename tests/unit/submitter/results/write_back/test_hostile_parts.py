@@ -6,16 +6,22 @@ import copy
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rowfleet.errors import InputError
+from rowfleet.recipes.loading import parse
+from rowfleet.settings import load_settings
+from submitter.cli.setup import opened_sheet
+from submitter.results.export import Target
 from submitter.results.write_back import header_texts, relations, survey, tables, xml_bytes
-from submitter.results.write_back.relations import Parts
+from submitter.results.write_back.finished import check_parts
+from submitter.results.write_back.relations import MAX_CHANGED_BYTES, Parts
 from submitter.results.write_back.survey import HeaderCell
 from submitter.sheets.package import open_package
 from tests.support import packages
-from tests.support.odd_workbooks import BODY, HEADER, sheet, values, written
+from tests.support.odd_workbooks import BODY, HEADER, TYPES, sheet, values, written
 from tests.support.workbooks import NS, SHEET_PART, rewrite, shared, with_rows, with_shared
 
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -206,3 +212,79 @@ def test_a_header_in_pieces_is_read_whole(tmp_path: Path) -> None:
     header = values(written(source))[0]
     assert header[2] == "AI_Why"
     assert header[-1] == "AI_Why_2"
+
+
+def opened_for(path: Path, **options: Any) -> None:
+    """Open the sheet as `rowfleet local` and `submit --export` do, a dry run included."""
+    recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
+    target = Target(path.with_name("out.xlsx"), path, **options)
+    with opened_sheet(path, None, recipe, load_settings({}), finished=target):
+        pass
+
+
+def with_macros(path: Path) -> Path:
+    kind = b"openxmlformats-officedocument.spreadsheetml.sheet.main"
+    rewrite(path, TYPES, lambda old: old.replace(kind, b"ms-excel.sheet.macroEnabled.main"))
+    return path
+
+
+def test_what_stops_a_finished_workbook_is_found_before_the_first_row(tmp_path: Path) -> None:
+    good = with_relations(tmp_path / "in.xlsx", relation("table", "x"), table_xml())
+    opened_for(good)
+    bad = with_macros(good)
+    with pytest.raises(InputError, match=r"in.xlsx: is a workbook with macros, so .* --plain$"):
+        opened_for(bad)
+    opened_for(bad, plain=True)
+    too_much = with_rows(tmp_path / "in.xlsx", BODY)
+    rewrite(too_much, packages.STYLES, lambda old: old + b" " * MAX_CHANGED_BYTES)
+    with pytest.raises(InputError, match=r"'xl/styles.xml' unpacks to 40 MiB, more than 40 MiB"):
+        opened_for(too_much)
+    opened_for(too_much, plain=True)
+
+
+def test_a_part_that_only_a_copy_reads_is_looked_at_before_the_first_row(tmp_path: Path) -> None:
+    source = with_rows(tmp_path / "in.xlsx", BODY)
+    with zipfile.ZipFile(source, "a") as package:
+        package.writestr("xl/media/x.png", b"abc")
+        at = package.getinfo("xl/media/x.png").header_offset
+    with source.open("r+b") as file:
+        file.seek(at)
+        file.write(b"XX")
+    with pytest.raises(InputError, match="truncated or damaged"):
+        opened_for(source)
+    opened_for(source, plain=True)
+
+
+def test_damage_that_write_back_lives_with_is_not_refused(tmp_path: Path) -> None:
+    source = with_relations(tmp_path / "in.xlsx", "<", b"<")
+    rewrite(source, "_rels/.rels", lambda _: b"<")
+    opened_for(source)
+    assert ">late</t>" in sheet(written(source))
+
+
+def test_the_rows_are_not_walked_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = with_rows(tmp_path / "in.xlsx", BODY)
+    opened = []
+    original = zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "open",
+        lambda self, name, *args: opened.append(name) or original(self, name, *args),
+    )
+    check_parts(source, name="in.xlsx", sheet="Refunds", macros=False)
+    assert packages.STYLES in opened
+    assert SHEET_PART not in opened
+
+
+def test_a_part_in_utf_16_is_decoded_in_pieces_whole() -> None:
+    text = "<a>\U0001f600" + "\u4e00\U0001f600" * 400_000 + "</a>"
+    xml, codec = xml_bytes.decoded(b"\xff\xfe" + text.encode("utf-16-le"), "x")
+    assert (xml.decode(), codec) == ("\ufeff" + text, "utf-16-le")
+
+
+def test_only_the_attributes_that_matter_are_kept() -> None:
+    xml = b'<a b="1" c="2"><a c="3"/></a>'
+    assert [each.attributes for each in xml_bytes.elements(xml, "x", {"a"}, kept=("b",))] == [
+        {"b": "1"},
+        {},
+    ]

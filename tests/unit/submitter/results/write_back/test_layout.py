@@ -204,6 +204,8 @@ def test_what_is_kept_of_a_hostile_worksheet_is_bounded(tmp_path: Path, what: st
 
 def test_a_stylesheet_with_more_than_a_spreadsheet_needs_stays(tmp_path: Path) -> None:
     source = save(tmp_path / "in.xlsx", [["Vendor"], ["Acme"]])
-    many = b"<fills>" + b"<fill/>" * 200_001 + b"</fills>"
-    rewrite(source, packages.STYLES, lambda old: re.sub(rb"<fills.*</fills>", many, old))
+    many = b"<cellStyleXfs>" + b"<xf/>" * 200_001 + b"</cellStyleXfs>"
+    rewrite(
+        source, packages.STYLES, lambda old: re.sub(rb"<cellStyleXfs.*</cellStyleXfs>", many, old)
+    )
     assert packages.changed_parts(source, written(source)) == {SHEET_PART}
