@@ -11,8 +11,11 @@ from rowfleet.errors import InputError
 from submitter.results.cell_xml import escaped
 from submitter.results.write_back import ranges, xml_bytes
 from submitter.results.write_back.ranges import Range
-from submitter.results.write_back.relations import MAX_CHANGED_BYTES, Parts, Relation, relations_of
+from submitter.results.write_back.relations import Parts, Relation, relations_of
 from submitter.results.write_back.xml_bytes import MAX_FOUND, Edit, Element
+
+#: Bytes that the tables of one sheet unpack to (8 MiB); one of 16,384 columns has some 2 MB.
+MAX_TABLES_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,12 @@ def tables_of(parts: Parts, sheet_path: str) -> list[Table]:
     targets = dict.fromkeys(parts.find(each.target) for each in relations if each.kind == "table")
     members = {member.filename: member.file_size for member in parts.package.infolist()}
     paths = [path for path in targets if path in members]
-    if sum(members[path] for path in paths) > MAX_CHANGED_BYTES:
-        raise InputError(f"{parts.name}: has more tables on one sheet than a spreadsheet needs")
+    unpacked = sum(members[path] for path in paths)
+    if unpacked > MAX_TABLES_BYTES:
+        raise InputError(
+            f"{parts.name}: the sheet's tables unpack to {unpacked:,} bytes, more than "
+            f"{MAX_TABLES_BYTES >> 20} MiB"
+        )
     found: list[Table] = []
     columns = 0
     for path in paths:

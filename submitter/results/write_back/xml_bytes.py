@@ -31,7 +31,10 @@ MAX_FOUND = 200_000
 #: Digits of a number that a part may give; no row, column, style or string has more.
 MAX_DIGITS = 9
 
-#: Bytes of a part in UTF-16 that are decoded at a time.
+#: Bytes of a part in UTF-16 that is changed in memory (16 MiB). Its UTF-8 may take half as much
+#: again, and few programs write UTF-16.
+MAX_UTF_16_BYTES = 16 << 20
+#: Bytes of it that are decoded at a time.
 _DECODED_BYTES = 1 << 20
 
 #: A start tag or an empty element, from its `<` on; `>` may stand in an attribute.
@@ -247,11 +250,14 @@ def codec_of(start: bytes) -> str | None:
 def decoded(part: bytes, where: str) -> tuple[bytes, str | None]:
     """Return a part's XML in UTF-8, and the codec to encode it with again.
 
-    Raises InputError, beginning with ``where``, for a part that is not the UTF-16 that it seems.
+    Raises InputError, beginning with ``where``, for a part that is not the UTF-16 that it seems, or
+    that is too long.
     """
     codec = codec_of(part[:4])
     if codec is None:
         return part, None
+    if len(part) > MAX_UTF_16_BYTES:
+        raise InputError(f"{where} has more than {MAX_UTF_16_BYTES >> 20} MiB in UTF-16")
     decoder = codecs.getincrementaldecoder(codec)()
     xml = bytearray()
     try:

@@ -144,10 +144,10 @@ def test_tables_that_unpack_to_too_much_are_refused(
 ) -> None:
     target = relation("table", "../tables/table1.xml")
     source = with_relations(tmp_path / "in.xlsx", target, table_xml())
-    monkeypatch.setattr(tables, "MAX_CHANGED_BYTES", len(table_xml()))
+    monkeypatch.setattr(tables, "MAX_TABLES_BYTES", len(table_xml()))
     assert len(tables_in(source)) == 1
-    monkeypatch.setattr(tables, "MAX_CHANGED_BYTES", len(table_xml()) - 1)
-    with pytest.raises(InputError, match=r"^in.xlsx: has more tables on one sheet than"):
+    monkeypatch.setattr(tables, "MAX_TABLES_BYTES", len(table_xml()) - 1)
+    with pytest.raises(InputError, match=r"^in.xlsx: the sheet's tables unpack to \d+ bytes, more"):
         tables_in(source)
 
 
@@ -288,3 +288,10 @@ def test_only_the_attributes_that_matter_are_kept() -> None:
         {"b": "1"},
         {},
     ]
+
+
+def test_utf_16_is_bounded_before_it_is_decoded() -> None:
+    blanks = bytes.fromhex("2000") * (xml_bytes.MAX_UTF_16_BYTES // 2 - 1)
+    assert len(xml_bytes.decoded(b"\xff\xfe" + blanks, "x")[0]) == len(blanks) // 2 + 3
+    with pytest.raises(InputError, match=r"^the part 'x' has more than 16 MiB in UTF-16$"):
+        xml_bytes.decoded(b"\xff\xfe" + blanks + b" \0", "the part 'x'")
