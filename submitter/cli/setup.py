@@ -233,7 +233,8 @@ def opened_sheet(
 
     Raises InputError, too, for a workbook that can't become the ``finished`` sheet.
     """
-    header = HeaderOptions(header_row, maps, columns.answer_headers(recipe))
+    answers = columns.answer_headers(recipe)
+    header = HeaderOptions(header_row, maps, answers)
     with (
         transfer.downloaded(source) as file,
         open_sheet(
@@ -246,7 +247,7 @@ def opened_sheet(
         ) as opened,
     ):
         if finished is not None:
-            export.check_workbook(file, opened.name, opened.title, finished)
+            export.check_workbook(file, opened, answers.always, finished)
         yield opened
 
 

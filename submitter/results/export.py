@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -29,6 +29,7 @@ from submitter.results.original import is_workbook, original_of, sha256_of
 from submitter.results.write_back.answer_cells import AnsweredRow
 from submitter.results.write_back.finished import Written, check_parts, write_back
 from submitter.sheets.header import answer_columns
+from submitter.sheets.sheet import Sheet
 from submitter.storage import location, transfer
 from submitter.storage.location import Location
 
@@ -191,15 +192,22 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
     return Exported(batch, written)
 
 
-def check_workbook(file: Path, name: str, sheet: str, asked: Target) -> None:
+def check_workbook(file: Path, sheet: Sheet, answers: Sequence[str], asked: Target) -> None:
     """Raise InputError if answers will not find their place in the workbook ``file``.
 
-    Files that get a new workbook or text file instead are left alone. ``name`` is the file as
-    errors call it, and as it is recorded.
+    Files that get a new workbook or text file instead are left alone. ``sheet`` is what was read
+    of the file, and ``answers`` are the headers that the answers always have.
     """
-    is_new = asked.plain or asked.suffix == target.CSV or _suffix(name) not in WORKBOOKS
-    if not is_new and is_workbook(file, name):
-        check_parts(file, name=name, sheet=sheet, macros=asked.suffix == ".xlsm")
+    is_new = asked.plain or asked.suffix == target.CSV or _suffix(sheet.name) not in WORKBOOKS
+    if not is_new and is_workbook(file, sheet.name):
+        check_parts(
+            file,
+            name=sheet.name,
+            sheet=sheet.title,
+            header_row=sheet.header_row,
+            new_columns=len(set(answers) - sheet.answers.keys()),
+            macros=asked.suffix == ".xlsm",
+        )
 
 
 def _own_workbook(

@@ -108,11 +108,14 @@ def write_back(
         return Written(counted.count, job.notes())
 
 
-def check_parts(source: Path, *, name: str, sheet: str, macros: bool) -> None:
+def check_parts(
+    source: Path, *, name: str, sheet: str, header_row: int, new_columns: int, macros: bool
+) -> None:
     """Read all of the workbook ``source`` but the rows, as ``write_back`` will.
 
     So what refuses the workbook does it before a row is paid for. Reading the rows is left out: it
-    takes as long as checking the sheet did. Raises InputError as ``write_back`` does.
+    takes as long as checking the sheet did, so merged cells are not seen. ``new_columns`` is how
+    many the answers need at least. Raises InputError as ``write_back`` does.
     """
     with source.open("rb") as file, open_package(file, name) as package, one_sentence(name):
         parts = Parts(package, name)
@@ -123,11 +126,22 @@ def check_parts(source: Path, *, name: str, sheet: str, macros: bool) -> None:
         if any(map(relations.is_signature, package.namelist())):
             relations.relations_of(parts, "")
         for table in tables.tables_of(parts, found.path):
+            if table.range.bottom >= header_row:
+                _check_room(table.range.right + new_columns, name)
             tables.grown(parts.read(table.path), parts.where(table.path), ["x"])
         if book.styles is not None:
             Stylesheet(parts.read(book.styles), parts.where(book.styles))
         for member in package.infolist():
             raw_copy.found(file, member, name)
+
+
+def _check_room(last: int, name: str) -> None:
+    """Raise InputError if a worksheet has no column ``last``, counted from 0."""
+    if last >= MAX_COLUMNS:
+        raise InputError(
+            f"{name}: the answers reach beyond the last column that a worksheet can have; remove "
+            "some columns, or write a new workbook with --plain"
+        )
 
 
 def _worksheet(book: workbook.Workbook, sheet: str, name: str) -> workbook.Found:
@@ -229,11 +243,7 @@ class _Job:
                 name = f"{header}_{number}"
             taken.add(fold(name))
             placed.append(AnswerColumn(name, column, is_new=True))
-        if column >= MAX_COLUMNS:
-            raise InputError(
-                f"{self._parts.name}: the answers reach beyond the last column that a worksheet "
-                "can have; remove some columns, or write a new workbook with --plain"
-            )
+        _check_room(column, self._parts.name)
         return placed
 
     def changed_parts(self) -> dict[str, bytes]:

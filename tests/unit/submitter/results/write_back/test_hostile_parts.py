@@ -271,7 +271,7 @@ def test_the_rows_are_not_walked_once_more(tmp_path: Path, monkeypatch: pytest.M
         "open",
         lambda self, name, *args: opened.append(name) or original(self, name, *args),
     )
-    check_parts(source, name="in.xlsx", sheet="Refunds", macros=False)
+    check_parts(source, name="in.xlsx", sheet="Refunds", header_row=0, new_columns=1, macros=False)
     assert packages.STYLES in opened
     assert SHEET_PART not in opened
 
@@ -295,3 +295,33 @@ def test_utf_16_is_bounded_before_it_is_decoded() -> None:
     assert len(xml_bytes.decoded(b"\xff\xfe" + blanks, "x")[0]) == len(blanks) // 2 + 3
     with pytest.raises(InputError, match=r"^the part 'x' has more than 16 MiB in UTF-16$"):
         xml_bytes.decoded(b"\xff\xfe" + blanks + b" \0", "the part 'x'")
+
+
+@pytest.mark.parametrize(("place", "fits"), [("A1:XFC2", True), ("A1:XFD2", False)])
+def test_a_table_that_leaves_no_room_is_found_before_the_first_row(
+    tmp_path: Path, place: str, fits: bool
+) -> None:
+    target = relation("table", "../tables/table1.xml")
+    table = table_xml().replace(b"A1:B2", place.encode())
+    source = with_relations(tmp_path / "in.xlsx", target, table)
+
+    def check(header_row: int, new_columns: int) -> None:
+        check_parts(
+            source,
+            name="in.xlsx",
+            sheet="Refunds",
+            header_row=header_row,
+            new_columns=new_columns,
+            macros=False,
+        )
+
+    check(header_row=2, new_columns=2)  # the table ends above the answers
+    check(header_row=0, new_columns=0)
+    if fits:
+        check(header_row=0, new_columns=1)
+    else:
+        with pytest.raises(InputError, match=r"reach beyond the last column .* --plain$"):
+            check(header_row=0, new_columns=1)
+    with pytest.raises(InputError, match="reach beyond the last column"):
+        opened_for(source)
+    opened_for(source, plain=True)
