@@ -100,6 +100,10 @@ def _write(source: CalamineWorkbook, path: str, wanted: str | None) -> None:
         sys.stdout.buffer.flush()
     except OSError:
         raise _NoRoomError from None
+    except ValueError as error:  # zipfile of Python 3.11.2 closes the member first, in vain
+        if isinstance(error.__context__, OSError):
+            raise _NoRoomError from None
+        raise
 
 
 def _rows(source: CalamineWorkbook, path: str, number: int) -> Iterator[Sequence[Value]]:

@@ -76,12 +76,16 @@ def test_a_ledger_that_is_away_is_asked_less_and_less_often_but_within_a_lease(
 ) -> None:
     make_batch(engine, 1)
     slept: list[float] = []
+    ours = threading.get_ident()
 
     def sleep(seconds: float) -> None:
+        if threading.get_ident() != ours:  # a bookkeeper that another test has left behind
+            return time.sleep(seconds)
         slept.append(seconds)
         if len(slept) == len(pauses):
             with engine.begin() as connection:
                 connection.execute(text("ALTER TABLE elsewhere RENAME TO rows"))
+        return None
 
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
     monkeypatch.setattr(group_commit, "time", clock)
