@@ -7,6 +7,7 @@ says why a file is not converted.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import zipfile
@@ -55,7 +56,7 @@ def main(path: str, wanted: str | None = None) -> None:
     except MemoryError:
         sys.exit(NO_MEMORY)
     except _NoRoomError:
-        sys.exit(NO_ROOM)
+        os._exit(NO_ROOM)  # Python would write the rest first, and exit with 120 as it can't
     except BaseException:
         sys.exit(UNREADABLE)
 
@@ -100,10 +101,6 @@ def _write(source: CalamineWorkbook, path: str, wanted: str | None) -> None:
         sys.stdout.buffer.flush()
     except OSError:
         raise _NoRoomError from None
-    except ValueError as error:  # zipfile of Python 3.11.2 closes the member first, in vain
-        if isinstance(error.__context__, OSError):
-            raise _NoRoomError from None
-        raise
 
 
 def _rows(source: CalamineWorkbook, path: str, number: int) -> Iterator[Sequence[Value]]:
