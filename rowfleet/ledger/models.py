@@ -108,8 +108,8 @@ class Batch(Base):
     #: The condition that its rows meet, in CEL, and the column that orders their feeding.
     where_expression: Mapped[str | None] = mapped_column(Text)
     order_by: Mapped[str | None] = mapped_column(Text)
-    #: What was done with rows that the sheet hides, `include` or `skip`, and with one of totals
-    #: below the data, `keep` or `skip`; None: of an older version, which kept it.
+    #: Whether rows that the sheet hides are taken (`include` or `skip`), and a row of totals below
+    #: the data (`keep` or `skip`); None: of an older version, which kept it.
     hidden: Mapped[str] = mapped_column(String(8), server_default="include")
     totals: Mapped[str | None] = mapped_column(String(8))
 

@@ -44,7 +44,7 @@ class BatchStatus(StrEnum):
     STOPPED = "stopped"
     #: Its sample has ended, and the other rows wait.
     SAMPLED = "sampled"
-    #: What is left of its budget does not pay for another row.
+    #: The rest of its budget does not pay for another row.
     BUDGET_EXHAUSTED = "budget_exhausted"
 
 

@@ -222,7 +222,7 @@ class BatchAPI:
         except openai.APIResponseValidationError as error:
             raise Unanswered(_UNREADABLE, said=failures.one_line_of(error)) from None
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
-            # What comes of a reply that is no JSON, or of another shape: a gateway's page, say.
+            # The reply is no JSON, or has another shape: a gateway's page, say.
             raise Unanswered(_UNREADABLE, said=type(error).__name__) from None
 
 

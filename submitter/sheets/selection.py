@@ -19,7 +19,7 @@ from submitter.sheets.header import numbered
 from submitter.sheets.sheet import Sheet
 from submitter.sheets.totals import BelowTheData, below_the_data
 
-#: What can be done with rows that the sheet hides.
+#: The two ways to treat rows that the sheet hides.
 Hidden = Literal["include", "skip"]
 
 #: How a person asks for the order from the largest value to the smallest, and the other way round.

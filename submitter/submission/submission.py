@@ -170,7 +170,7 @@ def new_batch(submission: Submission) -> NewBatch:
 def _content_hash(sheet: Sheet, rows: Choice, recipe: Recipe) -> str:
     content: list[object] = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows]
     content.append(recipe.canonical())
-    # What is not said changes nothing, so that batches of older versions keep their ids.
+    # An option that is not given changes nothing, so that batches of older versions keep their ids.
     said = {
         "header": sheet.steered,
         "where": rows.where,

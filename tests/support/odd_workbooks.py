@@ -27,6 +27,7 @@ def written(
 ) -> Path:
     """Write answers into the workbook: sheet row from 1 → cells. Return the finished file."""
     cells = {2: [True, "late"]} if cells is None else cells
+    # Tests give cells and options as they like; those of a wrong type fail where they are used.
     rows = [AnsweredRow(row - 1, status, tuple(each)) for row, each in cells.items()]  # type: ignore[arg-type]
     out = source.with_name("finished.xlsx")
     with out.open("w+b") as file:

@@ -351,7 +351,7 @@ def test_each_file_that_a_batch_was_read_from_is_its_original(
     source, finished = twice
     moved = source.rename(tmp_path / "moved.xlsx")
     assert call("export", "b", "one.xlsx", "--source", moved)[0] == 0
-    # What was written of it has its rows where it has them.
+    # A finished sheet of this file has its rows where the file has them.
     assert call("export", "b", "again.xlsx", "--source", "one.xlsx")[0] == 0
     for name in ("one.xlsx", "again.xlsx"):
         one = results(tmp_path / name)

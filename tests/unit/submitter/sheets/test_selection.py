@@ -134,7 +134,7 @@ def german(path: Path) -> Path:
 GERMAN = Recipe(
     name="test",
     prompt="Look.",
-    columns=({"name": "Vendor"}, {"name": "Amount", "aliases": ["Betrag"]}),  # type: ignore[arg-type]
+    columns=({"name": "Vendor"}, {"name": "Amount", "aliases": ["Betrag"]}),  # type: ignore[arg-type]  # pydantic
     output=RECIPE.output,
 )
 

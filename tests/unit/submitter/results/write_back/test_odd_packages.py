@@ -308,7 +308,7 @@ def test_a_package_with_large_sizes_and_with_sizes_behind_is_copied(tmp_path: Pa
         def __init__(self, file: object) -> None:
             self.write, self.flush = file.write, file.flush
 
-    with source.open("wb") as file, zipfile.ZipFile(Unseekable(file), "w", 8) as package:  # type: ignore[call-overload]
+    with source.open("wb") as file, zipfile.ZipFile(Unseekable(file), "w", 8) as package:  # type: ignore[call-overload]  # a file that only writes
         for name, content in parts.items():
             with package.open(name, "w", force_zip64=True) as part:
                 part.write(content)
