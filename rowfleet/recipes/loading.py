@@ -18,15 +18,9 @@ from rowfleet.analyzer_kinds import Kind
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes import bounded_yaml
-from rowfleet.recipes.recipe import (
-    BUNDLED,
-    DEFAULT_RECIPE,
-    FILE,
-    RECORDED,
-    Column,
-    ModelOptions,
-    Recipe,
-)
+from rowfleet.recipes.parts.columns import Column
+from rowfleet.recipes.parts.options import ModelOptions
+from rowfleet.recipes.recipe import BUNDLED, DEFAULT_RECIPE, FILE, RECORDED, Recipe
 
 #: A recipe is a page of text. A larger file is a mistake (1 MiB).
 MAX_RECIPE_BYTES = 1 << 20

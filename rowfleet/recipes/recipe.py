@@ -16,14 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -32,6 +28,9 @@ from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError, NoTable
 from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
+from rowfleet.recipes.parts.base import Part
+from rowfleet.recipes.parts.columns import Column, named
+from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.strict import close
 
 if TYPE_CHECKING:
@@ -56,58 +55,7 @@ def _is_an_analyzer(name: str, info: ValidationInfo) -> str:
 AnalyzerName = Annotated[str, AfterValidator(_is_an_analyzer)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    #: Fields that are always written out. A field that is added later is left out while it has its
-    #: default: recorded batches stay the same batches, and older workers can read new ones.
-    _ALWAYS: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialize(self)
-        for name, field in type(self).model_fields.items():
-            if name not in self._ALWAYS and getattr(self, name) == field.get_default(
-                call_default_factory=True
-            ):
-                values.pop(name, None)
-        return values
-
-
-class Column(_Part):
-    """A column that is sent to the analyzer under ``name``, found by its name or an alias."""
-
-    _ALWAYS: ClassVar[frozenset[str]] = frozenset({"name", "required", "aliases"})
-
-    name: str = Field(min_length=1)
-    required: bool = True
-    aliases: tuple[str, ...] = ()
-
-
-def _named(value: Any) -> Any:
-    """Let a column be written as its name alone."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-class ModelOptions(_Part):
-    """Options passed to the API as they are; unset ones are not sent."""
-
-    _ALWAYS: ClassVar[frozenset[str]] = frozenset(
-        {
-            *("temperature", "top_p", "max_completion_tokens"),
-            *("reasoning_effort", "service_tier", "seed"),
-        }
-    )
-
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    seed: int | None = None
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """One validated recipe. ``load`` and ``bundled`` make it; the batch keeps a snapshot."""
 
     _ALWAYS: ClassVar[frozenset[str]] = frozenset(
@@ -124,16 +72,16 @@ class Recipe(_Part):
     api: Literal["chat_completions", "responses"] = "chat_completions"
     options: ModelOptions = ModelOptions()
     #: Columns to send. Empty means every column of the sheet, under its own name.
-    columns: tuple[Annotated[Column, BeforeValidator(_named)], ...] = ()
+    columns: tuple[Annotated[Column, BeforeValidator(named)], ...] = ()
     #: Columns that together identify the thing a row is about; two rows that agree are duplicates.
     identity: tuple[str, ...] = ()
-    variables: dict[str, str | int | float] = {}
+    variables: dict[str, str | int | float] = Field(default_factory=dict)
     prompt: str = Field(min_length=1)
     output: dict[str, Any]
     #: Property of the output → header of its column in the finished sheet.
-    result_columns: dict[str, str] = {}
+    result_columns: dict[str, str] = Field(default_factory=dict)
     #: Model → what it costs, where the table of list prices does not say or is wrong.
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default_factory=dict)
 
     @field_validator("output")
     @classmethod

@@ -23,7 +23,8 @@ from rowfleet.ledger import records
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.transitions import recording, stopping
-from rowfleet.recipes.recipe import ModelOptions, Recipe
+from rowfleet.recipes.parts.options import ModelOptions
+from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.header import LOOKED_FOR, HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice

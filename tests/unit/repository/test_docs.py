@@ -21,7 +21,9 @@ from rowfleet.ledger.records import Progress
 from rowfleet.openai_api.error_classes import BATCH_ERRORS, CLASSES, ENDINGS, Fate
 from rowfleet.openai_api.failures import from_batch_error
 from rowfleet.recipes.loading import parse
-from rowfleet.recipes.recipe import Column, ModelOptions, Recipe
+from rowfleet.recipes.parts.columns import Column
+from rowfleet.recipes.parts.options import ModelOptions
+from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
 from submitter.cli.main import cli
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import InputError
-from rowfleet.recipes.recipe import Column
+from rowfleet.recipes.parts.columns import Column
 from submitter.excel import MAX_COLUMNS
 from submitter.sheets.header import AnswerHeaders, HeaderOptions
 from submitter.sheets.opening import open_sheet
