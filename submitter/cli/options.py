@@ -11,10 +11,10 @@ import click
 from rowfleet import analyzer_kinds
 from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
+from rowfleet.storage import location
 from submitter.cli.amounts import DOLLARS, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.sheets.selection import Hidden
-from submitter.storage import location
 
 #: The release that `helm install rowfleet …` makes.
 DEFAULT_RELEASE = "rowfleet"

@@ -24,11 +24,11 @@ from rowfleet.rate_limits.lane import PerMinute
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
+from rowfleet.storage import location, transfer
 from submitter.results import columns, export
 from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.sheet import Sheet
-from submitter.storage import location, transfer
 from submitter.submission.submission import Terms, check_id
 
 

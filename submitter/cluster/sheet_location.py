@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from rowfleet.errors import InputError
-from submitter.storage import schemes
+from rowfleet.storage import schemes
 
 #: Where claims are mounted, each under its own name.
 SHEETS = PurePosixPath("/sheets")

@@ -22,6 +22,8 @@ from rowfleet.ledger.queries.rows import last_recorded, recorded_rows
 from rowfleet.ledger.records import BatchRecord, RecordedRow
 from rowfleet.ledger.transitions import recording
 from rowfleet.recipes import loading
+from rowfleet.storage import location, transfer
+from rowfleet.storage.location import Location
 from submitter.results import columns, csv_file, target, writer
 from submitter.results.answer_values import answer_cell
 from submitter.results.columns import Column, FinishedRow
@@ -30,8 +32,6 @@ from submitter.results.write_back.answer_cells import AnsweredRow
 from submitter.results.write_back.finished import Written, check_parts, write_back
 from submitter.sheets.header import answer_columns
 from submitter.sheets.sheet import Sheet
-from submitter.storage import location, transfer
-from submitter.storage.location import Location
 
 #: Suffixes of the workbooks that answers are written back into, and those of them with macros.
 WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm")

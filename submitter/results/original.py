@@ -13,10 +13,10 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.records import BatchRecord
+from rowfleet.storage import location, transfer
+from rowfleet.storage.location import Location
 from submitter.sheets.other_formats.kinds import kind_of
 from submitter.sheets.package import ZIP_MAGICS, open_package
-from submitter.storage import location, transfer
-from submitter.storage.location import Location
 
 
 def sha256_of(path: Path, place: Location) -> str:

@@ -13,11 +13,11 @@ from rowfleet.ledger.records import NewBatch
 from rowfleet.ledger.statuses import Tier
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
+from rowfleet.storage import location
+from rowfleet.storage.location import Location
 from submitter.results import columns, writer
 from submitter.sheets.selection import Choice, Selection, select
 from submitter.sheets.sheet import Sheet
-from submitter.storage import location
-from submitter.storage.location import Location
 
 #: What a batch id may look like; it is part of task ids, object names and commands.
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from submitter.storage import location, transfer
+from rowfleet.storage import location, transfer
 
 
 def closed_port() -> int:

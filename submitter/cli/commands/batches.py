@@ -14,6 +14,7 @@ from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.queries.rows import failed_rows
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.masking import unbroken
+from rowfleet.storage import location
 from submitter.cli import console
 from submitter.cli.command import Command
 from submitter.cli.console import progress_facts
@@ -24,7 +25,6 @@ from submitter.progress import display, presence, watching
 from submitter.progress.presence import Presence
 from submitter.results import export
 from submitter.results.export import Target
-from submitter.storage import location
 
 
 @click.command(cls=Command, example="rowfleet progress master-refunds-3f9a2c81d04e --watch")

@@ -19,6 +19,7 @@ from rowfleet.ledger.transitions import in_chunks, stopping
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
 from rowfleet.settings import Settings
+from rowfleet.storage import location
 from submitter import hints
 from submitter.batch_api import tier as batch_tier
 from submitter.cli import console
@@ -40,7 +41,6 @@ from submitter.progress import display, watching
 from submitter.progress.presence import Presence
 from submitter.results import export
 from submitter.results.export import Target
-from submitter.storage import location
 
 
 @click.command(

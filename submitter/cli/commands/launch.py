@@ -10,6 +10,7 @@ import click
 
 from rowfleet.errors import InputError
 from rowfleet.recipes import loading
+from rowfleet.storage import schemes
 from submitter.cli import console
 from submitter.cli.amounts import WholeNumber
 from submitter.cli.command import Command
@@ -27,7 +28,6 @@ from submitter.cli.options import (
     where_options,
 )
 from submitter.cluster import client, kubeconfig, manifest, sheet_location
-from submitter.storage import schemes
 from submitter.submission import submission
 
 

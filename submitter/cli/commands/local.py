@@ -15,6 +15,7 @@ from rowfleet.ledger.statuses import Tier
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
 from rowfleet.settings import MOST_SLOTS
+from rowfleet.storage import location
 from submitter.cli import console
 from submitter.cli.amounts import WholeNumber
 from submitter.cli.command import Command
@@ -36,7 +37,6 @@ from submitter.progress import display, watching
 from submitter.results import export
 from submitter.results.export import Target
 from submitter.sheets.selection import Choice, Hidden
-from submitter.storage import location
 from submitter.submission import recording, takeover
 from submitter.submission.submission import prepare
 from submitter.termination import Terminated

@@ -10,6 +10,7 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.statuses import Tier
 from rowfleet.queue.client import Queue
 from rowfleet.settings import load_settings
+from rowfleet.storage import location, schemes
 from submitter.batch_api import tier as batch_tier
 from submitter.cli import console
 from submitter.cli.command import Command
@@ -36,7 +37,6 @@ from submitter.progress import display, watching
 from submitter.results import export
 from submitter.results.export import Target
 from submitter.sheets.selection import Choice, Hidden
-from submitter.storage import location, schemes
 from submitter.submission import recording, takeover
 from submitter.submission.submission import prepare
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from submitter.storage import transfer
-from submitter.storage import web as storage_web
+from rowfleet.storage import transfer
+from rowfleet.storage import web as storage_web
 from tests.support.storage_servers import s3, web
 from tests.support.storage_servers.s3 import S3Server
 from tests.support.transfers import closed_port, set_all

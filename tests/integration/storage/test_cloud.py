@@ -7,8 +7,8 @@ import os
 import pytest
 
 from rowfleet.errors import InputError, ServiceError
+from rowfleet.storage import cloud, location
 from submitter.results import export
-from submitter.storage import cloud, location
 from tests.support.storage_servers import web
 from tests.support.storage_servers.line import breaking
 from tests.support.storage_servers.s3 import BUCKET, S3Server

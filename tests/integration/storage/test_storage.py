@@ -16,7 +16,7 @@ import pytest
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.queries import batch_records
-from submitter.storage import location, transfer
+from rowfleet.storage import location, transfer
 from tests.support.sheets import invoices, results
 from tests.support.storage_servers import web
 from tests.support.storage_servers.s3 import BUCKET, S3Server
@@ -127,7 +127,7 @@ def test_export_is_checked_before_anything_is_read(rowfleet: Run, aws: S3Server)
 COPY = """
 import resource, shutil, sys
 from pathlib import Path
-from submitter.storage import location, transfer
+from rowfleet.storage import location, transfer
 
 source, target = map(location.parse, sys.argv[1:])
 with transfer.downloaded(source) as got, transfer.uploaded(target) as out:

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage import bounds, location
-from submitter.storage import web as storage_web
+from rowfleet.storage import bounds, location
+from rowfleet.storage import web as storage_web
 from tests.support.storage_servers import web
 from tests.support.storage_servers.s3 import S3Server
 from tests.support.transfers import closed_port, fetch, left_behind, send

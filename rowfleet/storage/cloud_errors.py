@@ -8,9 +8,9 @@ import re
 from obstore import exceptions
 
 from rowfleet.errors import InputError, RowfleetError, ServiceError
-from submitter.storage.cloud_credentials import endpoint_of, no_credentials
-from submitter.storage.schemes import SCHEMES
-from submitter.storage.uri import Uri
+from rowfleet.storage.cloud_credentials import endpoint_of, no_credentials
+from rowfleet.storage.schemes import SCHEMES
+from rowfleet.storage.uri import Uri
 
 NO_PLACE = ("NoSuchBucket", "ContainerNotFound")
 

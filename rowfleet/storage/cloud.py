@@ -23,18 +23,18 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from rowfleet.errors import InputError
-from submitter.storage.bounds import CHUNK_BYTES, Broken, check_size, content_type
-from submitter.storage.cloud_credentials import (
+from rowfleet.storage.bounds import CHUNK_BYTES, Broken, check_size, content_type
+from rowfleet.storage.cloud_credentials import (
     CREDENTIALS,
     HOW,
     PREFIXES,
     check_machine,
     endpoint_of,
 )
-from submitter.storage.cloud_credentials import azure as _azure
-from submitter.storage.cloud_errors import NO_PLACE, code_of, headline
-from submitter.storage.cloud_errors import explained as _explained
-from submitter.storage.uri import Uri
+from rowfleet.storage.cloud_credentials import azure as _azure
+from rowfleet.storage.cloud_errors import NO_PLACE, code_of, headline
+from rowfleet.storage.cloud_errors import explained as _explained
+from rowfleet.storage.uri import Uri
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from rowfleet.errors import InputError
-from submitter.storage.schemes import SCHEMES, listed, remote
-from submitter.storage.uri import Uri
+from rowfleet.storage.schemes import SCHEMES, listed, remote
+from rowfleet.storage.uri import Uri
 
 __all__ = ["Location", "Uri", "parse"]
 

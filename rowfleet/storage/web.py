@@ -21,8 +21,8 @@ from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage.bounds import CHUNK_BYTES, WAITS, Broken, check_size, content_type
-from submitter.storage.uri import Uri, is_loopback
+from rowfleet.storage.bounds import CHUNK_BYTES, WAITS, Broken, check_size, content_type
+from rowfleet.storage.uri import Uri, is_loopback
 
 #: Seconds of silence after which a connection is given up.
 TIMEOUT = 30

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from submitter.storage.uri import Uri, in_store, on_web
+from rowfleet.storage.uri import Uri, in_store, on_web
 
 
 class Client(Protocol):
@@ -37,13 +37,13 @@ class Client(Protocol):
 
 
 def _cloud() -> Client:
-    from submitter.storage import cloud
+    from rowfleet.storage import cloud
 
     return cloud
 
 
 def _web() -> Client:
-    from submitter.storage import web
+    from rowfleet.storage import web
 
     return web
 

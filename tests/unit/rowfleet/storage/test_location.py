@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import InputError
-from submitter.storage import location
+from rowfleet.storage import location
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import InputError
+from rowfleet.storage import location, schemes, transfer
+from rowfleet.storage.schemes import SCHEMES, Scheme
+from rowfleet.storage.uri import Uri, in_store
 from submitter.cluster import sheet_location
-from submitter.storage import location, schemes, transfer
-from submitter.storage.schemes import SCHEMES, Scheme
-from submitter.storage.uri import Uri, in_store
 
 
 class Shelf:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rowfleet.errors import InputError
-from submitter.storage.uri import Uri
+from rowfleet.storage.uri import Uri
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from rowfleet.errors import InputError, ServiceError
-from submitter.storage.bounds import WAITS, Broken, check_size
-from submitter.storage.location import Location
-from submitter.storage.schemes import SCHEMES, Client
-from submitter.storage.uri import Uri
+from rowfleet.storage.bounds import WAITS, Broken, check_size
+from rowfleet.storage.location import Location
+from rowfleet.storage.schemes import SCHEMES, Client
+from rowfleet.storage.uri import Uri
 
 
 @contextmanager

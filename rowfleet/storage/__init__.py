@@ -1,0 +1,1 @@
+"""Files on this disk, in object stores and behind URLs."""

@@ -1,1 +1,0 @@
-"""Spreadsheets on this disk, in object stores and behind URLs."""
