@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rowfleet.documents.extracted import WORD, Extracted, Kind, Page, UnreadPart
 from rowfleet.documents.limits import MAX_DECODED_BYTES, MAX_ENCODED_BYTES
-from rowfleet.documents.reasons import Unread, UnreadableError
+from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.received import clean, read_json
 
 #: The first byte. A later format takes another, and goes on reading this one.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from rowfleet.documents.reasons import Unread
+from rowfleet.documents.unread import Unread
 
 #: Goes up with each change of the text that is read of the same document.
 EXTRACTOR = 1

@@ -24,7 +24,7 @@ from rowfleet.documents.extracted import (
     box_array,
 )
 from rowfleet.documents.limits import MAX_DECODED_BYTES, MAX_ENCODED_BYTES, MAX_PAGES
-from rowfleet.documents.reasons import SENTENCES, Unread, UnreadableError
+from rowfleet.documents.unread import SENTENCES, Unread, UnreadableError
 
 PAGE = Page(1, "Total  £10.00", 595.3, 841.9, boxes=box_array([Box(10, 20, 30, 40), None]))
 INVOICE = Extracted(Kind.PDF, (PAGE,), 3, (UnreadPart("scan.pdf", Unread.ENCRYPTED),))
