@@ -35,12 +35,11 @@ class Question:
 
     recipe: Recipe
     model: str
-    #: Counted from 0 below the header, as `--start-row` counts.
+    #: As a spreadsheet program shows it: an answer may name it, and the finished sheet shows both.
     row_number: int
     #: The row's sent cells by the recipe's column names, in the recipe's order.
     cells: Mapping[str, Value]
-    #: Earlier rows of the batch with the same identity columns, in order, by the numbers that a
-    #: spreadsheet program shows: an answer may name them.
+    #: Earlier rows of the batch with the same identity columns, in order, by such numbers.
     duplicate_of: Sequence[int] = ()
     #: Seconds the answer may take altogether.
     time_limit: float = 540.0

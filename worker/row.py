@@ -148,7 +148,7 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
     return Question(
         recipe=assignment.batch.recipe,
         model=record.model,
-        row_number=row.key[1],
+        row_number=record.sheet_row(row.key[1]),
         cells=cells.sent(record.columns, row.cells),
         shown=cells.shown(record.columns, row.cells),
         duplicate_of=[record.sheet_row(number) for number in assignment.duplicate_of],

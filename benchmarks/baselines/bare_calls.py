@@ -20,6 +20,7 @@ import openai
 from benchmarks.harness import sheets
 from benchmarks.harness.fleet import MODEL, RECIPE
 from rowfleet.analysis import Question
+from rowfleet.ledger.records import FIRST_ROW
 from rowfleet.openai_api.requests import chat_request, messages
 
 
@@ -29,7 +30,7 @@ def requests(rows: int) -> list[dict[str, Any]]:
     made = []
     for number, row in enumerate(sheets.typed_rows(rows)):
         cells = {name: row[index] for name, index in columns.items()}
-        question = Question(RECIPE, MODEL, number, cells)
+        question = Question(RECIPE, MODEL, FIRST_ROW + number, cells)
         made.append(chat_request(question, messages(question)))
     return made
 

@@ -22,13 +22,13 @@ from rowfleet.recipes.recipe import Recipe
 INVALID = "the answer was not valid"
 
 
-def batch_line(question: Question) -> bytes:
-    """Return the line of a Batch API file that asks ``question``.
+def batch_line(question: Question, number: int) -> bytes:
+    """Return the line of a Batch API file that asks ``question``, of the ledger's row ``number``.
 
     https://platform.openai.com/docs/guides/batch
     """
     line = {
-        "custom_id": f"row-{question.row_number}",
+        "custom_id": f"row-{number}",
         "method": "POST",
         "url": ENDPOINTS[question.recipe.api],
         "body": request(question, messages(question)),

@@ -59,6 +59,7 @@ class Followed:
         self.model = record.model
         self.price = None if record.price is None else prices.Price.model_validate(record.price)
         self.columns = record.columns
+        self.first_row = record.first_row
 
     # --- its record
 

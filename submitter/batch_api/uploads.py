@@ -13,6 +13,7 @@ from rowfleet.analysis import AnalysisError, Question, Transient
 from rowfleet.ledger.engine import reading, writing
 from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries.parts import asked_within, get_part, waiting_for_room
+from rowfleet.ledger.records import sheet_row
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts
 from rowfleet.openai_api import batch_files
@@ -106,7 +107,7 @@ class Uploads:
                     connection, batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
                 )
             for at, (number, encoded) in enumerate(rows):
-                line = batch_files.batch_line(self._question(number, encoded))
+                line = batch_files.batch_line(self._question(number, encoded), number)
                 if written and size + len(line) > self._batch.limits.file_bytes:
                     over = [row[0] for row in rows[at:]]
                     with writing(self._engine) as connection:
@@ -123,7 +124,7 @@ class Uploads:
         return Question(
             recipe=self._batch.recipe,
             model=self._batch.model,
-            row_number=number,
+            row_number=sheet_row(number, self._batch.first_row),
             cells=cells.sent(self._batch.columns, encoded),
             shown=cells.shown(self._batch.columns, encoded),
         )

@@ -148,7 +148,8 @@ def _first_rows(submission: Submission) -> Iterator[tuple[int, str]]:
     for number in first:
         for _, cells in sheet.rows(number, 1):
             sent = {name: cells[index] for name, index in sheet.columns.items()}
-            yield sheet.first_row + number, as_data(number, sent).split("\n")[1]
+            row = sheet.first_row + number
+            yield row, as_data(row, sent).split("\n")[1]
 
 
 def _listed(names: list[str]) -> str:

@@ -19,6 +19,8 @@ import openai
 import openpyxl
 from celery import Celery
 
+from tests.standin.wire import FIRST_ROW
+
 app = Celery("plain", broker=os.environ["REDIS_URL"])
 
 
@@ -32,7 +34,7 @@ def client() -> openai.OpenAI:
 def analyze(self: Any, number: int, row: dict[str, Any]) -> None:
     """Ask the model about a row and write its answer down."""
     # The row is marked as the stand-in wants it, to tell the rows of its call log apart.
-    text = f'<row number="{number}">\n{json.dumps(row)}\n</row>'
+    text = f'<row number="{number + FIRST_ROW}">\n{json.dumps(row)}\n</row>'
     try:
         completion = client().chat.completions.create(
             model="gpt-5-mini",

@@ -10,6 +10,7 @@ import signal
 
 from rowfleet.analysis import Answer, Question
 from rowfleet.settings import Settings
+from tests.standin.wire import FIRST_ROW
 from worker import celery as program
 from worker.analyzers.openai import making
 
@@ -29,7 +30,7 @@ class Poisoned:
 
     def answer(self, question: Question) -> Answer:
         """Return the model's answer, or die as the kernel would have it."""
-        if question.row_number == POISON_ROW:
+        if question.row_number == FIRST_ROW + POISON_ROW:
             os.kill(os.getpid(), signal.SIGKILL)
         return self._analyzer.answer(question)
 

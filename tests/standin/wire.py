@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+#: The sheet row of the ledger's row 0, where the header is in row 1 as in most sheets of the tests.
+FIRST_ROW = 2
+
 _ROW = re.compile(r'<row number="(\d+)">\n(.*?)\n</row>', re.DOTALL)
 
 
@@ -22,6 +25,7 @@ class Ask:
 
     api: str
     model: str
+    #: Counted as in the ledger: the sheet row that is sent, less `FIRST_ROW`.
     row: int | None
     #: Hash of the row's number and JSON, or of all texts where there is no row.
     key: str
@@ -107,7 +111,7 @@ def _only_row(texts: list[str]) -> tuple[int | None, str]:
         cells = None
     if not isinstance(cells, dict):
         raise BadRequest(f"the row {found[1]} is not a JSON object")
-    return int(found[1]), found[2]
+    return int(found[1]) - FIRST_ROW, found[2]
 
 
 def _format(api: str, body: dict[str, Any]) -> dict[str, Any] | None:

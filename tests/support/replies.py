@@ -17,7 +17,7 @@ HTML = {"Content-Type": "text/html"}
 
 def ask(base_url: str, api: str = "chat_completions", key: str = "sk-right", **more: Any) -> Any:
     recipe = Recipe.model_validate({**ECHO.model_dump(mode="json"), "api": api})
-    asked = {"row_number": 1, "cells": {"Name": "A"}, "time_limit": 20, **more}
+    asked = {"row_number": 3, "cells": {"Name": "A"}, "time_limit": 20, **more}
     return OpenAIAnalyzer(key, base_url).answer(Question(recipe, "gpt-5-mini", **asked))
 
 

@@ -8,6 +8,7 @@ import openai
 
 from rowfleet.recipes.loading import bundled
 from tests.standin import Standin
+from tests.standin.wire import FIRST_ROW
 
 SCHEMA = bundled().strict_schema()
 
@@ -22,7 +23,7 @@ def messages(row: int, **cells: object) -> list[dict[str, str]]:
     text = json.dumps({"Invoice_Number": f"INV-{row}", **cells}).replace("<", "\\u003c")
     return [
         {"role": "system", "content": "Audit this."},
-        {"role": "user", "content": f'<row number="{row}">\n{text}\n</row>'},
+        {"role": "user", "content": f'<row number="{row + FIRST_ROW}">\n{text}\n</row>'},
     ]
 
 

@@ -16,8 +16,8 @@ from worker.steps import health
 #: Seconds for each of the others.
 SECONDS = float(os.environ.get("TEST_ROW_SECONDS", "0.2"))
 
-#: The row it is stuck in.
-STUCK_ROW = 1
+#: The row of the sheet that it is stuck in.
+STUCK_ROW = 3
 
 
 class Stuck:

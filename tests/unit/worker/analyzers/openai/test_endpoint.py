@@ -233,7 +233,7 @@ def test_nothing_is_left_open_or_complained_of_at_the_end(standin: Standin) -> N
         "from tests.support.replies import ask\n"
         "from worker.analyzers.openai.analyzer import OpenAIAnalyzer\n"
         "kept = OpenAIAnalyzer('sk-x', sys.argv[1])\n"
-        "kept.answer(Question(ECHO, 'gpt-5-mini', 1, {'Name': 'A'}))\n"
+        "kept.answer(Question(ECHO, 'gpt-5-mini', 3, {'Name': 'A'}))\n"
         "ask(sys.argv[1])\n"
     )
     ran = subprocess.run(
