@@ -25,6 +25,7 @@ from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
 from rowfleet.storage import location, transfer
+from submitter.cli.asked import Asked
 from submitter.results import columns, export
 from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
@@ -38,31 +39,24 @@ def complete_id(engine: Engine, beginning: str) -> str:
         return batch_records.complete_id(connection, beginning)
 
 
-def agreed_terms(
-    recipe: Recipe,
-    settings: Settings,
-    *,
-    max_cost: float | None,
-    sample_size: int | None,
-    dedupe: bool,
-) -> Terms:
+def agreed_terms(recipe: Recipe, settings: Settings, asked: Asked) -> Terms:
     """Return the terms for a recipe with analyzer and model settled.
 
     Raises InputError for a budget that can't be kept, and where rows are compared with each other.
     """
     assert recipe.model is not None
     kind = kind_of(recipe)
-    if dedupe and kind.compares_rows:
+    if asked.dedupe and kind.compares_rows:
         raise InputError(
             f"--dedupe: the {kind.name} compare rows with each other, and would find no "
             "duplicates; leave it out"
         )
     if not kind.is_paid:
-        return Terms(sample=sample_size, dedupe=dedupe)
+        return Terms(sample=asked.sample_size, dedupe=asked.dedupe)
     price = (settings.prices | recipe.prices).get(recipe.model)
-    if max_cost is not None:
+    if asked.max_cost is not None:
         check_price(recipe, price)
-    return Terms(price, max_cost, sample_size, dedupe)
+    return Terms(price, asked.max_cost, asked.sample_size, asked.dedupe)
 
 
 def kind_of(recipe: Recipe) -> Kind:
@@ -83,38 +77,33 @@ def check_price(recipe: Recipe, price: prices.Price | None) -> None:
         )
 
 
-def decide(
-    recipe: Recipe,
-    settings: Settings,
-    analyzer: str | None,
-    model: str | None,
-    *,
-    dry_run: bool = False,
-) -> Recipe:
+def recipe_of(asked: Asked, settings: Settings, *, dry_run: bool = False) -> Recipe:
     """Return the recipe with analyzer and model settled: option, recipe, setting, in that order.
 
     A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
+
+    Raises InputError for a file that is no recipe, an id that can't be one, and an analyzer that
+    can't answer the recipe.
     """
+    recipe = _recipe_for(asked.recipe_file, settings, asked.batch_id, dry_run=dry_run)
     default = settings.default_analyzer()
     if dry_run and not loading.can_answer(analyzer_kinds.WITHOUT_KEY, recipe):
         default = analyzer_kinds.WITH_KEY.name
-    loading.check_analyzer(recipe, analyzer, default)
+    loading.check_analyzer(recipe, asked.analyzer, default)
     return recipe.model_copy(
         update={
-            "analyzer": analyzer or recipe.analyzer or default,
-            "model": model or recipe.model or settings.model,
+            "analyzer": asked.analyzer or recipe.analyzer or default,
+            "model": asked.model or recipe.model or settings.model,
         }
     )
 
 
-def recipe_for(
-    file: Path | None, settings: Settings, batch_id: str | None, *, dry_run: bool = False
+def _recipe_for(
+    file: Path | None, settings: Settings, batch_id: str | None, *, dry_run: bool
 ) -> Recipe:
     """Return what is asked: by the file, else as the batch ``batch_id`` is recorded, else bundled.
 
     ``file`` may be the name of a bundled recipe, where there is no file of that name.
-
-    Raises InputError for a file that is no recipe, and an id that can't be one.
     """
     if file is not None:
         is_name = str(file) in loading.bundled_names() and not file.exists()
@@ -222,11 +211,9 @@ def feeder_for(engine: Engine, settings: Settings) -> Feeder:
 @contextmanager
 def opened_sheet(
     source: location.Location,
-    sheet: str | None,
+    asked: Asked,
     recipe: Recipe,
     settings: Settings,
-    header_row: int | None = None,
-    maps: tuple[str, ...] = (),
     finished: export.Target | None = None,
 ) -> Iterator[Sheet]:
     """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it.
@@ -234,12 +221,12 @@ def opened_sheet(
     Raises InputError, too, for a workbook that can't become the ``finished`` sheet.
     """
     answers = columns.answer_headers(recipe)
-    header = HeaderOptions(header_row, maps, answers)
+    header = HeaderOptions(asked.header_row, asked.maps, answers)
     with (
         transfer.downloaded(source) as file,
         open_sheet(
             file,
-            sheet,
+            asked.sheet,
             recipe=recipe,
             name=str(source),
             by_pattern=settings.sheet_reader == "pattern",

@@ -18,25 +18,24 @@ from rowfleet.settings import MOST_SLOTS
 from rowfleet.storage import location
 from submitter.cli import console
 from submitter.cli.amounts import WholeNumber
+from submitter.cli.asked import Asked, takes_a_submission
 from submitter.cli.command import Command
 from submitter.cli.dry_run import show_dry_run
-from submitter.cli.options import dry_run_option, json_option, submission_options
+from submitter.cli.options import dry_run_option, json_option
 from submitter.cli.run import announce, conclude, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
-    decide,
     feeder_for,
     kind_of,
     ledger_of,
     opened_sheet,
     read_settings,
-    recipe_for,
+    recipe_of,
 )
 from submitter.local.worker import queue_of
 from submitter.progress import display, watching
 from submitter.results import export
 from submitter.results.export import Target
-from submitter.sheets.selection import Choice, Hidden
 from submitter.submission import recording, takeover
 from submitter.submission.submission import prepare
 from submitter.termination import Terminated
@@ -50,7 +49,7 @@ _RESULTS = re.compile(r"(?P<stem>.+)\.results(?:-(?P<number>[0-9]{1,5}))?", re.D
 
 @click.command(cls=Command, example="rowfleet local examples/Master_Refunds.xlsx")
 @click.argument("source", type=location.parse, metavar="SHEET.xlsx")
-@submission_options
+@takes_a_submission
 @click.option(
     "--slots",
     type=WholeNumber(1, MOST_SLOTS),
@@ -60,26 +59,9 @@ _RESULTS = re.compile(r"(?P<stem>.+)\.results(?:-(?P<number>[0-9]{1,5}))?", re.D
 @dry_run_option
 @json_option
 def local(
+    asked: Asked,
+    /,
     source: location.Location,
-    sheet: str | None,
-    start_row: int,
-    num_rows: int | None,
-    header_row: int | None,
-    maps: tuple[str, ...],
-    where: str | None,
-    order_by: str | None,
-    hidden: Hidden | None,
-    keep_totals: bool,
-    recipe_file: Path | None,
-    model: str | None,
-    analyzer: str | None,
-    batch_id: str | None,
-    export_to: location.Location | None,
-    plain: bool,
-    overwrite: bool,
-    max_cost: float | None,
-    sample_size: int | None,
-    dedupe: bool,
     slots: int | None,
     dry_run: bool,
     as_json: bool,
@@ -96,32 +78,26 @@ def local(
     from submitter.local.state import state_directory
     from submitter.local.worker import LocalWorker, Run
 
-    out = export_to or _beside(source, plain=plain)
-    finished = Target(out, source, plain, overwrite)
+    out = asked.export_to or _beside(source, plain=asked.plain)
+    finished = Target(out, source, asked.plain, asked.overwrite)
     export.check(finished)
     settings = read_settings(slots=slots)
-    asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
-    recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
+    recipe = recipe_of(asked, settings, dry_run=dry_run)
     if kind_of(recipe).asks_openai and settings.openai_api_key is None and not dry_run:
         offline = loading.can_answer(analyzer_kinds.WITHOUT_KEY, recipe)
         raise InputError(
             "OPENAI_API_KEY is not set; set it"
             + (", or use --analyzer rules, which computes offline" if offline else "")
         )
-    terms = agreed_terms(
-        recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
-    )
-    rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
+    terms = agreed_terms(recipe, settings, asked)
     with said_how_to_go_on(), ExitStack() as stack:
-        opened = stack.enter_context(
-            opened_sheet(source, sheet, recipe, settings, header_row, maps, finished)
-        )
+        opened = stack.enter_context(opened_sheet(source, asked, recipe, settings, finished))
         submission = prepare(
             opened,
-            rows,
+            asked.rows,
             recipe,
             queue=settings.queue,
-            batch_id=batch_id,
+            batch_id=asked.batch_id,
             terms=terms,
             tier=Tier.WORKERS,
             source=source,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from rowfleet.errors import InputError
@@ -13,12 +11,12 @@ from rowfleet.settings import load_settings
 from rowfleet.storage import location, schemes
 from submitter.batch_api import tier as batch_tier
 from submitter.cli import console
+from submitter.cli.asked import Asked, takes_a_submission
 from submitter.cli.command import Command
 from submitter.cli.dry_run import show_dry_run
 from submitter.cli.options import (
     dry_run_option,
     json_option,
-    submission_options,
     tier_option,
     urgent_option,
     wait_option,
@@ -26,17 +24,15 @@ from submitter.cli.options import (
 from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
-    decide,
     feeder_for,
     ledger_of,
     opened_sheet,
-    recipe_for,
+    recipe_of,
     with_a_ledger,
 )
 from submitter.progress import display, watching
 from submitter.results import export
 from submitter.results.export import Target
-from submitter.sheets.selection import Choice, Hidden
 from submitter.submission import recording, takeover
 from submitter.submission.submission import prepare
 
@@ -55,33 +51,16 @@ from submitter.submission.submission import prepare
     help="The spreadsheet: .xlsx, .xlsm, .xlsb, .xls, .ods or .csv; a path, or "
     f"{schemes.listed(schemes.remote(), ' or ')}.",
 )
-@submission_options
+@takes_a_submission
 @urgent_option
 @tier_option
 @wait_option
 @dry_run_option
 @json_option
 def submit(
+    asked: Asked,
+    /,
     source: location.Location,
-    sheet: str | None,
-    start_row: int,
-    num_rows: int | None,
-    header_row: int | None,
-    maps: tuple[str, ...],
-    where: str | None,
-    order_by: str | None,
-    hidden: Hidden | None,
-    keep_totals: bool,
-    recipe_file: Path | None,
-    model: str | None,
-    analyzer: str | None,
-    batch_id: str | None,
-    export_to: location.Location | None,
-    plain: bool,
-    overwrite: bool,
-    max_cost: float | None,
-    sample_size: int | None,
-    dedupe: bool,
     urgent: bool,
     tier: Tier | None,
     wait: bool,
@@ -93,31 +72,28 @@ def submit(
     The same content submitted again continues the same batch: nothing is paid for twice. --sample
     waits for the sample as --wait does.
     """
-    if export_to and not wait and sample_size is None:
+    if asked.export_to and not wait and asked.sample_size is None:
         raise InputError("--export needs --wait; or use `rowfleet export BATCH_ID OUT.xlsx` later")
-    finished = Target(export_to, source, plain, overwrite) if export_to else None
-    if finished:
+    finished = None
+    if asked.export_to:
+        finished = Target(asked.export_to, source, asked.plain, asked.overwrite)
         export.check(finished)
     named = load_settings()
     settings = with_a_ledger(named)
-    asked = recipe_for(recipe_file, settings, batch_id, dry_run=dry_run)
-    recipe = decide(asked, settings, analyzer, model, dry_run=dry_run)
-    terms = agreed_terms(
-        recipe, settings, max_cost=max_cost, sample_size=sample_size, dedupe=dedupe
-    )
-    wait = wait or sample_size is not None
+    recipe = recipe_of(asked, settings, dry_run=dry_run)
+    terms = agreed_terms(recipe, settings, asked)
+    wait = wait or asked.sample_size is not None
     if tier == Tier.BATCH:
         batch_tier.check(recipe, urgent=urgent, terms=terms)
         if not dry_run:
             batch_tier.api_key(settings)
-    rows = Choice(start_row, num_rows, where, order_by, hidden or "include", keep_totals)
-    with opened_sheet(source, sheet, recipe, settings, header_row, maps, finished) as opened:
+    with opened_sheet(source, asked, recipe, settings, finished) as opened:
         submission = prepare(
             opened,
-            rows,
+            asked.rows,
             recipe,
             queue=batch_tier.QUEUE if tier == Tier.BATCH else settings.queue,
-            batch_id=batch_id,
+            batch_id=asked.batch_id,
             urgent=urgent,
             terms=terms,
             tier=tier,

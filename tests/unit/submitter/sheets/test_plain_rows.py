@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rowfleet.errors import InputError
 from rowfleet.recipes.loading import parse
 from rowfleet.settings import load_settings
+from submitter.cli.asked import Asked
 from submitter.cli.setup import opened_sheet
 from submitter.sheets import safe_xml
 from submitter.sheets.opening import open_sheet
@@ -236,7 +237,7 @@ def test_setting_chooses_the_reader_of_the_rows(
     monkeypatch.setattr(plain_rows, "split", seen_split)
     chosen = load_settings({"ROWFLEET_SHEET_READER": reader})
     recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
-    with opened_sheet(path, None, recipe, chosen) as sheet:
+    with opened_sheet(path, Asked(), recipe, chosen) as sheet:
         assert [cells for _, cells in sheet.rows()] == [["x\ry"]]
     assert any(runs) == (reader == "pattern")
 

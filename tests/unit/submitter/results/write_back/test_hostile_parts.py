@@ -13,6 +13,7 @@ import pytest
 from rowfleet.errors import InputError
 from rowfleet.recipes.loading import parse
 from rowfleet.settings import load_settings
+from submitter.cli.asked import Asked
 from submitter.cli.setup import opened_sheet
 from submitter.results.export import Target
 from submitter.results.write_back import header_texts, relations, survey, tables, xml_bytes
@@ -218,7 +219,7 @@ def opened_for(path: Path, **options: Any) -> None:
     """Open the sheet as `rowfleet local` and `submit --export` do, a dry run included."""
     recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
     target = Target(path.with_name("out.xlsx"), path, **options)
-    with opened_sheet(path, None, recipe, load_settings({}), finished=target):
+    with opened_sheet(path, Asked(), recipe, load_settings({}), finished=target):
         pass
 
 
