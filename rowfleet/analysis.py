@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rowfleet.answers.reasons import Reason
 from rowfleet.cells import Value
 from rowfleet.masking import outside
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
 from rowfleet.usage import UNANSWERED, Usage
+
+if TYPE_CHECKING:
+    from rowfleet.answers.judging import Judged
 
 __all__ = [
     "UNANSWERED",
@@ -56,6 +60,16 @@ class Answer:
 
     output: dict[str, Any]
     usage: Usage = field(default_factory=Usage)
+    #: Reasons why a person should look at it, and whether the recipe's rule approves it.
+    reasons: tuple[Reason, ...] = ()
+    is_approved: bool = False
+
+
+def answer_of(judged: Judged, usage: Usage) -> Answer:
+    """Return a judged answer that is not asked about again. Raises Permanent if its row fails."""
+    if judged.failure is not None:
+        raise Permanent("the answer failed a check", usage, said=judged.failure)
+    return Answer(judged.output, usage, judged.all_reasons, judged.is_approved)
 
 
 class AnalysisError(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rowfleet.analysis import AnalysisError, Answer, Misconfigured, Postponed, Transient
 from rowfleet.ledger.records import Claimed, Outcome, Spent
-from rowfleet.ledger.statuses import RowStatus
+from rowfleet.ledger.statuses import RowReview, RowStatus
 
 #: Retries are spread by up to this part of their delay, so that rows that failed together do not
 #: come back together.
@@ -33,8 +33,21 @@ class RetryPolicy:
 def after_answer(row: Claimed, answer: Answer, spent: Spent, latency: float | None) -> Outcome:
     """Return the outcome of an attempt that was answered. ``latency`` is in seconds."""
     return Outcome(
-        row.key, row.attempts, RowStatus.DONE, output=answer.output, spent=spent, latency=latency
+        row.key,
+        row.attempts,
+        RowStatus.DONE,
+        output=answer.output,
+        spent=spent,
+        latency=latency,
+        review=_review(answer),
+        reasons=answer.reasons,
     )
+
+
+def _review(answer: Answer) -> RowReview | None:
+    if answer.reasons:
+        return RowReview.NEEDS_REVIEW
+    return RowReview.AUTO_APPROVED if answer.is_approved else None
 
 
 def after_failure(

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from rowfleet.feeding.repair import Repairs
 from rowfleet.feeding.steadiness import Steadiness
 from rowfleet.ledger.engine import Engine, looking, writing
+from rowfleet.ledger.feed_records import Standing
 from rowfleet.ledger.queries import fleet
-from rowfleet.ledger.records import Standing
 from rowfleet.ledger.transitions import feeding
 from rowfleet.queue.client import INSERT_MOST, Queue
 from rowfleet.queue.keys import FEEDER

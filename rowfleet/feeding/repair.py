@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from rowfleet.feeding.steadiness import Steadiness
 from rowfleet.ledger.engine import Engine, looking, writing
+from rowfleet.ledger.feed_records import Standing
 from rowfleet.ledger.queries import fleet
 from rowfleet.ledger.queries.rows import (
     count_live,
@@ -15,9 +16,8 @@ from rowfleet.ledger.queries.rows import (
     only_followers_are_left,
     queued_before,
 )
-from rowfleet.ledger.records import Standing
 from rowfleet.ledger.statuses import BatchStatus
-from rowfleet.ledger.transitions import claiming, feeding, finishing, in_chunks, settling
+from rowfleet.ledger.transitions import claiming, feeding, finishing, followers, in_chunks
 from rowfleet.queue.client import Queue
 
 log = logging.getLogger(__name__)
@@ -149,8 +149,8 @@ class Repairs:
             due = thorough or only_followers_are_left(connection, batch_id)
         while due:
             with writing(self._engine) as connection:
-                moved = settling.settle_followers(connection, batch_id, by=self._by)
-            due = moved == settling.MOST_FOLLOWERS
+                moved = followers.settle_followers(connection, batch_id, by=self._by)
+            due = moved == followers.MOST_FOLLOWERS
 
     def _without_message(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         present = self._queue.present()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from rowfleet.ledger.statuses import RowStatus, Tier
+from rowfleet.answers.reasons import Reason
+from rowfleet.ledger.statuses import RowReview, RowStatus, Tier
 
 #: A row by its batch and number.
 Key = tuple[str, int]
@@ -107,7 +108,7 @@ class Outcome:
     ``pending`` to be tried again ``delay`` seconds from now. ``counts`` tells whether a try again
     counts as a retry; a row given back because its batch stopped does not. One that was not even
     ``begun`` has had no attempt. ``brief`` is what logs and events may name of ``error``, which may
-    quote the row or its answer.
+    quote the row or its answer. A row that is done may have a ``review``, and ``reasons`` for it.
     """
 
     key: Key
@@ -121,6 +122,8 @@ class Outcome:
     begun: bool = True
     spent: Spent = field(default_factory=Spent)
     latency: float | None = None
+    review: RowReview | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,8 @@ class Progress:
     possibly_billed_calls: int = 0
     #: Only if the batch is `running` and nothing runs it now: `true`.
     is_idle: bool = False
+    #: Rows that are done and need review: people have not decided yet.
+    needs_review: int = 0
     #: Why most rows that wait for another try do so. Not printed as JSON, which a log may keep: the
     #: API's words may quote a cell.
     retried_for: str | None = None
@@ -249,6 +254,9 @@ class RecordedRow:
     error: str | None
     #: The earlier row whose answer this is, since the same was sent for both.
     same_as: int | None = None
+    #: A value of `RowReview`, and the reasons as the ledger keeps them.
+    review: str | None = None
+    review_reasons: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +269,9 @@ class SampledRow:
     output: Mapping[str, Any] | None
     error: str | None
     cost_usd: float | None
+    #: A value of `RowReview`, and the reasons as the ledger keeps them.
+    review: str | None = None
+    review_reasons: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,42 +282,3 @@ class History:
     completion_tokens: int
     cached_tokens: int
     prompt_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class LiveBatch:
-    """A batch that a queue should be fed with."""
-
-    id: str
-    urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a batch stands, as far as a feeder must know to leave it alone."""
-
-    id: str
-    status: str
-    #: Whether it runs a sample only, and whether it has a budget.
-    has_sample: bool
-    has_budget: bool
-    #: Whether a row waits that was never tried, and when the first retry is due.
-    has_fresh: bool
-    first_due: datetime | None
-    #: Whether that is now or was before.
-    is_due: bool
-    #: Whether rows wait for the answer of another row, are queued, and run.
-    has_followers: bool
-    has_queued: bool
-    has_running: bool
-
-    @property
-    def may_be_fed(self) -> bool:
-        """Whether a row may go to the queue now."""
-        return self.has_fresh or self.is_due
-
-    @property
-    def leads_nothing(self) -> bool:
-        """Whether no row is left that runs by itself: those that follow another may be."""
-        waits = self.has_fresh or self.first_due is not None
-        return not (waits or self.has_queued or self.has_running)

@@ -48,6 +48,17 @@ class BatchStatus(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"
 
 
+class RowReview(StrEnum):
+    """What a review has to do with a row that is done; null: nothing."""
+
+    #: There are reasons why a person should look.
+    NEEDS_REVIEW = "needs_review"
+    #: The recipe's rule approved it.
+    AUTO_APPROVED = "auto_approved"
+    #: A person has decided.
+    REVIEWED = "reviewed"
+
+
 class RemoteStatus(StrEnum):
     """The states of a part of a batch that the Batch API runs.
 

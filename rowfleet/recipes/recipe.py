@@ -160,6 +160,11 @@ class Recipe(Part):
                 )
         return self.prompt.format_map(self.variables).strip()
 
+    @property
+    def judges_answers(self) -> bool:
+        """Whether an answer that fits the schema may still need review."""
+        return any(getattr(self, field) for field in JUDGED_BY)
+
     def strict_schema(self) -> dict[str, Any]:
         """Return ``output`` as strict structured output wants it: closed, all properties required.
 
@@ -251,6 +256,9 @@ class Recipe(Part):
 def _columns(names: list[str]) -> str:
     return f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
+
+#: Fields that judge an answer which fits the schema, so that it may need review.
+JUDGED_BY: tuple[str, ...] = ()
 
 #: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
 #: recorded one may have them, since older versions took them.

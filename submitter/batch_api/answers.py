@@ -7,7 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 from rowfleet import retry, spending
-from rowfleet.analysis import AnalysisError, Misconfigured, Permanent, Transient, Usage
+from rowfleet.analysis import (
+    AnalysisError,
+    Answer,
+    Misconfigured,
+    Permanent,
+    Transient,
+    Usage,
+    answer_of,
+)
+from rowfleet.answers.judging import judge
 from rowfleet.ledger.engine import writing
 from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.records import Claimed, Outcome, Spent
@@ -140,7 +149,11 @@ class Answers:
                 results = {one.row_number: one for one in said if one and not one.was_not_made}
                 with writing(self._engine) as connection:
                     rows = batch_api_parts.held(
-                        connection, self._batch.batch_id, list(results), claim=part.token
+                        connection,
+                        self._batch.batch_id,
+                        list(results),
+                        claim=part.token,
+                        with_cells=self._batch.recipe.judges_answers,
                     )
                     outcomes = [
                         self._outcome(row, before, results[number], reasons, doubts)
@@ -196,13 +209,25 @@ class Answers:
         doubts: Doubts | None,
     ) -> Outcome:
         try:
-            answer = result.answer(self._batch.recipe, self._batch.model)
+            answer = self._judged(row, before, result.answer(self._batch.recipe, self._batch.model))
         except AnalysisError as failure:
             error = doubts.judged(self._batch.batch_id, failure) if doubts else failure
             if isinstance(error, Misconfigured):
                 reasons.append(str(error))
             return self._failure(row, _second_of_its_kind(error, before))
         return retry.after_answer(row, answer, self._spent(answer.usage), None)
+
+    def _judged(self, row: Claimed, before: str | None, answer: Answer) -> Answer:
+        """Return the answer with reasons to review. Raises Transient if it is to be mended.
+
+        It is asked for once more in a later part, as an answer is that does not fit the schema.
+        """
+        judged = judge(self._batch.question(row.key[1], row.cells), answer.output)
+        has_a_try = row.retries < self._batch.limits.retries.max_retries
+        if judged.to_mend and has_a_try and not _is_invalid(before):
+            said = "; ".join(reason.message for reason in judged.to_mend)
+            raise Transient(batch_files.INVALID, answer.usage, said=said)
+        return answer_of(judged, answer.usage)
 
     def _failure(self, row: Claimed, error: AnalysisError) -> Outcome:
         return retry.after_failure(
@@ -222,10 +247,14 @@ class Answers:
         )
 
 
+def _is_invalid(error: str | None) -> bool:
+    return error is not None and error.startswith(batch_files.INVALID)
+
+
 def _second_of_its_kind(error: AnalysisError, before: str | None) -> AnalysisError:
     """Return ``error``, final if it is the second answer in a row that is not valid."""
     said = str(error)
-    if said.startswith(batch_files.INVALID) and (before or "").startswith(batch_files.INVALID):
+    if _is_invalid(said) and _is_invalid(before):
         return Permanent(
             said.replace(batch_files.INVALID, f"{batch_files.INVALID}, twice", 1), error.usage
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from rowfleet import analyzer_kinds, prices
+from rowfleet import analyzer_kinds, cells, prices
+from rowfleet.analysis import Question
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Engine, reading, writing
 from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.parts import parts_of
-from rowfleet.ledger.records import BatchRecord
+from rowfleet.ledger.records import BatchRecord, sheet_row
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts, stopping
 from rowfleet.recipes import loading
@@ -86,6 +89,16 @@ class Followed:
         """Let the rows of a part that the API has not got wait again; its file is deleted next."""
         with writing(self.engine) as connection:
             batch_api_parts.release(connection, self.batch_id, part.token)
+
+    def question(self, number: int, encoded: Sequence[Any]) -> Question:
+        """Return the question about a row, by its number and encoded cells."""
+        return Question(
+            recipe=self.recipe,
+            model=self.model,
+            row_number=sheet_row(number, self.first_row),
+            cells=cells.sent(self.columns, encoded),
+            shown=cells.shown(self.columns, encoded),
+        )
 
     # --- the lease
 

@@ -6,14 +6,12 @@ import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import IO, Any, Final
+from typing import IO, Final
 
-from rowfleet import cells
-from rowfleet.analysis import AnalysisError, Question, Transient
+from rowfleet.analysis import AnalysisError, Transient
 from rowfleet.ledger.engine import reading, writing
 from rowfleet.ledger.part_records import Part
 from rowfleet.ledger.queries.parts import asked_within, get_part, waiting_for_room
-from rowfleet.ledger.records import sheet_row
 from rowfleet.ledger.statuses import BatchStatus
 from rowfleet.ledger.transitions import batch_api_parts
 from rowfleet.openai_api import batch_files
@@ -107,7 +105,7 @@ class Uploads:
                     connection, batch_id, min(TAKE_CHUNK, left), token=token, worker=WORKER
                 )
             for at, (number, encoded) in enumerate(rows):
-                line = batch_files.batch_line(self._question(number, encoded), number)
+                line = batch_files.batch_line(self._batch.question(number, encoded), number)
                 if written and size + len(line) > self._batch.limits.file_bytes:
                     over = [row[0] for row in rows[at:]]
                     with writing(self._engine) as connection:
@@ -119,15 +117,6 @@ class Uploads:
             if not rows:
                 break
         return (len(written), written[0], written[-1]) if written else None
-
-    def _question(self, number: int, encoded: Sequence[Any]) -> Question:
-        return Question(
-            recipe=self._batch.recipe,
-            model=self._batch.model,
-            row_number=sheet_row(number, self._batch.first_row),
-            cells=cells.sent(self._batch.columns, encoded),
-            shown=cells.shown(self._batch.columns, encoded),
-        )
 
     # --- parts that the API has no batch of yet
 

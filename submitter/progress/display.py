@@ -90,6 +90,8 @@ def _details(progress: Progress, retried_for: str) -> str:
         f"queued {progress.queued:,}",
         f"pending {progress.pending:,}",
     ]
+    if progress.needs_review:
+        parts.append(to_review(progress.needs_review))
     if progress.cancelled:
         parts.append(f"cancelled {progress.cancelled:,}")
     if progress.status not in FOLLOWED_TO and not progress.is_idle:
@@ -114,6 +116,11 @@ def _details(progress: Progress, retried_for: str) -> str:
     if retried_for:
         parts.append(f"rows are tried again: {retried_for}")
     return " · ".join(parts)
+
+
+def to_review(rows: int) -> str:
+    """Return how many rows need review, in words."""
+    return "1 row needs review" if rows == 1 else f"{rows:,} rows need review"
 
 
 def perhaps(calls: int) -> str:

@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any
 
 from rowfleet import analyzer_kinds
+from rowfleet.answers.reasons import decode
 from rowfleet.cells import Cell
-from rowfleet.ledger.records import BatchRecord
-from rowfleet.recipes.recipe import Recipe
+from rowfleet.ledger.records import BatchRecord, RecordedRow
+from rowfleet.recipes.recipe import JUDGED_BY, Recipe
 from submitter.sheets.header import AnswerHeaders
 
 
@@ -29,6 +30,23 @@ class FinishedRow:
     error: str | None
     #: The earlier row whose answer this is, since the same was sent for both.
     same_as: int | None = None
+    #: A value of `RowReview`, and the reasons as the ledger keeps them.
+    review: str | None = None
+    review_reasons: Sequence[Mapping[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, row: RecordedRow, cells: Sequence[Cell] = ()) -> FinishedRow:
+        """Return a row of the ledger with its decoded cells."""
+        return cls(
+            row.number,
+            cells,
+            row.status,
+            row.output,
+            row.error,
+            row.same_as,
+            row.review,
+            row.review_reasons,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,14 @@ def _same_as(batch: BatchRecord, row: FinishedRow) -> int | None:
     return None if row.same_as is None else batch.sheet_row(row.same_as)
 
 
+def _is_judged(batch: BatchRecord) -> bool:
+    return any(batch.recipe.get(field) for field in JUDGED_BY)
+
+
+def _reasons(_batch: BatchRecord, row: FinishedRow) -> str | None:
+    return "; ".join(map(str, decode(row.review_reasons))) or None
+
+
 ROW = Added("AI_Row", lambda batch, row: batch.sheet_row(row.number))
 STATUS = Added("AI_Status", lambda _batch, row: row.status)
 ERROR = Added("AI_Error", lambda _batch, row: row.error)
@@ -77,6 +103,8 @@ ADDED = (
     Added("AI_Same_As_Row", _same_as, lambda batch: batch.dedupe),
     STATUS,
     ERROR,
+    Added("AI_Review", lambda _batch, row: row.review, _is_judged),
+    Added("AI_Review_Reasons", _reasons, _is_judged),
 )
 
 

@@ -250,7 +250,7 @@ def _answered(
     schemas: Mapping[str, object],
     added: list[Column],
 ) -> AnsweredRow:
-    finished = FinishedRow(row.number, (), row.status, row.output, row.error, row.same_as)
+    finished = FinishedRow.of(row)
     output = row.output or {}
     cells = [answer_cell(output.get(name), _schema(schemas.get(name))) for name in results]
     return AnsweredRow(
@@ -291,5 +291,4 @@ def _text_file(connection: Connection, batch: BatchRecord, file: IO[bytes]) -> i
 def _whole_rows(connection: Connection, batch: BatchRecord) -> Iterator[FinishedRow]:
     """Yield the batch's rows with their original cells."""
     for row in recorded_rows(connection, batch.id):
-        cells = decode_all(row.cells)
-        yield FinishedRow(row.number, cells, row.status, row.output, row.error, row.same_as)
+        yield FinishedRow.of(row, decode_all(row.cells))

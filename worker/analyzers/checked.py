@@ -1,12 +1,13 @@
-"""Answers of plug-in analyzers are checked against the recipe's schema before the ledger has them.
+"""Answers of plug-in analyzers are checked against the recipe's schema, and judged.
 
-The built-in analyzers check their own: `openai` asks once more about an invalid answer, and `rules`
-checks a recipe before its first row.
+The built-in analyzers do so themselves: `openai` asks once more about an answer to mend, and
+`rules` checks a recipe before its first row.
 """
 
 from __future__ import annotations
 
-from rowfleet.analysis import Answer, Permanent, Question
+from rowfleet.analysis import Answer, Permanent, Question, answer_of
+from rowfleet.answers.judging import judge
 from worker.analyzers import Analyzer
 
 
@@ -26,4 +27,4 @@ class Checked:
         problem = question.recipe.problem_with(answer.output)
         if problem is not None:
             raise Permanent("the answer was not valid", answer.usage, said=problem)
-        return answer
+        return answer_of(judge(question, answer.output), answer.usage)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rowfleet.ledger.clock import Timestamp
 from rowfleet.ledger.models.tables import Base, Dollars, Json, is_one_of
-from rowfleet.ledger.statuses import ROW_IN_FLIGHT, RowStatus
+from rowfleet.ledger.statuses import ROW_IN_FLIGHT, RowReview, RowStatus
 
 _IS_PENDING = f"status = '{RowStatus.PENDING}'"
 _LIVE = text(is_one_of(ROW_IN_FLIGHT))
@@ -28,6 +28,7 @@ _WAITS = text(f"{_IS_PENDING} AND due_at IS NOT NULL")
 _PENDING = text(f"{_IS_PENDING} AND same_as IS NULL")
 _FOLLOWING = text(f"{_IS_PENDING} AND same_as IS NOT NULL")
 _FAILED = text(f"status = '{RowStatus.FAILED}'")
+_NEEDS_REVIEW = text(f"review = '{RowReview.NEEDS_REVIEW}'")
 
 
 class Row(Base):
@@ -47,6 +48,13 @@ class Row(Base):
         Index("rows_due", "batch_id", "due_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
         Index("rows_live", "batch_id", "status", postgresql_where=_LIVE, sqlite_where=_LIVE),
         Index("rows_failed", "batch_id", "number", postgresql_where=_FAILED, sqlite_where=_FAILED),
+        Index(
+            "rows_needing_review",
+            "batch_id",
+            "number",
+            postgresql_where=_NEEDS_REVIEW,
+            sqlite_where=_NEEDS_REVIEW,
+        ),
         Index(
             "rows_identity",
             "batch_id",
@@ -123,6 +131,11 @@ class Row(Base):
     latency: Mapped[float | None] = mapped_column(Float)
     #: Its place in the order of feeding; None: rows of its batch are fed in the sheet's order.
     rank: Mapped[int | None] = mapped_column(Integer)
+    #: Of a row that is done: a value of `RowReview`; None: a review has nothing to do with it.
+    review: Mapped[str | None] = mapped_column(String(16))
+    #: Reasons why a person should look, as `rowfleet.answers.reasons` encodes them. They stay when
+    #: a person has decided.
+    review_reasons: Mapped[list[dict[str, str]] | None] = mapped_column(Json)
 
 
 class Tally(Base):
@@ -142,6 +155,8 @@ class Tally(Base):
     done: Mapped[int] = mapped_column(Integer, server_default="0")
     failed: Mapped[int] = mapped_column(Integer, server_default="0")
     cancelled: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Of the rows that are done, those that need review; fewer as people decide.
+    needs_review: Mapped[int] = mapped_column(Integer, server_default="0")
     calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
     prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")

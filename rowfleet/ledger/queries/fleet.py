@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select
 
 from rowfleet.ledger.clock import in_seconds, minute, now
+from rowfleet.ledger.feed_records import LiveBatch, Standing
 from rowfleet.ledger.models import Batch, Row, Tally
-from rowfleet.ledger.records import LiveBatch, Standing
 from rowfleet.ledger.statuses import ACTIVE, HELD, ROW_IN_FLIGHT, BatchStatus, RowStatus, Tier
 
 

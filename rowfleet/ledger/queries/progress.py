@@ -30,6 +30,7 @@ def progress_of(connection: Connection, batch_id: str) -> Progress:
                     Tally.done,
                     Tally.failed,
                     Tally.cancelled,
+                    Tally.needs_review,
                     Tally.prompt_tokens,
                     Tally.completion_tokens,
                     Tally.cost_usd,
@@ -39,7 +40,8 @@ def progress_of(connection: Connection, batch_id: str) -> Progress:
             )
         ).where(Tally.batch_id == batch_id)
     ).one()
-    done, failed, cancelled, prompt_tokens, completion_tokens, cost, unpriced, perhaps = tuple(sums)
+    done, failed, cancelled, to_review = tuple(sums)[:4]
+    prompt_tokens, completion_tokens, cost, unpriced, perhaps = tuple(sums)[4:]
     queued, running = (
         (0, with_the_api(connection, batch_id))
         if batch.tier == Tier.BATCH
@@ -72,6 +74,7 @@ def progress_of(connection: Connection, batch_id: str) -> Progress:
         max_cost_usd=batch.max_cost,
         reason=batch.reason,
         possibly_billed_calls=int(perhaps),
+        needs_review=int(to_review),
     )
 
 

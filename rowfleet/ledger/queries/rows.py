@@ -206,13 +206,24 @@ def rows_numbered(
 ) -> list[SampledRow]:
     """Return those rows of the batch in order, with what their calls cost."""
     rows = connection.execute(
-        select(Row.number, Row.status, Row.output, Row.error, Row.cost_usd, Row.calls)
+        select(
+            Row.number,
+            Row.status,
+            Row.output,
+            Row.error,
+            Row.cost_usd,
+            Row.calls,
+            Row.review,
+            Row.review_reasons,
+        )
         .where(Row.batch_id == batch.id, Row.number.in_(numbers))
         .order_by(Row.number)
     )
     return [
-        SampledRow(batch.sheet_row(number), status, output, error, cost if calls else 0.0)
-        for number, status, output, error, cost, calls in rows
+        SampledRow(
+            batch.sheet_row(number), status, output, error, cost if calls else 0.0, review, reasons
+        )
+        for number, status, output, error, cost, calls, review, reasons in rows
     ]
 
 
@@ -246,7 +257,16 @@ def recorded_rows(
     cells = Row.cells if with_cells else literal(None)
     while True:
         rows = connection.execute(
-            select(Row.number, cells, Row.status, Row.output, Row.error, Row.same_as)
+            select(
+                Row.number,
+                cells,
+                Row.status,
+                Row.output,
+                Row.error,
+                Row.same_as,
+                Row.review,
+                Row.review_reasons,
+            )
             .where(Row.batch_id == batch_id, Row.number > after)
             .order_by(Row.number)
             .limit(chunk)

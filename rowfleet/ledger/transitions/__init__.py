@@ -4,9 +4,9 @@
        ▲                 │                 │
        └── put_back ─────┘◀── expire ──────┘           cancel, retry_failed: by a person
 
-In the order of a row's life: `recording`, `feeding`, `claiming`, `settling`; for a batch
-`finishing` and `stopping`, `in_chunks` for large ones; `batch_api_parts` for rows that the Batch
-API answers. `tallies` keeps the sums, `sql` holds the pieces that several moves share.
+In the order of a row's life: `recording`, `feeding`, `claiming`, `settling`, `followers`; for a
+batch `finishing` and `stopping`, `in_chunks` for large ones; `batch_api_parts` for rows that the
+Batch API answers. `tallies` keeps the sums, `sql` holds the pieces that several moves share.
 
 Each move decides in one statement, whose WHERE says what must still hold, so that any number of
 workers and submitters may call them at once. The caller owns the transaction; a tally follows its

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, literal, or_, select, update
 from sqlalchemy import delete as sql_delete
 
 from rowfleet.ledger.clock import in_seconds, now
@@ -226,21 +226,29 @@ def take_rows(
 
 
 def held(
-    connection: Connection, batch_id: str, numbers: Sequence[int], *, claim: str
+    connection: Connection,
+    batch_id: str,
+    numbers: Sequence[int],
+    *,
+    claim: str,
+    with_cells: bool = False,
 ) -> dict[int, tuple[Claimed, str | None]]:
     """Return those of the rows that ``claim`` runs, each with what its last attempt ended with."""
+    cells = Row.cells if with_cells else literal(None)
     found: dict[int, tuple[Claimed, str | None]] = {}
     for part in in_parts(numbers):
         for row in connection.execute(
-            select(Row.number, Row.attempts, Row.retries, Row.error).where(
+            select(Row.number, Row.attempts, Row.retries, Row.error, cells.label("cells")).where(
                 Row.batch_id == batch_id,
                 Row.number.in_(part),
                 Row.status == RowStatus.RUNNING,
                 Row.claim == claim,
             )
         ):
-            key = (batch_id, row.number)
-            found[row.number] = (Claimed(key, (), None, row.attempts, row.retries), row.error)
+            claimed = Claimed(
+                (batch_id, row.number), row.cells or (), None, row.attempts, row.retries
+            )
+            found[row.number] = (claimed, row.error)
     return found
 
 

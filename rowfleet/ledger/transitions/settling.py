@@ -29,18 +29,15 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.orm import aliased
 
+from rowfleet.answers import reasons
 from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Json, Row
 from rowfleet.ledger.records import Key, Outcome, Spent
-from rowfleet.ledger.statuses import ROW_ENDED, ROW_UNCLAIMED, RowStatus
+from rowfleet.ledger.statuses import ROW_UNCLAIMED, RowStatus
+from rowfleet.ledger.transitions.followers import settle_followers_of
 from rowfleet.ledger.transitions.sql import is_cancelled, reason_text
-from rowfleet.ledger.transitions.tallies import add_to, write_tallies
-
-#: Rows that get another's answer in one transaction: some tenths of a second, so that leases are
-#: renewed in time whatever a sheet repeats.
-MOST_FOLLOWERS = 5_000
+from rowfleet.ledger.transitions.tallies import add_to, ended_as, write_tallies
 
 
 def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) -> set[Key]:
@@ -58,12 +55,12 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
             key = (row.batch_id, row.number)
             settled.add(key)
             if row.status != RowStatus.PENDING:
-                add_to(sums, row.batch_id, **{row.status: 1})
+                add_to(sums, row.batch_id, **ended_as(row))
                 if row.has_followers:
                     ended.setdefault(row.batch_id, []).append(row.number)
             _add_spent(sums, row.batch_id, part[key].spent)
     for batch_id, numbers in ended.items():
-        _settle_followers_of(connection, batch_id, sums, Row.same_as.in_(numbers))
+        settle_followers_of(connection, batch_id, sums, Row.same_as.in_(numbers))
     write_tallies(connection, holder, sums)
     return settled
 
@@ -98,49 +95,6 @@ def _add_spent(sums: dict[str, dict[str, float]], batch_id: str, spent: Spent) -
         )
 
 
-def settle_followers(connection: Connection, batch_id: str, *, by: str) -> int:
-    """Give rows that follow an earlier one its end, if that has one. Return how many.
-
-    Most have got it when that row was settled; this is for the rest, at most MOST_FOLLOWERS of it.
-    """
-    sums: dict[str, dict[str, float]] = {}
-    count = _settle_followers_of(connection, batch_id, sums)
-    write_tallies(connection, by, sums)
-    return count
-
-
-def _settle_followers_of(
-    connection: Connection, batch_id: str, sums: dict[str, dict[str, float]], *which: Any
-) -> int:
-    leader = aliased(Row)
-    ends = (
-        select(Row.number, leader.status, leader.output, leader.error)
-        .join(leader, and_(leader.batch_id == Row.batch_id, leader.number == Row.same_as))
-        .where(
-            Row.batch_id == batch_id,
-            Row.status == RowStatus.PENDING,
-            Row.same_as.is_not(None),
-            leader.status.in_(ROW_ENDED),
-            *which,
-        )
-        .limit(MOST_FOLLOWERS)
-        .cte("ends")
-    )
-    moved = connection.execute(
-        update(Row)
-        .where(
-            Row.batch_id == batch_id, Row.number == ends.c.number, Row.status == RowStatus.PENDING
-        )
-        .values(status=ends.c.status, output=ends.c.output, error=ends.c.error, finished_at=now())
-        .returning(Row.status)
-    ).scalars()
-    count = 0
-    for status in moved:
-        add_to(sums, batch_id, **{status: 1})
-        count += 1
-    return count
-
-
 #: What `settle` gives the database of an outcome.
 _GIVEN: dict[str, Any] = {
     "batch_id": String(64),
@@ -160,6 +114,8 @@ _GIVEN: dict[str, Any] = {
     "reasoning_tokens": BigInteger(),
     "cost_usd": Numeric(16, 8, asdecimal=False),
     "possibly_billed": Integer(),
+    "review": String(16),
+    "review_reasons": Text(),
 }
 
 
@@ -203,6 +159,8 @@ def _given(outcome: Outcome) -> tuple[Any, ...]:
         spent.reasoning_tokens,
         spent.cost_usd,
         spent.possibly_billed,
+        outcome.review,
+        json.dumps(reasons.encode(outcome.reasons)) if outcome.reasons else None,
     )
 
 
@@ -220,7 +178,7 @@ def _settling(dialect: str) -> Any:
     of = given.c
     goes_on = of.status == RowStatus.PENDING
     cancelled = and_(goes_on, is_cancelled())
-    output = cast(of.output, Json) if dialect == "postgresql" else type_coerce(of.output, Json)
+    as_json = cast if dialect == "postgresql" else type_coerce
     return (
         update(Row)
         .where(
@@ -236,8 +194,12 @@ def _settling(dialect: str) -> Any:
         .values(
             status=case((cancelled, RowStatus.CANCELLED), else_=of.status),
             finished_at=case((and_(goes_on, ~cancelled), None), else_=now()),
-            output=case((goes_on, Row.output), else_=output),
+            output=case((goes_on, Row.output), else_=as_json(of.output, Json)),
             error=of.error,
+            review=case((goes_on, Row.review), else_=of.review),
+            review_reasons=case(
+                (goes_on, Row.review_reasons), else_=as_json(of.review_reasons, Json)
+            ),
             due_at=case((of.delay.is_(None), None), else_=in_seconds(of.delay)),
             retries=Row.retries + case((and_(goes_on, of.counts), 1), else_=0),
             attempts=Row.attempts - case((of.begun, 0), else_=1),
@@ -260,6 +222,7 @@ def _settling(dialect: str) -> Any:
             Row.batch_id,
             Row.number,
             Row.status,
+            Row.review,
             select(Batch.dedupe)
             .where(Batch.id == Row.batch_id)
             .scalar_subquery()

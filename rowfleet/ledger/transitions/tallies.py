@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rowfleet.ledger.clock import minute
 from rowfleet.ledger.models import Tally
-from rowfleet.ledger.statuses import RowStatus
+from rowfleet.ledger.statuses import RowReview, RowStatus
 
 #: Tallies of a batch are spread over this many rows a minute, so that processes rarely meet.
 TALLY_SHARDS = 8
@@ -25,6 +25,11 @@ def tally_cancelled(connection: Connection, by: str, moved: Iterable[Any]) -> No
         if row.status == RowStatus.CANCELLED:
             add_to(sums, row.batch_id, cancelled=1)
     write_tallies(connection, by, sums)
+
+
+def ended_as(row: Any) -> dict[str, float]:
+    """Return what a row that has ended adds to the tallies, by its status and its review."""
+    return {row.status: 1, "needs_review": 1 if row.review == RowReview.NEEDS_REVIEW else 0}
 
 
 def add_to(sums: dict[str, dict[str, float]], batch_id: str, **amounts: float) -> None:

@@ -26,7 +26,7 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Outcome
-from rowfleet.ledger.transitions import in_chunks, recording, settling, stopping
+from rowfleet.ledger.transitions import followers, in_chunks, recording, settling, stopping
 from rowfleet.settings import Settings
 from tests.support.histories.working import Working
 from tests.support.histories.world import LOCK_TIMEOUT, WHICH, WINDOW, Process
@@ -119,12 +119,17 @@ class Fleet(Working):
                     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
                 progress = progress_of(connection, batch_id)
                 rows = connection.execute(
-                    select(Row.number, Row.status).where(Row.batch_id == batch_id)
+                    select(Row.number, Row.status, Row.review, Row.review_reasons).where(
+                        Row.batch_id == batch_id
+                    )
                 ).all()
             counts = Counter(row.status for row in rows)
             assert (progress.done, progress.failed, progress.cancelled) == tuple(
                 counts[status] for status in END_STATES
             )
+            to_review = [row for row in rows if row.review == "needs_review"]
+            assert progress.needs_review == len(to_review)
+            assert all(row.status == "done" and row.review_reasons for row in to_review)
             if progress.status == "finished":
                 assert not any(counts[status] for status in UNFINISHED), counts
             for row in rows:
@@ -239,7 +244,7 @@ def test_every_row_reaches_one_end_and_is_paid_for_once(
 ) -> None:
     monkeypatch.setattr("rowfleet.feeding.repair.SECOND_LOOK", 0.0)
     monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(settling, "MOST_FOLLOWERS", 2)
+    monkeypatch.setattr(followers, "MOST_FOLLOWERS", 2)
     monkeypatch.setattr(Fleet, "engine", impatient, raising=False)
     monkeypatch.setattr(Fleet, "settings", settings, raising=False)
     run_state_machine_as_test(

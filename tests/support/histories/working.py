@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from sqlalchemy import Connection
 
+from rowfleet.answers.reasons import Reason
 from rowfleet.ledger.records import Key, Outcome, Spent
 from rowfleet.ledger.transitions import claiming, settling
 from tests.support.histories.feeding import Feeding
@@ -73,7 +74,7 @@ class Working(Feeding):
     @precondition(lambda self: self.running())
     @rule(
         which=WHICH,
-        how=st.sampled_from(["done", "done", "failed", "retry", "retry", "later", "given back"]),
+        how=st.sampled_from(["done", "to review", "failed", "retry", "later", "given back"]),
         stays_open=st.booleans(),
     )
     def settle(self, which: int, how: str, stays_open: bool) -> None:
@@ -82,6 +83,15 @@ class Working(Feeding):
         attempt = process.runs[key]
         outcome = {
             "done": Outcome(key, attempt, "done", output={"answer": "x"}, spent=spent),
+            "to review": Outcome(
+                key,
+                attempt,
+                "done",
+                output={"answer": "x"},
+                spent=spent,
+                review="needs_review",
+                reasons=(Reason("cited", "the citation is none of the list"),),
+            ),
             "failed": Outcome(key, attempt, "failed", error="refused", spent=spent),
             "retry": Outcome(key, attempt, "pending", error="503"),
             "later": Outcome(key, attempt, "pending", error="503", delay=60),

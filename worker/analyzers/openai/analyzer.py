@@ -28,7 +28,9 @@ from rowfleet.analysis import (
     Question,
     Transient,
     Usage,
+    answer_of,
 )
+from rowfleet.answers.judging import Judged, judge
 from rowfleet.openai_api import failures, replies, requests
 from rowfleet.openai_api.error_classes import Fate
 from rowfleet.queue.app import LONGEST_WAIT
@@ -103,6 +105,7 @@ class OpenAIAnalyzer:
 
     async def _answer(self, question: Question) -> Answer:
         used = Usage()
+        judged: Judged | None = None
         try:
             messages = requests.messages(question)
             wait = _Patience()
@@ -111,11 +114,16 @@ class OpenAIAnalyzer:
                 used += usage
                 output, problem = replies.parse(text, question.recipe, used)
                 if output is not None:
-                    return Answer(output, used)
+                    judged = judge(question, output)
+                    if not judged.to_mend:
+                        break
+                    problem = "; ".join(reason.message for reason in judged.to_mend)
                 if asked < RE_ASKS:
                     messages = [*messages, *requests.re_ask(text, problem)]
-        except AnalysisError:
-            raise
+        except AnalysisError as error:
+            if judged is None:
+                raise
+            used = error.usage  # it is paid for, so it is kept with its reasons to review
         except Exception as error:  # the calls that were paid must be known
             log.exception("row %d ended unexpectedly", question.row_number)
             raise Permanent(
@@ -123,7 +131,9 @@ class OpenAIAnalyzer:
                 "says where",
                 used,
             ) from error
-        raise Permanent("the answer was not valid, twice", used, said=problem)
+        if judged is None:
+            raise Permanent("the answer was not valid, twice", used, said=problem)
+        return answer_of(judged, used)
 
     async def _ask(
         self, question: Question, messages: list[Any], used: Usage, wait: _Patience

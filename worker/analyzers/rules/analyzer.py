@@ -10,7 +10,8 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from rowfleet.analysis import Answer, Misconfigured, Question
+from rowfleet.analysis import Answer, Misconfigured, Question, Usage, answer_of
+from rowfleet.answers.judging import judge
 from rowfleet.recipes import validation
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings
@@ -41,7 +42,8 @@ class RulesAnalyzer:
         invoice = read_invoice(question, self._today())
         output = _output([found for rule in RULES if (found := rule(invoice))])
         wanted = question.recipe.output["properties"]
-        return Answer({field: output[field] for field in wanted})
+        judged = judge(question, {field: output[field] for field in wanted})
+        return answer_of(judged, Usage())
 
 
 def make(_settings: Settings) -> RulesAnalyzer:

@@ -13,7 +13,15 @@ from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.schema import migrate
-from rowfleet.ledger.transitions import claiming, feeding, finishing, recording, settling, stopping
+from rowfleet.ledger.transitions import (
+    claiming,
+    feeding,
+    finishing,
+    followers,
+    recording,
+    settling,
+    stopping,
+)
 from tests.support.changes import HOUR, Changes, changed_by, make_ledger
 
 
@@ -55,7 +63,7 @@ def test_a_row_that_ends_meanwhile_is_not_ended_again(engine: Engine) -> None:
         row = update(Row).where(Row.batch_id == "b", Row.number == 10)
         connection.execute(row.values(status="cancelled"))
 
-    moved, changes = after(engine, cancel_one, lambda c: settling.settle_followers(c, "b", by="f"))
+    moved, changes = after(engine, cancel_one, lambda c: followers.settle_followers(c, "b", by="f"))
     assert moved == 2
     assert changes.pop(("b", 10)) == {"status": "cancelled"}
     assert {key for key in changes if key[0] == "b"} == {("b", 18), ("b", 19)}

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select, update
 
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.records import Outcome, Spent
-from rowfleet.ledger.transitions import claiming, settling
+from rowfleet.ledger.transitions import claiming, followers, settling
 from tests.support.changes import (
     CANCELLED,
     HOUR,
@@ -214,7 +214,7 @@ def test_what_is_settled_before(engine: Engine) -> None:
 
 def test_settling_followers(engine: Engine) -> None:
     make_ledger(engine)
-    moved, changes = changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f"))
+    moved, changes = changed_by(engine, lambda c: followers.settle_followers(c, "b", by="f"))
     assert moved == 3
     assert changes == of_b(
         {
@@ -236,16 +236,16 @@ def test_a_row_gets_the_end_of_the_row_of_its_own_batch(engine: Engine) -> None:
             update(Row).where(Row.batch_id == "b", Row.number.in_([7, 8])).values(status="running")
         )
         connection.execute(update(Row).where(Row.number == 1).values(status="done"))
-    moved, changes = changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f"))
+    moved, changes = changed_by(engine, lambda c: followers.settle_followers(c, "b", by="f"))
     assert (moved, changes) == (1, of_b({19: CANCELLED}, cancelled=1))
 
 
 def test_followers_are_settled_in_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is spent on rows that wait, not on those that have ended."""
-    monkeypatch.setattr(settling, "MOST_FOLLOWERS", 1)
+    monkeypatch.setattr(followers, "MOST_FOLLOWERS", 1)
     make_ledger(engine)
     moved = [
-        changed_by(engine, lambda c: settling.settle_followers(c, "b", by="f")) for _ in range(4)
+        changed_by(engine, lambda c: followers.settle_followers(c, "b", by="f")) for _ in range(4)
     ]
     assert [count for count, _ in moved] == [1, 1, 1, 0]
     assert {key for _, changes in moved for key in changes if key[0] == "b"} == {

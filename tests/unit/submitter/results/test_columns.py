@@ -72,6 +72,19 @@ def test_only_a_batch_that_was_deduplicated_has_the_column_of_equal_rows() -> No
     assert "AI_Same_As_Row" not in shown(replace(BATCH, dedupe=False), ROW)
 
 
+def test_only_where_the_recipe_judges_answers_a_row_says_why_to_review_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "AI_Review" not in shown(BATCH, ROW)
+    monkeypatch.setattr(columns, "JUDGED_BY", ("checks",))
+    judged = replace(BATCH, recipe={"checks": [{"name": "sum"}]})
+    why = [{"name": "sum", "message": "is off"}, {"name": "law", "message": "is none"}]
+    row = replace(ROW, review="needs_review", review_reasons=why)
+    assert shown(judged, row)["AI_Review"] == "needs_review"
+    assert shown(judged, row)["AI_Review_Reasons"] == "sum: is off; law: is none"
+    assert shown(judged, ROW)["AI_Review_Reasons"] is None
+
+
 def test_a_column_is_written_and_counted_once_it_is_in_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +106,7 @@ def test_a_column_is_written_and_counted_once_it_is_in_the_list(
         )
     written = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).worksheets[0]]
     assert written == [
-        ["Vendor", "AI_Answer", *(added.header for added in columns.ADDED)],
+        ["Vendor", "AI_Answer", *shown(BATCH, ROW)],
         ["ACME", "yes", *shown(BATCH, ROW).values()],
     ]
-    assert written[1][-1] == "b/1"
+    assert (written[0][-1], written[1][-1]) == ("AI_Place", "b/1")

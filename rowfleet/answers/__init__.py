@@ -1,0 +1,1 @@
+"""Answers are judged by what the recipe says of them, before the ledger has them."""
