@@ -33,6 +33,8 @@ class Scan:
     merged: dict[int, tuple[int, str]] = field(default_factory=dict)
     #: Column widths in characters, where the sheet says them.
     widths: dict[int, float] = field(default_factory=dict)
+    #: The last rows as `LastRuns` keeps them, none where the last one is not in the plain form.
+    last_runs: tuple[bytes, ...] = ()
 
 
 #: A boolean attribute that is set: https://www.w3.org/TR/xmlschema-2/#boolean

@@ -14,6 +14,7 @@ from submitter.sheets import safe_xml
 from submitter.sheets.checked_cells import CheckedCells, Scan
 from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
 from submitter.sheets.plain import plain_rows
+from submitter.sheets.plain.last_runs import LastRuns
 from submitter.sheets.shared_strings import SharedStrings
 
 #: XML elements below the rows: merged ranges, conditional formats and the like.
@@ -50,10 +51,11 @@ def scan(
     walk = _Walk(strings, where, below)
     parser = safe_xml.Parser(f"{name}: the part {member[:100]!r}", walk.start, walk.characters)
     walk.ends = parser.ends
-    plain = strings.plain_rows()
+    plain, last_runs = strings.plain_rows(), LastRuns()
     with opened(package, member, name, MAX_WORKSHEET_BYTES) as stream:
         for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
             parser.feed(other, walk.fed)
+            last_runs.take(other, run)
             if run:
                 walk.run(run)
             if walk.filled > rows:
@@ -61,6 +63,7 @@ def scan(
         else:
             parser.close()
         walk.end_cell()
+    walk.found.last_runs = last_runs.up_to(walk.row)
     return walk.found
 
 

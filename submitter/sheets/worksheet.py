@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -73,11 +73,11 @@ class Part:
 
         Rows in the plain form are converted by `plain_values`, all others by `values`.
         """
-        book, strings = self.book, self.strings
+        book = self.book
         last = filled.rfind(1)
         carried = _no_format if styles is None else self._carried(styles)
         odd = values.OddRows(
-            strings,
+            self.strings,
             epoch=book.epoch,
             dates=book.dates,
             durations=book.durations,
@@ -85,15 +85,8 @@ class Part:
         )
         plain = None
         if indexes is not None:
-            plain = strings.plain_rows()
-            converter = PlainRows(
-                indexes,
-                strings,
-                epoch=book.epoch,
-                dates=book.dates,
-                durations=book.durations,
-                carried=carried,
-            )
+            plain = self.strings.plain_rows()
+            converter = self._plain(indexes, carried)
         elements = plain_rows.Elements(values.ROW, SHEET_DATA_TAG)
         with opened(self.package, self.found.path, self.name, MAX_WORKSHEET_BYTES) as stream:
             for other, run in plain_rows.split(stream, plain_rows.SHEET_DATA, plain, b"</row>"):
@@ -111,6 +104,28 @@ class Part:
                     if last_row > last:
                         return
                     odd.last = last_row
+
+    def rows_of(
+        self,
+        runs: Sequence[bytes],
+        filled: bytearray,
+        indexes: tuple[int, ...],
+        styles: Mapping[int, int],
+    ) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield what `rows` does of rows that the check has kept, without unpacking the part."""
+        converter = self._plain(indexes, self._carried(styles))
+        for run in runs:
+            yield from converter.rows(run, filled)
+
+    def _plain(self, indexes: tuple[int, ...], carried: values.CarriedFormat) -> PlainRows:
+        return PlainRows(
+            indexes,
+            self.strings,
+            epoch=self.book.epoch,
+            dates=self.book.dates,
+            durations=self.book.durations,
+            carried=carried,
+        )
 
     def _carried(self, styles: Mapping[int, int]) -> values.CarriedFormat:
         book = self.book
@@ -141,11 +156,16 @@ def check_worksheet(
         raise InputError(f"{error}{_other_sheets(part)}") from None
     _check_sent(found, header, part.where)
     first = header.row + 1
+    kept_from = plain_rows.first_row(found.last_runs[0]) if found.last_runs else MAX_ROWS + 1
 
     def read(start: int, stop: int, columns: tuple[int, ...]) -> Generator[tuple[int, list[Cell]]]:
         wanted = found.filled[: first + stop]
         wanted[: first + start] = bytes(first + start)
-        for row, cells in part.rows(wanted, columns, found.styles):
+        if first + start + 1 >= kept_from:
+            rows = part.rows_of(found.last_runs, wanted, columns, found.styles)
+        else:
+            rows = part.rows(wanted, columns, found.styles)
+        for row, cells in rows:
             yield row - first, cells
 
     return Sheet(

@@ -18,6 +18,10 @@ def sent(columns: Mapping[str, int], cells: Sequence[Cell]) -> str:
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
+def _text(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else str(plain(value(cell)) or "")
+
+
 #: Vendors and the like repeat.
 _folded = lru_cache(2_000)(fold)
 
@@ -35,7 +39,7 @@ class Identity:
 
     def of(self, cells: Sequence[Cell]) -> str | None:
         """Return the hash, None if a part is blank: then nothing is known to be the same."""
-        parts = [_folded(str(plain(value(cells[index])) or "")) for index in self._indexes]
+        parts = [_folded(_text(cells[index])) for index in self._indexes]
         if not parts or not all(parts):
             return None
         return hashlib.blake2b(

@@ -232,9 +232,18 @@ class Elements:
                     return
 
 
+def first_row(run: bytes) -> int:
+    """Return the number, from 1, of the first row in a run."""
+    return _row_at(run, run.index(ROW_START))
+
+
 def last_row(run: bytes) -> int:
     """Return the number, from 1, of the last row in a run."""
-    start = run.rindex(ROW_START) + len(ROW_START)
+    return _row_at(run, run.rindex(ROW_START))
+
+
+def _row_at(run: bytes, start: int) -> int:
+    start += len(ROW_START)
     return int(run[start : run.index(b'"', start)])
 
 

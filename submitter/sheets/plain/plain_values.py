@@ -117,5 +117,9 @@ class PlainRows:
 
 
 def _number(raw: bytes) -> int | float:
-    # As `values.number`; the plain form has no more digits than a double can hold.
+    # As `values.number`. The plain form has finite numbers alone. Most have decimals: one look at
+    # the double is enough for those.
+    value = float(raw)
+    if not value.is_integer():
+        return value
     return values.real(raw) if b"." in raw or b"E" in raw or b"e" in raw else int(raw)

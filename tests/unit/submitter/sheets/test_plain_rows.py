@@ -20,9 +20,9 @@ from rowfleet.recipes.loading import parse
 from rowfleet.settings import load_settings
 from submitter.cli.asked import Asked
 from submitter.cli.setup import opened_sheet
-from submitter.sheets import safe_xml
+from submitter.sheets import safe_xml, selection
 from submitter.sheets.opening import open_sheet
-from submitter.sheets.plain import plain_rows
+from submitter.sheets.plain import last_runs, plain_rows
 from submitter.sheets.shared_strings import SharedStrings
 
 NS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -186,6 +186,11 @@ def seen(path: Path, *, by_pattern: bool = True) -> Any:
     try:
         with open_sheet(path, by_pattern=by_pattern) as sheet:
             rows = [(n, [(type(c), c) for c in cells]) for n, cells in sheet.rows()]
+            assert all(
+                [(n, [(type(c), c) for c in cells]) for n, cells in sheet.rows(start)]
+                == [row for row in rows if row[0] >= start]
+                for start in range(len(sheet.filled))
+            )
             return rows, sheet.header, sheet.formats, bytes(sheet.filled)
     except InputError as error:
         return str(error)
@@ -196,11 +201,28 @@ def seen(path: Path, *, by_pattern: bool = True) -> Any:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(rows=st.lists(ROWS, max_size=8), chunk=st.sampled_from([40, 300, 1 << 18]))
-@example(rows=[('<row r="{}">', ['<c r="{}" s="1"><v>-1</v></c>'], "")] * 3, chunk=1 << 18)
-@example(rows=[('<row r="{}">', ['<c r="{}" t="s"><v>3</v></c>'], "<!-- </row> -->")] * 3, chunk=40)
+@given(
+    rows=st.lists(ROWS, max_size=8),
+    chunk=st.sampled_from([40, 300, 1 << 18]),
+    kept=st.sampled_from([1, 200, last_runs.LEAST_BYTES]),
+)
+@example(rows=[('<row r="{}">', ['<c r="{}" s="1"><v>-1</v></c>'], "")] * 3, chunk=1 << 18, kept=1)
+@example(
+    rows=[('<row r="{}">', ['<c r="{}" t="s"><v>3</v></c>'], "<!-- </row> -->")] * 3,
+    chunk=40,
+    kept=1,
+)
+@example(rows=[('<row r="{}">', ['<c r="{}"><v>-1</v></c>'], "")] * 4, chunk=40, kept=1)
+@example(
+    rows=[
+        ('<row r="{}">', ["<c r='{}'><v>4</v></c>" if odd else '<c r="{}"><v>4</v></c>'], "")
+        for odd in (False, True, False)
+    ],
+    chunk=1 << 18,
+    kept=last_runs.LEAST_BYTES,
+)
 def test_plain_rows_are_read_as_the_parser_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Any], chunk: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Any], chunk: int, kept: int
 ) -> None:
     header = '<c r="B1" t="inlineStr"><is><t>B</t></is></c><c r="C1"><v>3</v></c></row>'
     xml, number = f'<row r="1"><c r="A1" t="s"><v>0</v></c>{header}', 2
@@ -213,6 +235,7 @@ def test_plain_rows_are_read_as_the_parser_reads_them(
     path = write(tmp_path / "s.xlsx", xml)
     with monkeypatch.context() as patch:
         patch.setattr(plain_rows, "CHUNK", chunk)
+        patch.setattr(last_runs, "LEAST_BYTES", kept)
         ours = seen(path)
         patch.setattr(plain_rows, "rows", None)
         assert ours == seen(path, by_pattern=False)
@@ -375,3 +398,24 @@ def test_shared_strings_are_like_a_list_of_them() -> None:
     assert strings.blank == [1000, 1001]
     with pytest.raises(IndexError):
         strings[len(texts)]
+
+
+@pytest.mark.parametrize(("ending", "unpacked"), [("", 0), ("<row r='5001'/>", 1)])
+def test_the_end_of_a_plain_sheet_is_looked_at_without_unpacking_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, unpacked: int
+) -> None:
+    cell = '<c r="A{0}" t="inlineStr"><is><t>a text of forty characters in row {0}</t></is></c>'
+    rows = "".join(f'<row r="{n}">{cell.format(n)}</row>' for n in range(1, 5001))
+    path = write(tmp_path / "s.xlsx", rows + ending)
+    recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
+    with open_sheet(path, recipe=recipe) as sheet:
+        members: list[str] = []
+        unpack = zipfile.ZipFile.open
+
+        def seen_open(package: zipfile.ZipFile, name: str, *arguments: Any) -> Any:
+            members.append(name)
+            return unpack(package, name, *arguments)
+
+        monkeypatch.setattr(zipfile.ZipFile, "open", seen_open)
+        selection.select(sheet, selection.Choice(), recipe)
+        assert members == ["xl/sheet.xml"] * unpacked
