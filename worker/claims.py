@@ -128,5 +128,7 @@ def _why(state: RowState) -> str:
         return f"its batch is {state.batch_status}"
     if state.status == RowStatus.PENDING:  # a claim takes it, unless it can't be paid for
         return "what is left of its batch's budget is set aside for rows that run"
+    if state.status == RowStatus.WAITING:
+        return "documents that it names are not read yet"
     is_running = state.status == RowStatus.RUNNING
     return "another worker runs it" if is_running else f"it is {state.status} already"

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
+from rowfleet.feeding.document_feeder import DocumentFeeder
 from rowfleet.feeding.repair import Repairs
 from rowfleet.feeding.steadiness import Steadiness
 from rowfleet.ledger.engine import Engine, looking, writing
@@ -60,6 +61,9 @@ class Feeder:
         self._repaired_at = self._looked_at = time.monotonic() - LOOK_INTERVAL
         self._steadiness = Steadiness(engine, redelivery)
         self._repairs = Repairs(engine, queue, self._steadiness, redelivery=redelivery, by=self._id)
+        self._documents = DocumentFeeder(
+            engine, queue, self._steadiness, redelivery=redelivery, by=self._id
+        )
 
     @property
     def queue_name(self) -> str:
@@ -82,6 +86,7 @@ class Feeder:
             return
         thorough = now - self._looked_at > LOOK_INTERVAL
         self.repair(thorough=thorough, patient=True)
+        self._documents.repair(thorough=thorough, patient=True)
         self.leave_word()
         self._repaired_at = now
         if thorough:
@@ -102,12 +107,15 @@ class Feeder:
                 if seconds is not None
             ]
         self._queue.wake_in(max(0.0, min(moments)) + WORD_INTERVAL if moments else None)
+        self._documents.leave_word(WORD_INTERVAL)
 
     def feed(self, only: str | None = None) -> int:
         """Fill the window from all live batches in equal shares, or from one. Return rows fed.
 
-        Urgent batches have a list and a window of their own.
+        Urgent batches have a list and a window of their own. Documents that rows wait for are fed,
+        too, whichever batch names them.
         """
+        self._documents.step()
         if self._cap is not None:
             self._cap.write()
         self._steadiness.check()

@@ -62,6 +62,7 @@ class NewBatch:
     order_by: str | None = None
     hidden: Literal["include", "skip"] = "include"
     totals: Literal["keep", "skip"] | None = None
+    documents: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class BatchRecord:
     order_by: str | None = None
     hidden: str = "include"
     totals: str | None = None
+    documents: str | None = None
 
     def sheet_row(self, number: int) -> int:
         """Return the number that a spreadsheet program shows for the row."""
@@ -185,7 +187,7 @@ class Progress:
     status: str
     #: Rows of the batch; while it is `loading`, those recorded so far.
     total: int
-    #: Rows that wait in the ledger, retries that are not due yet among them.
+    #: Rows that wait in the ledger, for their documents or a retry's time, too.
     pending: int
     #: Rows on the queue, and rows in a worker's hands.
     queued: int

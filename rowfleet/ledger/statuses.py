@@ -22,12 +22,26 @@ class Tier(StrEnum):
 class RowStatus(StrEnum):
     """The stations of a row. Every row ends in exactly one of the last three."""
 
+    #: Documents that it names are not read yet; then it is pending.
+    WAITING = "waiting"
     PENDING = "pending"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class DocumentState(StrEnum):
+    """The stations of a document on its way to its text."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    #: Its text is in the ledger.
+    READY = "ready"
+    #: It is not read; its reason stands beside it.
+    FAILED = "failed"
 
 
 class BatchStatus(StrEnum):
@@ -84,8 +98,12 @@ ROW_UNCLAIMED: Final = (RowStatus.PENDING, RowStatus.QUEUED)
 ROW_IN_FLIGHT: Final = (RowStatus.QUEUED, RowStatus.RUNNING)
 
 #: Rows that have not ended, and rows that have.
-ROW_OPEN: Final = (RowStatus.PENDING, *ROW_IN_FLIGHT)
+ROW_OPEN: Final = (RowStatus.WAITING, RowStatus.PENDING, *ROW_IN_FLIGHT)
 ROW_ENDED: Final = (RowStatus.DONE, RowStatus.FAILED, RowStatus.CANCELLED)
+
+#: Documents that no extractor has, and documents that change no more by themselves.
+DOCUMENT_UNCLAIMED: Final = (DocumentState.PENDING, DocumentState.QUEUED)
+DOCUMENT_ENDED: Final = (DocumentState.READY, DocumentState.FAILED)
 
 #: Batches whose rows may start.
 ACTIVE: Final = (BatchStatus.LOADING, BatchStatus.RUNNING)

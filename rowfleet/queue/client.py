@@ -27,10 +27,11 @@ from rowfleet.queue.keys import (
     LANES,
     SOCKET_TIMEOUT,
     broker_url,
+    documents,
     number_in,
     urgent,
 )
-from rowfleet.queue.message import EMBED, MESSAGE, is_note, row_of, row_of_note
+from rowfleet.queue.message import EMBED, EXTRACT, MESSAGE, TASK_NAME, is_note, row_of, row_of_note
 from rowfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ INSERT_MOST = 10_000
 class Queue:
     """The row queue of one fleet, for those who fill it and look at it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Prepare a connection; the first use makes it."""
+    def __init__(self, settings: Settings, task: str = TASK_NAME) -> None:
+        """Prepare a connection; the first use makes it. ``task`` is what its messages ask for."""
         url = broker_url(settings)
+        self._settings = settings
+        self._task = task
         self.name = settings.queue
         self._prefix = settings.key_prefix
         self._redis: redis.Redis = redis.Redis.from_url(
@@ -69,6 +72,11 @@ class Queue:
     def _list(self, is_urgent: bool) -> str:
         return f"{self._prefix}{urgent(self.name) if is_urgent else self.name}"
 
+    def of_documents(self) -> Queue:
+        """Return the queue of the documents that rows of this queue name."""
+        settings = self._settings.model_copy(update={"queue": documents(self.name)})
+        return Queue(settings, EXTRACT)
+
     def check(self) -> None:
         """Ask the broker for a sign of life. Raises ServiceError if there is none."""
         with self._reported():
@@ -81,6 +89,13 @@ class Queue:
                 part = numbers[start : start + PUSH_CHUNK]
                 messages = (self._message(batch_id, n, is_urgent) for n in part)
                 self._redis.lpush(self._list(is_urgent), *messages)
+
+    def push_all(self, keys: Sequence[tuple[str, int]]) -> None:
+        """Append a message for each key, in order. Raises ServiceError if Redis doesn't take it."""
+        with self._reported():
+            for start in range(0, len(keys), PUSH_CHUNK):
+                messages = (self._message(*key, False) for key in keys[start : start + PUSH_CHUNK])
+                self._redis.lpush(self._list(False), *messages)
 
     def insert(
         self, batch_id: str, numbers: Sequence[int], *, among: int, is_urgent: bool = False
@@ -111,6 +126,7 @@ class Queue:
                 "body": base64.b64encode(body).decode(),
                 "headers": {
                     **message["headers"],
+                    "task": self._task,
                     "id": task_id,
                     "root_id": task_id,
                     "argsrepr": repr(args),
@@ -143,8 +159,8 @@ class Queue:
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.lrange(self._list(False), 0, -1).lrange(self._list(True), 0, -1)
             waiting, first, unacked = pipe.hvals(self._key(".unacked")).execute()
-        keys = [row_of(text) for text in (*waiting, *first)]
-        keys += [row_of_note(note) for note in unacked]
+        keys = [row_of(text, self._task) for text in (*waiting, *first)]
+        keys += [row_of_note(note, self._task) for note in unacked]
         return {key for key in keys if key is not None}
 
     def mend_notes(self) -> int:
@@ -184,7 +200,7 @@ class Queue:
         """Return the rows of messages that were taken off a list; bury those that name none."""
         rows = []
         for text in texts:
-            key = row_of(text)
+            key = row_of(text, self._task)
             if key is None:
                 with self._reported():
                     bury(self._redis, self._key(), text, "it names no row")

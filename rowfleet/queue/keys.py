@@ -68,6 +68,11 @@ def urgent(queue: str) -> str:
     return f"{queue}.urgent"
 
 
+def documents(queue: str) -> str:
+    """Return the name of the queue of documents that rows of ``queue`` name."""
+    return f"{queue}.documents"
+
+
 def broker_url(settings: Settings) -> str:
     """Return the broker's URL. Raises InputError if none is named."""
     url = settings.broker_url()

@@ -1,4 +1,8 @@
-"""The wire format: a row's message and its note, written and recognised."""
+"""The wire format: a message and its note, written and recognised.
+
+A message names a row. Those on a queue of documents name a document in the same form: its id stands
+where a batch's does, and 0 where a row's number does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ from typing import Any
 
 from rowfleet.queue.keys import LONGEST_TASK_ID, is_key
 
-#: The one task there is: analyze a row.
+#: The tasks: analyze a row, and read a document.
 TASK_NAME = "rowfleet.analyze"
+EXTRACT = "rowfleet.extract"
+
+#: What stands in a document's message for a row's number.
+NO_ROW = 0
 
 #: Bytes of a row's message, at most; it has 1,100. And of its note once it is delivered.
 LARGEST_MESSAGE, LARGEST_NOTE = 16 << 10, 32 << 10
@@ -60,25 +68,25 @@ _OWN_TEXTS = frozenset(("correlation_id", "delivery_tag"))
 _OWN_DELIVERY = frozenset(("exchange", "routing_key", "redelivered"))
 
 
-def row_of(text: bytes) -> tuple[str, int] | None:
-    """Return the row that a message on the list names; None if it is no message of a row.
+def row_of(text: bytes, task: str = TASK_NAME) -> tuple[str, int] | None:
+    """Return the row that a message on the list names; None if it is no message of ``task``.
 
     A worker can run all that this takes for a message: Celery's own readers let much through at
     which they, or the process, fail later.
     """
     try:
-        return _row_of(json.loads(text)) if len(text) <= LARGEST_MESSAGE else None
+        return _row_of(json.loads(text), task) if len(text) <= LARGEST_MESSAGE else None
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 
-def row_of_note(note: bytes) -> tuple[str, int] | None:
+def row_of_note(note: bytes, task: str = TASK_NAME) -> tuple[str, int] | None:
     """Return the row of a delivered message as kombu notes it: the message, and where it goes."""
     if len(note) > LARGEST_NOTE:
         return None
     try:
         message, exchange, routing_key = json.loads(note)
-        return _row_of(message) if exchange and exchange == routing_key else None
+        return _row_of(message, task) if exchange and exchange == routing_key else None
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
@@ -98,12 +106,12 @@ def is_note(note: bytes) -> bool:
         return False
 
 
-def _row_of(message: dict[str, Any]) -> tuple[str, int] | None:
+def _row_of(message: dict[str, Any], task: str) -> tuple[str, int] | None:
     headers, properties = message["headers"], message["properties"]
     to = properties["delivery_info"]
     args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))
     names_itself = (
-        headers["task"] == TASK_NAME
+        headers["task"] == task
         and _is_short(headers["id"])
         and _is_short(properties["delivery_tag"])
         and _is_short(to["exchange"])
@@ -112,7 +120,7 @@ def _row_of(message: dict[str, Any]) -> tuple[str, int] | None:
     )
     is_ours = (
         all(message[name] == MESSAGE[name] for name in ("content-type", "content-encoding"))
-        and _adds_nothing(headers, MESSAGE["headers"], _OWN_HEADERS)
+        and _adds_nothing(headers, {**MESSAGE["headers"], "task": task}, _OWN_HEADERS)
         and _adds_nothing(properties, {**MESSAGE["properties"], "delivery_info": to}, _OWN_TEXTS)
         and _adds_nothing(to, {}, _OWN_DELIVERY)
         and _adds_nothing(embedded or {}, EMBED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rowfleet.ledger.models.batch_tables import Batch, RemoteBatch
+from rowfleet.ledger.models.document_tables import Document, DocumentText, RowDocument
 from rowfleet.ledger.models.file_tables import EarlierFile, Export
 from rowfleet.ledger.models.row_tables import Row, Tally
 from rowfleet.ledger.models.tables import Base, Dollars, Json
@@ -10,11 +11,14 @@ from rowfleet.ledger.models.tables import Base, Dollars, Json
 __all__ = [
     "Base",
     "Batch",
+    "Document",
+    "DocumentText",
     "Dollars",
     "EarlierFile",
     "Export",
     "Json",
     "RemoteBatch",
     "Row",
+    "RowDocument",
     "Tally",
 ]

@@ -93,6 +93,8 @@ class Batch(Base):
     #: the data (`keep` or `skip`); None: of an older version, which kept it.
     hidden: Mapped[str] = mapped_column(String(8), server_default="include")
     totals: Mapped[str | None] = mapped_column(String(8))
+    #: The folder of its documents: an absolute path, or a URI without credentials.
+    documents: Mapped[str | None] = mapped_column(Text)
 
 
 class RemoteBatch(Base):

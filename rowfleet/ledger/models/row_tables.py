@@ -24,6 +24,7 @@ from rowfleet.ledger.statuses import ROW_IN_FLIGHT, RowReview, RowStatus
 
 _IS_PENDING = f"status = '{RowStatus.PENDING}'"
 _LIVE = text(is_one_of(ROW_IN_FLIGHT))
+_NEEDS_DOCUMENTS = text(f"status = '{RowStatus.WAITING}'")
 _WAITS = text(f"{_IS_PENDING} AND due_at IS NOT NULL")
 _PENDING = text(f"{_IS_PENDING} AND same_as IS NULL")
 _FOLLOWING = text(f"{_IS_PENDING} AND same_as IS NOT NULL")
@@ -47,6 +48,13 @@ class Row(Base):
         ),
         Index("rows_due", "batch_id", "due_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
         Index("rows_live", "batch_id", "status", postgresql_where=_LIVE, sqlite_where=_LIVE),
+        Index(
+            "rows_waiting",
+            "batch_id",
+            "number",
+            postgresql_where=_NEEDS_DOCUMENTS,
+            sqlite_where=_NEEDS_DOCUMENTS,
+        ),
         Index("rows_failed", "batch_id", "number", postgresql_where=_FAILED, sqlite_where=_FAILED),
         Index(
             "rows_needing_review",

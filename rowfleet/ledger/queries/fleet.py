@@ -69,10 +69,12 @@ def _is_unsettled() -> ColumnElement[bool]:
     runs = live.order_by(Row.status).scalar_subquery()
     waits = pending.where(Row.same_as.is_(None)).order_by(Row.rank, Row.number).scalar_subquery()
     follows = pending.where(Row.same_as.is_not(None)).order_by(Row.same_as).scalar_subquery()
+    unread = of_batch.where(Row.status == RowStatus.WAITING).order_by(Row.number).scalar_subquery()
+    is_left = or_(waits.is_not(None), follows.is_not(None), unread.is_not(None))
     return or_(
         runs.is_not(None),
-        and_(Batch.status == BatchStatus.CANCELLED, or_(waits.is_not(None), follows.is_not(None))),
-        and_(Batch.status == BatchStatus.BUDGET_EXHAUSTED, waits.is_(None), follows.is_(None)),
+        and_(Batch.status == BatchStatus.CANCELLED, is_left),
+        and_(Batch.status == BatchStatus.BUDGET_EXHAUSTED, ~is_left),
     )
 
 

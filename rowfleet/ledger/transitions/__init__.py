@@ -4,6 +4,8 @@
        ▲                 │                 │
        └── put_back ─────┘◀── expire ──────┘           cancel, retry_failed: by a person
 
+A row that names documents is `waiting` before it is pending: see `documents`.
+
 In the order of a row's life: `recording`, `feeding`, `claiming`, `settling`, `followers`; for a
 batch `finishing` and `stopping`, `in_chunks` for large ones; `batch_api_parts` for rows that the
 Batch API answers. `tallies` keeps the sums, `sql` holds the pieces that several moves share.

@@ -30,6 +30,7 @@ def finish_batch(connection: Connection, batch_id: str) -> bool:
         exists().where(pending, Row.same_as.is_(None)),
         exists().where(pending, Row.same_as.is_not(None)),
         exists().where(Row.batch_id == batch_id, Row.status.in_(ROW_IN_FLIGHT)),
+        exists().where(Row.batch_id == batch_id, Row.status == RowStatus.WAITING),
     )
     over = select(literal(1)).where(Batch.id == batch_id, Batch.status.in_(FINISHABLE), ~unfinished)
     # Before it is held, since it mostly is not over.

@@ -12,9 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.clock import now
+from rowfleet.ledger.document_records import Named
 from rowfleet.ledger.models import Batch, EarlierFile, Export, Row
 from rowfleet.ledger.records import BatchRecord, NewBatch
-from rowfleet.ledger.statuses import BatchStatus
+from rowfleet.ledger.statuses import BatchStatus, RowStatus
+from rowfleet.ledger.transitions.documents import naming
 
 if TYPE_CHECKING:
     import psycopg
@@ -135,12 +137,14 @@ def record_rows(
     rows: Sequence[tuple[int, Sequence[Any], str | None]],
     sent: Mapping[int, str] | None = None,
     ranks: Mapping[int, int] | None = None,
+    named: Named | None = None,
 ) -> int:
     """Record rows as (number, encoded cells, identity), in order; those there stay as they are.
 
     ``sent`` has a hash for each row if rows that are sent the same are to be answered once: the
     first with a hash is asked about, the others follow it. ``ranks`` has the place of each row in
-    the order of feeding, if that is not the sheet's. Return how many are new. Raises InputError if
+    the order of feeding, if that is not the sheet's. Rows wait for the documents that are ``named``
+    for them. Return how many are new. Raises InputError if
     the batch was cancelled meanwhile.
     """
     if not rows:
@@ -160,17 +164,24 @@ def record_rows(
             values["same_as"] = None if leader == number else leader
         if ranks:
             values["rank"] = ranks[number]
+        if named:
+            follows = values.get("same_as") is not None
+            waits = bool(named.rows.get(number)) and not follows
+            values["status"] = RowStatus.WAITING if waits else RowStatus.PENDING
         new.append(values)
-    if _any_between(connection, batch_id, rows[0][0], rows[-1][0]):
+    again = _any_between(connection, batch_id, rows[0][0], rows[-1][0])
+    if again:
         # Another submitter was here, or this one, whose commit was never confirmed.
-        again = dialect.insert(Row).on_conflict_do_nothing(index_elements=["batch_id", "number"])
-        made = len(connection.execute(again.returning(Row.number), new).all())
+        fresh = dialect.insert(Row).on_conflict_do_nothing(index_elements=["batch_id", "number"])
+        made = len(connection.execute(fresh.returning(Row.number), new).all())
     else:
         if connection.dialect.name == "postgresql":
             copy_rows(connection, new)
         else:
             connection.execute(insert(Row), new)
         made = len(new)
+    if named:
+        naming.name(connection, batch_id, named, again=again)
     connection.execute(batch.values(total=Batch.total + made))
     return made
 

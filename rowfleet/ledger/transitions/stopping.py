@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, exists, func, select, update
 from rowfleet.ledger.clock import now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import ACTIVE, CANCELLABLE, HELD, REVIVED, BatchStatus, RowStatus
+from rowfleet.ledger.transitions.documents import naming
 from rowfleet.ledger.transitions.sql import ROWS_AT_ONCE, change_status, hold_batch, reason_text
 from rowfleet.ledger.transitions.tallies import write_tallies
 
@@ -56,6 +57,7 @@ def sweep(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_A
             (Row.status == RowStatus.QUEUED, Row.number),
             (and_(pending, Row.same_as.is_(None)), Row.number),
             (and_(pending, Row.same_as.is_not(None)), Row.same_as),
+            (Row.status == RowStatus.WAITING, Row.number),
         ]
     elif status in HELD:
         kinds = [(Row.status == RowStatus.QUEUED, Row.number)]
@@ -159,7 +161,8 @@ def retry_failed(
 
     The batch runs again. At most ``limit`` rows move, in order; go on ``after`` the last of them
     until fewer do. Return the numbers of the rows moved: rows that are answered together are tried
-    again together. A batch that was cancelled since the first call stays so, and keeps the rest.
+    again together. Those whose documents have failed wait until these are read again. A batch that
+    was cancelled since the first call stays so, and keeps the rest.
     """
     # Holds the batch, so that it can't be finished or cancelled while its rows move.
     status = hold_batch(connection, batch_id)
@@ -198,4 +201,5 @@ def retry_failed(
             finished_at=None,
         )
         write_tallies(connection, by, {batch_id: {RowStatus.FAILED: -len(again)}})
+        naming.retry(connection, batch_id, again)
     return again
