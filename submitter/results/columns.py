@@ -5,6 +5,7 @@ A column that is added to `ADDED` is counted, written and named by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -92,13 +93,17 @@ def _reasons(_batch: BatchRecord, row: FinishedRow) -> str | None:
     return "; ".join(map(str, decode(row.review_reasons))) or None
 
 
+ANALYZER = Added("AI_Analyzer", _answered_by)
 ROW = Added("AI_Row", lambda batch, row: batch.sheet_row(row.number))
 STATUS = Added("AI_Status", lambda _batch, row: row.status)
 ERROR = Added("AI_Error", lambda _batch, row: row.error)
 
+#: The number of an answer's header where a person's own column has the name without it.
+_NUMBERED = re.compile(r"_[0-9]{1,5}$")
+
 #: In the order of the sheet.
 ADDED = (
-    Added("AI_Analyzer", _answered_by),
+    ANALYZER,
     ROW,
     Added("AI_Same_As_Row", _same_as, lambda batch: batch.dedupe),
     STATUS,
@@ -116,6 +121,25 @@ def added_to(batch: BatchRecord) -> list[Column]:
 def most_beside_the_original(recipe: Recipe) -> int:
     """Return how many columns a finished sheet has at most beside the original ones."""
     return len(recipe.headers()) + len(ADDED)
+
+
+def of_earlier_runs(texts: Mapping[int, str], recipe: Recipe) -> set[int]:
+    """Return the columns of answers that earlier runs of the recipe wrote, whatever their headers.
+
+    ``texts`` are the headers by sheet column. The answers are known by the columns behind them that
+    Rowfleet adds, where all of those stand side by side.
+    """
+    names = {column: _NUMBERED.sub("", text) for column, text in texts.items()}
+    needed = {added.header for added in (ANALYZER, ROW, STATUS, ERROR)}
+    known = {added.header for added in ADDED}
+    found: set[int] = set()
+    for first in (column for column, name in names.items() if name == ANALYZER.header):
+        behind = first
+        while names.get(behind) in known:
+            behind += 1
+        if needed <= {names[column] for column in range(first, behind)}:
+            found.update(range(first - len(recipe.headers()), behind))
+    return found & texts.keys()
 
 
 def answer_headers(recipe: Recipe) -> AnswerHeaders:

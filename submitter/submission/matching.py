@@ -18,6 +18,7 @@ from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.statuses import MAY_LACK_ROWS, BatchStatus
 from rowfleet.number_formats import kept
 from rowfleet.recipes.recipe import Recipe
+from submitter.results.columns import of_earlier_runs
 from submitter.sheets.sheet import Sheet, pick
 from submitter.submission.submission import Submission
 
@@ -46,7 +47,13 @@ def asking_the_same(connection: Connection, submission: Submission) -> list[Batc
 def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
     sheet, recipe = submission.sheet, submission.recipe
     places = _places(batch, sheet)
-    if places is None or _sent(batch.header, batch.columns) != _sent(sheet.header, sheet.columns):
+    if places is None:
+        return False
+    sent = _sent(sheet.header, sheet.columns)
+    if not recipe.columns:
+        answers = _under_other_headers(batch, sheet, recipe)
+        sent = {name: header for name, header in sent.items() if header not in answers}
+    if _sent(batch.header, batch.columns) != sent:
         return False
     if len(places) < len(sheet.header) and batch.status in MAY_LACK_ROWS:
         return False  # the rows that it lacks would have other columns than those that it has
@@ -55,6 +62,13 @@ def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
     except ValidationError:  # of another version
         return False
     return recorded.question() == recipe.question()
+
+
+def _under_other_headers(batch: BatchRecord, sheet: Sheet, recipe: Recipe) -> set[str]:
+    """Return the columns that hold answers of an earlier run, whose headers the recipe had then."""
+    texts = dict(zip(sheet.sheet_columns, sheet.header, strict=True))
+    written = of_earlier_runs(texts, recipe)
+    return {texts[column] for column in written} - set(batch.header)
 
 
 def _places(batch: BatchRecord, sheet: Sheet) -> tuple[int, ...] | None:

@@ -25,6 +25,7 @@ from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.transitions import recording, stopping
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import Recipe
+from submitter.results.export import Target, export
 from submitter.sheets.header import LOOKED_FOR, HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice
@@ -369,6 +370,30 @@ def test_a_batch_of_the_first_version_goes_on(
 
 class _LaterOptions(ModelOptions):
     verbosity: str | None = None
+
+
+def test_a_finished_workbook_is_the_same_batch_when_its_answers_get_other_headers(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A recipe that sends every column sends no answers of its own, whatever they were called."""
+    asked = {**ASKED, "columns": []}
+    path = workbook(tmp_path / "a.xlsx")
+    headers: list[Any] = []
+    for header in ("Sort", "Kind", "Class", "Label"):
+        recipe = Recipe.model_validate({**asked, "result_columns": {"sort": header}})
+        batch_id, is_found = submit(engine, path, recipe=recipe)
+        assert is_found == (header != "Sort")
+        path = tmp_path / f"{header}.xlsx"
+        export(engine, batch_id, Target(path))
+        headers = [cell.value for cell in openpyxl.load_workbook(path).worksheets[0][1]]
+    assert recorded(engine) == (1, 3)
+    assert {"Sort", "Kind", "Class", "Label"} <= set(headers)  # what people refer to stays
+    book = openpyxl.load_workbook(path)
+    book.worksheets[0].cell(1, len(headers) + 1, "Checked by a person")
+    book.save(path)
+    assert submit(engine, path, recipe=recipe)[1] is False  # one column more is sent
+    other = {**asked, "prompt": "And now?"}
+    assert submit(engine, tmp_path / "Sort.xlsx", recipe=Recipe.model_validate(other))[1] is False
 
 
 class _LaterRecipe(Recipe):
