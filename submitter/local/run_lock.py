@@ -94,8 +94,8 @@ def dead(directory: Path) -> Iterator[str]:
                 path.unlink(missing_ok=True)
 
 
-def is_any_alive(directory: Path, note: str, prefix: str = "") -> bool:
-    """Tell whether a process holds a lock in ``directory`` that has ``note`` in it.
+def notes(directory: Path, prefix: str = "") -> Iterator[str]:
+    """Yield the notes of the locks in ``directory`` that a process holds, this one too.
 
     ``prefix``: with which the lock's name begins.
     """
@@ -107,11 +107,9 @@ def is_any_alive(directory: Path, note: str, prefix: str = "") -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if os.read(descriptor, 1024).decode(errors="replace") == note:
-                return True
+            yield os.read(descriptor, 1024).decode(errors="replace")
         finally:
             os.close(descriptor)
-    return False
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rowfleet.errors import ServiceError
+from rowfleet.errors import InputError, ServiceError
 from rowfleet.ledger.engine import (
     PRIVATE_FILE,
     PRIVATE_FOLDER,
@@ -28,6 +28,7 @@ from rowfleet.ledger.ledger_errors import LedgerError
 from rowfleet.ledger.queries import fleet, rows
 from rowfleet.ledger.transitions import claiming, feeding
 from rowfleet.settings import VARIABLES, Settings
+from rowfleet.storage.location import Location
 from submitter.local import run_lock
 from submitter.local.run_lock import RunLock
 from submitter.local.state import state_directory
@@ -43,6 +44,9 @@ NODE_PREFIX = "local-"
 #: What the names of the locks begin with that only a run's submitter holds.
 SUBMITTING = "submitting-"
 
+#: What the names of the locks begin with that keep a finished sheet's name for one run.
+WRITING = "writing-"
+
 
 class Run:
     """This run on its ledger: its name there, and the rows that killed runs left `running`.
@@ -57,12 +61,30 @@ class Run:
         self._lock = RunLock(self._directory, note=queue)
         # The workers don't hold this one: without its submitter a run takes up no more rows.
         self._submitting = RunLock(self._directory, SUBMITTING, note=queue)
+        self._writing: RunLock | None = None
         self.descriptor = self._lock.descriptor
 
     def works_on(self, queue: str) -> None:
         """Say on which queue this run works, for other processes to read."""
         self._lock.annotate(queue)
         self._submitting.annotate(queue)
+
+    def writes(self, out: Location, batch_id: str) -> None:
+        """Keep the name of the batch's finished sheet for this run, until it ends.
+
+        Raises InputError if a live run of another batch keeps it. Of two calls at a time, on the
+        same ledger, neither may see the other: make them one after the other.
+        """
+        name = str(out.resolve() if isinstance(out, Path) else out)
+        place = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        note = f"{place} {batch_id}"
+        kept = run_lock.notes(self._directory, WRITING)
+        if any(each != note and each.startswith(place) for each in kept):
+            raise InputError(
+                f"{out}: another `rowfleet local` that runs now writes its finished sheet there; "
+                "give this one another name with --export"
+            )
+        self._writing = RunLock(self._directory, WRITING, note=note)
 
     def worker_name(self, number: int) -> str:
         """Return the Celery node name of this run's worker of that number."""
@@ -97,7 +119,9 @@ class Run:
                 feeding.put_back(connection, batch_id, numbers, by=self._lock.name)
 
     def end(self) -> None:
-        """Give the name up."""
+        """Give the names up."""
+        if self._writing is not None:
+            self._writing.release()
         self._submitting.release()
         self._lock.release()
 
@@ -122,12 +146,12 @@ def queue_of(batch_id: str) -> str:
 
 def is_running(engine: Engine, queue: str) -> bool:
     """Tell whether a `rowfleet local` on this machine, or its worker, works on ``queue`` now."""
-    return run_lock.is_any_alive(_locks_of(engine), queue)
+    return queue in run_lock.notes(_locks_of(engine))
 
 
 def is_submitting(engine: Engine, queue: str) -> bool:
     """Tell whether the submitter of a `rowfleet local` on this machine feeds ``queue`` now."""
-    return run_lock.is_any_alive(_locks_of(engine), queue, SUBMITTING)
+    return queue in run_lock.notes(_locks_of(engine), SUBMITTING)
 
 
 class LocalWorker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from rowfleet import analyzer_kinds
 from rowfleet.errors import InputError
+from rowfleet.ledger.engine import Connection
 from rowfleet.ledger.statuses import Tier
 from rowfleet.queue.client import Queue
 from rowfleet.recipes import loading
@@ -41,7 +43,7 @@ from submitter.submission.submission import prepare
 from submitter.termination import Terminated
 
 if TYPE_CHECKING:
-    from submitter.local.worker import LocalWorker
+    from submitter.local.worker import LocalWorker, Run
 
 #: The name of a finished sheet, without its suffix: `invoices.results`, then `invoices.results-2`.
 _RESULTS = re.compile(r"(?P<stem>.+)\.results(?:-(?P<number>[0-9]{1,5}))?", re.DOTALL)
@@ -117,7 +119,8 @@ def local(
             queue_for = takeover.for_fleet(engine, settings.queue)
         stack.callback(run.end)
         run.free_rows_of_dead_runs()
-        submission, found = recording.begin(engine, submission, queue_for, export.guard(finished))
+        allow = _guard(finished, run)
+        submission, found = recording.begin(engine, submission, queue_for, allow)
         settings = settings.model_copy(update={"queue": submission.queue})
         feeder = feeder_for(engine, settings)
         if settings.queue == queue_of(submission.batch_id):
@@ -148,6 +151,17 @@ def _beside(source: location.Location, *, plain: bool) -> Path:
     if again := _RESULTS.fullmatch(stem):  # a finished sheet, which is not written over itself
         stem, number = again["stem"], f"-{int(again['number'] or 1) + 1}"
     return Path(f"{stem}.results{number}{export.default_suffix(source, plain=plain)}")
+
+
+def _guard(finished: Target, run: Run) -> Callable[[Connection, str], None]:
+    """Return what raises for a batch that may not write the finished sheet, and keeps its name."""
+    guard = export.guard(finished)
+
+    def allow(connection: Connection, batch_id: str) -> None:
+        guard(connection, batch_id)
+        run.writes(finished.out, batch_id)
+
+    return allow
 
 
 def _stop(worker: LocalWorker, *, interrupted: bool) -> None:

@@ -80,6 +80,24 @@ def test_local_is_refused_a_batch_that_a_fleet_runs_and_takes_one_that_nothing_r
     assert begin(engine, sheet, takeover.for_local(engine, own_run)) == f"local-{batch_id}"
 
 
+def test_a_finished_sheets_name_is_one_batchs_while_its_run_lives(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, same, other = (Run(engine) for _ in range(3))
+    first.writes(Path("out.xlsx"), "b")
+    same.writes(Path("out.xlsx"), "b")
+    for name in (Path("out.xlsx"), tmp_path / "out.xlsx"):
+        with pytest.raises(InputError, match=r"out\.xlsx: another `rowfleet local`"):
+            other.writes(name, "c")
+    other.writes(Path("other.xlsx"), "c")
+    for each in (first, same, other):
+        each.end()
+    last = Run(engine)
+    last.writes(Path("out.xlsx"), "c")
+    last.end()
+
+
 def test_a_run_elsewhere_is_known_by_the_rows_that_it_runs(
     engine: Engine, own_run: Run, tmp_path: Path
 ) -> None:

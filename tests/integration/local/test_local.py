@@ -223,6 +223,11 @@ def test_a_second_process_is_refused_the_batch_of_a_run_that_lives(
             assert ran.returncode == 2, ran.stderr
             assert "is run by another `rowfleet local` now; follow it with: " in ran.stderr
             assert "Traceback" not in ran.stderr
+        # A batch of its own, whose finished sheet would have the same name.
+        part = rowfleet("local", sheet, "--start-row", 100, env=env)
+        assert part.returncode == 2, part.stderr
+        said = " ".join(part.stderr.split())
+        assert "another `rowfleet local` that runs now writes its finished sheet there" in said
         standin.configure(latency=0)
         output, _ = first.communicate(timeout=60)
         summary = standin.summary()
@@ -272,6 +277,28 @@ def test_two_sheets_at_once_on_one_broker_get_their_own_results(
         assert len(rows) == 60
         assert all(str(r["Invoice Number"]).startswith(sheet.stem.upper()) for r in rows)
         assert all(str(r["Invoice Number"]) in str(r["AI_Explanation"]) for r in rows)
+
+
+def test_runs_on_one_broker_share_a_batch_and_ask_each_row_once(
+    tmp_path: Path, rowfleet: Run, redis_url: str, postgres_url: str
+) -> None:
+    sheet = invoices(tmp_path / "refunds.xlsx", 60)
+    with Standin.lent(latency=2) as standin:
+        services = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_url, "ROWFLEET_SLOTS": "10"}
+        env = {**standin.environment(), **services}
+        first = start(sheet, env)
+        standin.wait_until(lambda summary: summary["in_flight"] == 10, 90)
+        joined = rowfleet("submit", "--excel", sheet, "--analyzer", "openai", env=env)
+        assert joined.returncode == 0, joined.stderr
+        second = start(sheet, env)
+        standin.wait_until(lambda summary: summary["in_flight"] == 20, 90)
+        standin.configure(latency=0)
+        outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+        summary = standin.summary()
+    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert summary["rows"] == dict.fromkeys(range(60), 1)
+    done = [row["AI_Status"] for row in results(tmp_path / "refunds.results.xlsx")]
+    assert done == ["done"] * 60
 
 
 def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
