@@ -30,6 +30,7 @@ from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.parts.base import Part
 from rowfleet.recipes.parts.columns import Column, named
+from rowfleet.recipes.parts.evidence import Evidence
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.strict import close
 
@@ -80,6 +81,8 @@ class Recipe(Part):
     output: dict[str, Any]
     #: Property of the output → header of its column in the finished sheet.
     result_columns: dict[str, str] = Field(default_factory=dict)
+    #: The fields of the output that the row's documents must back.
+    evidence: Evidence | None = None
     #: Model → what it costs, where the table of list prices does not say or is wrong.
     prices: dict[str, Price] = Field(default_factory=dict)
 
@@ -116,6 +119,8 @@ class Recipe(Part):
         for header, count in Counter(self.headers().values()).items():
             if count > 1:
                 raise ValueError(f"result_columns gives the header {header!r} twice")
+        if self.evidence:
+            self.evidence.check(self.output)
         self._fill()
         return self
 
@@ -174,7 +179,8 @@ class Recipe(Part):
 
     @cached_property
     def _strict_schema(self) -> dict[str, Any]:
-        closed: dict[str, Any] = close(self.output)
+        output = self.evidence.added_to(self.output) if self.evidence else self.output
+        closed: dict[str, Any] = close(output)
         return closed
 
     @cached_property

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rowfleet.documents.evidence.lookup import MAX_QUOTE_CHARS, PageText, Quote
-from rowfleet.documents.evidence.normal_form import normal_form
+from rowfleet.documents.quotes.lookup import MAX_QUOTE_CHARS, PageText, Quote
+from rowfleet.documents.quotes.normal_form import normal_form
 
 LINES = (
     "Harbourline Freight Ltd   Invoice no. HLF00123   2025-01-14",

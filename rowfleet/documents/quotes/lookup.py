@@ -17,7 +17,7 @@ from itertools import accumulate
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
-from rowfleet.documents.evidence.normal_form import (
+from rowfleet.documents.quotes.normal_form import (
     BETWEEN_WORDS,
     MARK,
     MINUS,

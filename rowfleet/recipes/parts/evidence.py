@@ -1,0 +1,66 @@
+"""The fields of an answer that a quote from a document must back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from rowfleet.recipes.parts.base import Part
+
+#: The property of an answer that holds the sources of its fields.
+EVIDENCE = "evidence"
+
+#: Fields that one recipe backs: each adds about 90 tokens to the schema, and a quote to the answer.
+MAX_FIELDS = 50
+
+
+class Evidence(Part):
+    """Which fields of the output need a source in the row's documents."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    fields: tuple[str, ...] = Field(alias="for", min_length=1, max_length=MAX_FIELDS)
+    #: Whether the source has a verbatim quote, which is looked up, or only document and page.
+    quote: bool = True
+
+    def check(self, output: Mapping[str, Any]) -> None:
+        """Raise ValueError if the recipe's output does not go with this."""
+        properties = output["properties"]
+        if EVIDENCE in properties:
+            raise ValueError(
+                f"output has a property {EVIDENCE!r}, and evidence adds one of that name; rename it"
+            )
+        for field in self.fields:
+            if field not in properties:
+                raise ValueError(f"evidence: for names {field!r}, which output does not have")
+        if len(set(self.fields)) < len(self.fields):
+            raise ValueError("evidence: for names a field twice")
+
+    def added_to(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the schema ``output`` with the sources first: a model quotes, and then judges."""
+        sources = {
+            "type": "object",
+            "description": (
+                "The place in the documents that says each of these fields: find it first, then "
+                "answer. null where no document says it; never invent a quote."
+            ),
+            "properties": {field: self._source(field) for field in self.fields},
+        }
+        return {**output, "properties": {EVIDENCE: sources, **output["properties"]}}
+
+    def _source(self, field: str) -> dict[str, Any]:
+        properties = {
+            "document": {"type": "integer", "description": "The document's number."},
+            "page": {"type": "integer", "description": "The page's number in that document."},
+        }
+        if self.quote:
+            properties["quote"] = {
+                "type": "string",
+                "description": (
+                    f"The words that say {field}, copied from the page character by character, "
+                    "without a gap: a line or a sentence."
+                ),
+            }
+        return {"anyOf": [{"type": "object", "properties": properties}, {"type": "null"}]}
