@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from rowfleet.answers.reasons import Reason
+from rowfleet.ledger.review_records import DecisionRecord
 from rowfleet.ledger.statuses import RowReview, RowStatus, Tier
 
 #: A row by its batch and number.
@@ -259,6 +260,13 @@ class RecordedRow:
     #: A value of `RowReview`, and the reasons as the ledger keeps them.
     review: str | None = None
     review_reasons: Sequence[Mapping[str, Any]] | None = None
+    #: What a person decided last.
+    decision: DecisionRecord | None = None
+
+    @property
+    def values(self) -> Mapping[str, Any] | None:
+        """The row's final values: a person's, or else those that it was answered."""
+        return self.output if self.decision is None else self.decision.after
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,16 @@ class RowReview(StrEnum):
     REVIEWED = "reviewed"
 
 
+class Verdict(StrEnum):
+    """What a person decides on a row's answer."""
+
+    APPROVE = "approve"
+    #: Some of its values are others.
+    CORRECT = "correct"
+    #: It is wrong, and the row has no values.
+    REJECT = "reject"
+
+
 class RemoteStatus(StrEnum):
     """The states of a part of a batch that the Batch API runs.
 

@@ -9,11 +9,26 @@ from pathlib import Path
 import pytest
 
 from rowfleet import analyzer_kinds
-from rowfleet.ledger.statuses import BatchStatus, RemoteStatus, RowStatus, Tier
+from rowfleet.ledger.statuses import (
+    BatchStatus,
+    RemoteStatus,
+    RowReview,
+    RowStatus,
+    Tier,
+    Verdict,
+)
 
 ROOT = Path(__file__).parents[2]
 
-NAMES = {*BatchStatus, *RemoteStatus, *RowStatus, *Tier, *analyzer_kinds.BUILT_IN}
+NAMES = {
+    *BatchStatus,
+    *RemoteStatus,
+    *RowReview,
+    *RowStatus,
+    *Tier,
+    *Verdict,
+    *analyzer_kinds.BUILT_IN,
+}
 
 #: The modules that define the names.
 HOMES = {"rowfleet/analyzer_kinds.py", "rowfleet/ledger/statuses.py"}

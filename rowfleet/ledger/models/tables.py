@@ -17,7 +17,7 @@ class Base(DeclarativeBase):
     """Declarative base of the ledger's tables."""
 
 
-def is_one_of(statuses: Iterable[str]) -> str:
-    """Return the condition that a status is one of these."""
-    listed = ", ".join(f"'{status}'" for status in statuses)
-    return f"status IN ({listed})"
+def is_one_of(members: Iterable[str], column: str = "status") -> str:
+    """Return the condition that a column is one of these."""
+    listed = ", ".join(f"'{member}'" for member in members)
+    return f"{column} IN ({listed})"

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, exists, func, literal, select
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
 from rowfleet.ledger.queries.batch_records import get_batch
+from rowfleet.ledger.queries.reviews import newest_between
 from rowfleet.ledger.records import (
     BatchRecord,
     FailedRow,
@@ -252,14 +253,17 @@ def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
 def recorded_rows(
     connection: Connection, batch_id: str, chunk: int = 2_000, *, with_cells: bool = True
 ) -> Iterator[RecordedRow]:
-    """Yield all rows of the batch in order, read ``chunk`` at a time; ``with_cells`` or blank."""
+    """Yield all rows of the batch in order, read ``chunk`` at a time; ``with_cells`` or blank.
+
+    Each has what a person decided last.
+    """
     after = -1
     cells = Row.cells if with_cells else literal(None)
     while True:
         rows = connection.execute(
             select(
                 Row.number,
-                cells,
+                cells.label("cells"),
                 Row.status,
                 Row.output,
                 Row.error,
@@ -271,8 +275,10 @@ def recorded_rows(
             .order_by(Row.number)
             .limit(chunk)
         ).all()
+        if rows:
+            newest = newest_between(connection, batch_id, rows[0].number, rows[-1].number)
         for row in rows:
-            yield RecordedRow(*row)
+            yield RecordedRow(**row._mapping, decision=newest.get(row.number))
         if len(rows) < chunk:
             return
         after = rows[-1].number

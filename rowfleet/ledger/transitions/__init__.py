@@ -6,9 +6,10 @@
 
 A row that names documents is `waiting` before it is pending: see `documents`.
 
-In the order of a row's life: `recording`, `feeding`, `claiming`, `settling`, `followers`; for a
-batch `finishing` and `stopping`, `in_chunks` for large ones; `batch_api_parts` for rows that the
-Batch API answers. `tallies` keeps the sums, `sql` holds the pieces that several moves share.
+In the order of a row's life: `recording`, `feeding`, `claiming`, `settling`, `followers`, and
+`reviewing` for what people decide on rows that are done; for a batch `finishing` and `stopping`,
+`in_chunks` for large ones; `batch_api_parts` for rows that the Batch API answers. `tallies` keeps
+the sums, `sql` holds the pieces that several moves share.
 
 Each move decides in one statement, whose WHERE says what must still hold, so that any number of
 workers and submitters may call them at once. The caller owns the transaction; a tally follows its

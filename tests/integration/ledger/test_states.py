@@ -1,5 +1,7 @@
 """Whatever happens to batches, in whatever order: every row reaches one end, and is paid for once.
 
+What people decide on a row stays, too, and is its value from then on.
+
 Hypothesis makes up the histories: submitters, feeders, workers and people act in turn, on a real
 broker and both databases. Any of them may be gone after any transaction. On PostgreSQL a
 transaction may also stay open while others commit theirs: SQLite has one writer at a time.
@@ -26,9 +28,10 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Outcome
+from rowfleet.ledger.statuses import Verdict
 from rowfleet.ledger.transitions import followers, in_chunks, recording, settling, stopping
 from rowfleet.settings import Settings
-from tests.support.histories.working import Working
+from tests.support.histories.reviewing import Reviewing
 from tests.support.histories.world import LOCK_TIMEOUT, WHICH, WINDOW, Process
 
 #: Histories for each database. Unset: few, and the same ones each time.
@@ -38,7 +41,7 @@ END_STATES = ("done", "failed", "cancelled")
 UNFINISHED = ("pending", "queued", "running")
 
 
-class Fleet(Working):
+class Fleet(Reviewing):
     """Submitters, a feeder, workers and people, and what they may rely on."""
 
     # --- people
@@ -154,10 +157,14 @@ class Fleet(Working):
                 if status == "cancelled":
                     assert not counts["pending"], counts
                 assert status not in ("loading", "running"), (status, counts)
-            for batch_id in self.batches:
-                self.decide(self.batches.index(batch_id), "submit again")
-                self.decide(self.batches.index(batch_id), "resume")
+            for row, verdict in enumerate(Verdict):
+                self.decide_row(0, row, verdict, row, False, False, stays_open=False)
+            for index in range(len(self.batches)):
+                self.retry(index, whole=True)
+                self.decide(index, "submit again")
+                self.decide(index, "resume")
             self.drain()
+            self.what_people_decided_stays_and_counts()
             for batch_id in self.batches:
                 status, counts = self.seen(batch_id)
                 assert status in ("finished", "cancelled")
