@@ -133,15 +133,20 @@ def _is_answer(cell: ET.Element, first: int, last: int, below: bool) -> bool:
     return below and first <= _column(cell) <= last
 
 
-def check_styles(before: bytes, after: bytes) -> None:
-    """Compare two stylesheets: what the first has stands in the second, and more behind it."""
+def check_styles(before: bytes, after: bytes, fonts: int = 0) -> None:
+    """Compare two stylesheets: what the first has stands in the second, and more behind it.
+
+    ``fonts`` is how many fonts are new.
+    """
     old, new = ET.fromstring(before), ET.fromstring(after)
     assert _start(before) == _start(after)
     names = [_name(part) for part in old]
     now = [part for part in new if _name(part) in names or _name(part) != "numFmts"]
     assert [_name(part) for part in now] == names
     for was, is_ in zip(old, now, strict=True):
-        if _name(was) in ("numFmts", "fills", "cellXfs"):
+        if _name(was) == "fonts":
+            assert len(is_) == len(was) + fonts
+        if _name(was) in ("numFmts", "fonts", "fills", "cellXfs"):
             kept = [ET.tostring(x) for x in is_][: len(was)]
             assert [ET.tostring(x) for x in was] == kept
             assert is_.attrib.get("count") in (None, str(len(is_)))

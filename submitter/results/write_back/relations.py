@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from rowfleet.errors import InputError
@@ -159,3 +159,16 @@ class ContentTypes:
                 new = xml_bytes.with_attribute(tag, "ContentType", kind)
                 edits.append(Edit(entry.start, entry.inner, new))
         return xml_bytes.encoded(xml_bytes.edited(self._xml, edits), self._codec) if edits else None
+
+    def with_parts(self, parts: Iterable[tuple[str, str]]) -> bytes:
+        """Return the list with new parts, each as its absolute path and its content type."""
+        last = self._entries[-1] if self._entries else None
+        if last is None:
+            raise InputError(f"{self._parts.where(CONTENTS)} lists nothing")
+        prefix = xml_bytes.prefix_of(self._xml[last.start : last.inner])
+        new = b"".join(
+            xml_bytes.prefixed(f'<Override PartName="{path}" ContentType="{kind}"/>', prefix)
+            for path, kind in parts
+        )
+        edited = xml_bytes.edited(self._xml, [Edit(last.end, last.end, new)])
+        return xml_bytes.encoded(edited, self._codec)

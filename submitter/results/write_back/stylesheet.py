@@ -17,12 +17,18 @@ from submitter.sheets.workbook import MAX_STYLES
 FIRST_OWN_FORMAT = 164
 
 #: What new styles are added to.
-_HOLDERS = ("numFmts", "fills", "cellXfs")
+_HOLDERS = ("numFmts", "fonts", "fills", "cellXfs")
 #: The elements that are read, each within its holder, and their attributes that are.
 _HELD = {"numFmts": "numFmt", "cellXfs": "xf"}
 _KEPT = ("numFmtId", "formatCode", "fontId", "borderId", "xfId")
 
 _QUOTED = ' quotePrefix="1"'
+
+#: Fonts of cells that are no answers: those that lead elsewhere, and headers of new sheets.
+FONTS = {
+    "link": '<font><u/><sz val="11"/><color rgb="FF0563C1"/><name val="Calibri"/></font>',
+    "bold": '<font><b/><sz val="11"/><name val="Calibri"/></font>',
+}
 
 
 class Stylesheet:
@@ -82,13 +88,22 @@ class Stylesheet:
             self._border = Counter(_number(xf, "borderId") for xf in known).most_common(1)[0][0]
 
     def style(
-        self, number_format: str, fill: str | None, *, quoted: bool = False, wrapped: bool = False
+        self,
+        number_format: str,
+        fill: str | None,
+        *,
+        quoted: bool = False,
+        wrapped: bool = False,
+        font: str | None = None,
     ) -> int:
-        """Return the id of an answer's style, which is added to the part if need be."""
-        key = (number_format, fill, quoted, wrapped)
+        """Return the id of a style, which is added to the part if need be.
+
+        ``font`` is one of FONTS; without it, the font is that of the answers.
+        """
+        key = (number_format, fill, quoted, wrapped, font)
         if self.is_there and key not in self._known:
             xf = (
-                f'<xf numFmtId="{self._format_id(number_format)}" fontId="{self._font}" '
+                f'<xf numFmtId="{self._format_id(number_format)}" fontId="{self._font_id(font)}" '
                 f'fillId="{self._fill_id(fill)}" borderId="{self._border}" '
                 f'xfId="{self._cell_style}"{_QUOTED if quoted else ""} applyNumberFormat="1" '
                 'applyFont="1" applyFill="1" applyBorder="1" applyAlignment="1"'
@@ -142,6 +157,14 @@ class Stylesheet:
                 '<bgColor indexed="64"/></patternFill></fill>',
             )
         return self._known["fill", colour]
+
+    def _font_id(self, name: str | None) -> int:
+        if name is None or not self._count("fonts"):
+            return self._font
+        if ("font", name) not in self._known:
+            self._known["font", name] = self._count("fonts") + len(self._added["fonts"])
+            self._add("fonts", FONTS[name])
+        return self._known["font", name]
 
     def _add(self, holder: str, xml: str) -> None:
         self._added[holder].append(xml_bytes.prefixed(xml, self._prefix))
