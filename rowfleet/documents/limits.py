@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 #: Bytes of a file that is opened (64 MiB). A scanned page in colour takes about 1 MB.
@@ -24,3 +25,25 @@ MAX_DECODED_BYTES: Final = 64 << 20
 #: how many e-mails may lie within each other.
 MAX_PARTS: Final = 50
 MAX_NESTED_MAILS: Final = 4
+
+#: Bytes that a part of an Office document or a web page may have when it is unpacked (64 MiB).
+MAX_PART_BYTES: Final = 64 << 20
+
+#: Pixels of a picture, or of one page of a TIFF: an A3 page at 400 dpi has 31 million.
+MAX_PIXELS: Final = 40_000_000
+
+#: Seconds of computing after which no further page of a document is read by OCR, which takes about
+#: one second a page. The document is cut there.
+OCR_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of the process that opens one document."""
+
+    #: Beyond what it has at its start (512 MiB). OCR of an A4 page takes 100.
+    memory_bytes: int = 512 << 20
+    #: OCR_SECONDS, one page more, and as much again for the rest.
+    cpu_seconds: int = 180
+    #: On a loaded machine, a process gets a part of a core.
+    wall_seconds: float = 600.0

@@ -13,6 +13,8 @@ import sys
 import zipfile
 from typing import TYPE_CHECKING
 
+from rowfleet.processes.own_limits import bound
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -41,7 +43,7 @@ def main(path: str, wanted: str | None = None) -> None:
         (resource.RLIMIT_FSIZE, MAX_OUTPUT_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
-        _limit(limit, most)
+        bound(limit, most)
     # Imported under the limits.
     from python_calamine import CalamineWorkbook, PasswordError
 
@@ -63,13 +65,6 @@ def main(path: str, wanted: str | None = None) -> None:
 
 class _NoRoomError(Exception):
     """The .xlsx could not be written."""
-
-
-def _limit(limit: int, most: int) -> None:
-    _, hard = resource.getrlimit(limit)
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    resource.setrlimit(limit, (most, most))
 
 
 def _write(source: CalamineWorkbook, path: str, wanted: str | None) -> None:

@@ -1,0 +1,1 @@
+"""The process that opens documents. Nothing outside it imports this folder."""

@@ -1,0 +1,108 @@
+"""The life of the process that opens one document: limits first, then its bytes."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import resource
+import struct
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from rowfleet.documents.encoding import encode
+from rowfleet.documents.extracted import Extracted
+from rowfleet.documents.limits import MAX_FILE_BYTES
+from rowfleet.documents.opener import PICTURES, TEXT, UNREAD
+from rowfleet.documents.opening import kinds
+from rowfleet.documents.opening.detection import kind_of
+from rowfleet.documents.opening.ocr import Ocr
+from rowfleet.documents.opening.pictures import Gallery
+from rowfleet.documents.opening.reading import Reading
+from rowfleet.documents.unread import Unread, UnreadableError
+from rowfleet.processes.own_limits import bound
+
+#: Encodings in which e-mails and texts come.
+_ENCODINGS = (
+    "ascii utf-8 utf-8-sig utf-7 utf-16 utf-16-le utf-16-be utf-32 latin-1 cp437 cp850 cp1250 "
+    "cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 iso8859-2 iso8859-3 iso8859-4 "
+    "iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-10 iso8859-13 iso8859-14 "
+    "iso8859-15 iso8859-16 koi8-r koi8-u mac-roman gb2312 gbk gb18030 big5 euc-jp iso2022-jp "
+    "shift-jis cp932 euc-kr cp949 idna punycode unicode-escape raw-unicode-escape base64 quopri"
+)
+
+
+def load() -> None:
+    """Import what would otherwise be imported under the limits, where no file can be opened."""
+    Image.preinit()
+    for encoding in _ENCODINGS.split():
+        codecs.lookup(encoding)
+
+
+def run(file: int, out: int, request: dict[str, Any], engine: Ocr) -> None:
+    """Open the document, and write what is wanted of it, or the reason why not."""
+    limits = request["limits"]
+    for kind, most in (
+        (resource.RLIMIT_DATA, _data_bytes() + limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 0),  # no file or socket can be opened; open ones stay
+    ):
+        bound(kind, most)
+    try:
+        reply = _reply(file, request, engine)
+    except UnreadableError as error:
+        reply = UNREAD + json.dumps([error.reason, error.detail]).encode()
+    except MemoryError:
+        reply = UNREAD + json.dumps([Unread.TOO_MUCH_MEMORY, ""]).encode()
+    except RecursionError:
+        reply = UNREAD + json.dumps([Unread.TOO_DEEP, ""]).encode()
+    except Exception:  # a library's, of which each has several kinds
+        reply = UNREAD + json.dumps([Unread.CORRUPT, ""]).encode()
+    while reply:
+        reply = reply[os.write(out, reply) :]
+
+
+def _data_bytes() -> int:
+    """Return the bytes that RLIMIT_DATA counts of this process now."""
+    try:
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) << 10
+    except OSError:  # no Linux
+        pass
+    return 1 << 30
+
+
+def _reply(file: int, request: dict[str, Any], engine: Ocr) -> bytes:
+    content = _content(file)
+    name = request["name"]
+    if request["do"] == "render":
+        marks = {int(page): boxes for page, boxes in request["marks"].items()}
+        gallery = Gallery(
+            set(request["pages"]), request["max_side"], png=request["png"], marks=marks
+        )
+        kinds.read(content, name, Reading(kinds.read, None, gallery))
+        pictures = (struct.pack("!II", number, len(of)) + of for number, of in gallery.pictures)
+        return PICTURES + b"".join(pictures)
+    reading = Reading(kinds.read, engine)
+    kinds.read(content, name, reading)
+    pages = tuple(reading.pages)
+    extracted = Extracted(kind_of(content, name), pages, reading.page_count, tuple(reading.unread))
+    return TEXT + encode(extracted)
+
+
+def _content(file: int) -> bytes:
+    size = os.fstat(file).st_size
+    if not size:
+        raise UnreadableError(Unread.EMPTY)
+    if size > MAX_FILE_BYTES:
+        raise UnreadableError(Unread.TOO_LARGE, f"over {MAX_FILE_BYTES >> 20} MiB")
+    pieces, at = [], 0
+    while at < size and (piece := os.pread(file, size - at, at)):
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)

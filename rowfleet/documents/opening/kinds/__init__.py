@@ -1,0 +1,30 @@
+"""One module for each kind of document, with a function ``read(content, reading)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final
+
+from rowfleet.documents.extracted import Kind
+from rowfleet.documents.opening.detection import kind_of
+from rowfleet.documents.opening.kinds import pdf, raster
+from rowfleet.documents.opening.reading import Reading
+
+_READERS: Final = MappingProxyType[Kind, Callable[[bytes, Reading], None]](
+    {
+        Kind.PDF: pdf.read,
+        Kind.PNG: raster.read,
+        Kind.JPEG: raster.read,
+        Kind.TIFF: raster.read,
+        Kind.WEBP: raster.read,
+    }
+)
+
+
+def read(content: bytes, name: str, reading: Reading) -> None:
+    """Read a document, or an attachment, whatever its kind.
+
+    Raises UnreadableError, or what the kind's library raises for a damaged one.
+    """
+    _READERS[kind_of(content, name)](content, reading)

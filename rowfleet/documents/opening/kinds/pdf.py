@@ -1,0 +1,174 @@
+"""PDF by PDFium: digital pages by their text, others by OCR."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from rowfleet.documents.limits import MAX_PAGE_CHARS, MAX_PIXELS
+from rowfleet.documents.opening.layout import Placed
+from rowfleet.documents.opening.ocr import DPI
+from rowfleet.documents.opening.reading import Reading
+from rowfleet.documents.unread import Unread, UnreadableError
+
+#: Letters and digits below which a page that shows a picture is taken for a scan: a stamp or a
+#: page number may lie over one.
+_FEW = 100
+#: Of a page's letters, the share that no font explains from which on the text is of no use.
+_UNKNOWN = 0.3
+#: Annotations that show no text of their own.
+_NO_TEXT = frozenset({raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP})
+#: Objects of a page among which a picture is looked for, and its annotations.
+_LOOKED_AT = 200
+#: Hyphens that PDFium puts at the end of a line in the middle of a word.
+_HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-"})
+_WORD = re.compile(r"\S+")
+_NO_LETTERS = re.compile(r"[\ufffd\ue000-\uf8ff]")
+#: Steps of the grid on which a page's corners are placed; PDFium gives whole numbers.
+_GRID = 1_000_000
+
+#: Places a point of a page's own coordinates on the page as it is shown.
+_Place = Callable[[float, float], tuple[float, float]]
+
+
+def read(content: bytes, reading: Reading) -> None:
+    """Read each page. Raises UnreadableError for a PDF that can't be opened."""
+    try:
+        document = pdfium.PdfDocument(content)
+        if document.get_formtype() != raw.FORMTYPE_NONE:
+            document.init_forms()
+    except pdfium.PdfiumError as error:
+        is_locked = getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD
+        raise UnreadableError(Unread.ENCRYPTED if is_locked else Unread.CORRUPT) from None
+    count = len(document)
+    if not count:
+        raise UnreadableError(Unread.CORRUPT)
+    for index in range(count):
+        if reading.is_full:
+            reading.skip(count - index)
+            return
+        try:
+            page = _page(document, index)
+        except pdfium.PdfiumError:  # this page is damaged, and the others may not be
+            reading.add_words([], 0, 0)
+            continue
+        _read_page(page, reading)
+        page.close()
+
+
+def _page(document: pdfium.PdfDocument, index: int) -> pdfium.PdfPage:
+    """Return a page whose filled fields and notes are part of its text."""
+    page = document[index]
+    if _has_notes(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == (
+        raw.FLATTEN_SUCCESS
+    ):
+        page.close()
+        page = document[index]
+    return page
+
+
+def _has_notes(page: pdfium.PdfPage) -> bool:
+    for at in range(min(raw.FPDFPage_GetAnnotCount(page), _LOOKED_AT)):
+        note = raw.FPDFPage_GetAnnot(page, at)
+        subtype = raw.FPDFAnnot_GetSubtype(note)
+        raw.FPDFPage_CloseAnnot(note)
+        if subtype not in _NO_TEXT:
+            return True
+    return False
+
+
+def _read_page(page: pdfium.PdfPage, reading: Reading) -> None:
+    width, height = page.get_size()
+    gallery = reading.gallery
+    if gallery is not None:
+        if gallery.wants(reading.number):
+            gallery.add(reading.number, _picture(page, gallery.max_side / max(width, height, 1)))
+        reading.add_words([], 0, 0)
+        return
+    words = _words(page, _place(page, width, height))
+    if reading.engine is None or not _needs_ocr(page, words):
+        reading.add_words(words, width, height)
+        return
+    image = _picture(page, DPI / 72, grey=True)
+    found, slope = reading.engine.read(image, image.width * 72 / max(width, 1))
+    reading.add_words(found or words, width, height, slope=slope, is_ocr=bool(found))
+
+
+def _picture(page: pdfium.PdfPage, scale: float, *, grey: bool = False) -> Any:
+    width, height = page.get_size()
+    scale = min(scale, (MAX_PIXELS / 2 / max(width * height, 1)) ** 0.5)
+    return page.render(scale=scale, grayscale=grey, may_draw_forms=True).to_pil()
+
+
+def _needs_ocr(page: pdfium.PdfPage, words: list[Placed]) -> bool:
+    letters = sum(len(word.text) for word in words)
+    if letters >= _FEW:
+        unknown = sum(len(_NO_LETTERS.findall(word.text)) for word in words)
+        return unknown > letters * _UNKNOWN
+    count = raw.FPDFPage_CountObjects(page)
+    if not letters:  # letters may be drawn as lines; an empty page has nothing
+        return bool(count > 0)
+    kinds = (
+        raw.FPDFPageObj_GetType(raw.FPDFPage_GetObject(page, at))
+        for at in range(min(count, _LOOKED_AT))
+    )
+    return raw.FPDF_PAGEOBJ_IMAGE in kinds or raw.FPDF_PAGEOBJ_FORM in kinds
+
+
+def _place(page: pdfium.PdfPage, width: float, height: float) -> _Place:
+    """Return a function that places points: pages may be turned, and begin anywhere."""
+    across, down = ctypes.c_int(), ctypes.c_int()
+
+    def shown(x: float, y: float) -> tuple[float, float]:
+        raw.FPDF_PageToDevice(page, 0, 0, _GRID, _GRID, 0, x, y, across, down)
+        return across.value / _GRID * width, down.value / _GRID * height
+
+    x0, y0 = shown(0, 0)
+    x1, y1 = shown(width, 0)
+    x2, y2 = shown(0, height)
+    xx, yx = (x1 - x0) / (width or 1), (y1 - y0) / (width or 1)
+    xy, yy = (x2 - x0) / (height or 1), (y2 - y0) / (height or 1)
+    return lambda x, y: (x0 + xx * x + xy * y, y0 + yx * x + yy * y)
+
+
+def _words(page: pdfium.PdfPage, place: _Place) -> list[Placed]:
+    textpage = page.get_textpage()
+    count = textpage.count_chars()
+    if count > MAX_PAGE_CHARS:
+        raise UnreadableError(Unread.TOO_LARGE, f"a page of over {MAX_PAGE_CHARS:,} characters")
+    left, top, right, bottom = (ctypes.c_double() for _ in range(4))
+    words: list[Placed] = []
+    for match in _WORD.finditer(_text(textpage, count)):
+        start, end = match.span()
+        # The first rectangle; a word that goes on in the next line has another.
+        if raw.FPDFText_CountRects(textpage, start, end - start) < 1:
+            continue
+        raw.FPDFText_GetRect(textpage, 0, left, top, right, bottom)
+        x0, y0 = place(left.value, top.value)
+        x1, y1 = place(right.value, bottom.value)
+        if x0 > x1:
+            x0, x1 = x1, x0
+        if y0 > y1:
+            y0, y1 = y1, y0
+        words.append(Placed(match.group(), x0, y0, x1, y1))
+    textpage.close()
+    return words
+
+
+def _text(textpage: pdfium.PdfTextPage, count: int) -> str:
+    """Return one character for each of PDFium's, so that it gives the place of each."""
+    buffer = (ctypes.c_ushort * (count + 1))()
+    written = raw.FPDFText_GetText(textpage, 0, count, buffer)
+    text = bytes(buffer)[: 2 * count].decode("utf-16-le", "replace")
+    text = text.translate(_HYPHENS)
+    if written == count + 1 and len(text) == count:
+        return text
+    codes = (raw.FPDFText_GetUnicode(textpage, at) for at in range(count))
+    return "".join(
+        chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" for code in codes
+    )

@@ -1,0 +1,1 @@
+"""Processes that do dangerous work within limits."""
