@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rowfleet.answers.reasons import Reason
 from rowfleet.cells import Value
+from rowfleet.documents.asked import AskedDocument
 from rowfleet.masking import outside
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.stopwatch import Stopwatch
@@ -52,6 +53,8 @@ class Question:
     #: What a person sees of the cells whose number format says more than digits, such as `£102.00`
     #: or `25.0%`, by the same names. A model is sent it instead of the number.
     shown: Mapping[str, str] = field(default_factory=dict)
+    #: The documents that the row names, in order. Answers count them from 1.
+    documents: Sequence[AskedDocument] = ()
 
 
 @dataclass(frozen=True, slots=True)

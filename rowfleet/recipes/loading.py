@@ -19,6 +19,7 @@ from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes import bounded_yaml
 from rowfleet.recipes.parts.columns import Column
+from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import BUNDLED, DEFAULT_RECIPE, FILE, RECORDED, Recipe
 
@@ -112,6 +113,7 @@ def _problems(error: ValidationError, text: str | None) -> str:
     fields: dict[str, type[BaseModel]] = {
         "": Recipe,
         "options": ModelOptions,
+        "documents": Documents,
         "columns": Column,
         "prices": Price,
     }

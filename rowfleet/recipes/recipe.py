@@ -30,6 +30,7 @@ from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.parts.base import Part
 from rowfleet.recipes.parts.columns import Column, named
+from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.strict import close
@@ -74,6 +75,8 @@ class Recipe(Part):
     options: ModelOptions = ModelOptions()
     #: Columns to send. Empty means every column of the sheet, under its own name.
     columns: tuple[Annotated[Column, BeforeValidator(named)], ...] = ()
+    #: The documents that rows name.
+    documents: Documents | None = None
     #: Columns that together identify the thing a row is about; two rows that agree are duplicates.
     identity: tuple[str, ...] = ()
     variables: dict[str, str | int | float] = Field(default_factory=dict)
@@ -113,6 +116,8 @@ class Recipe(Part):
         for name in self.identity:
             if names and name not in known:
                 raise ValueError(f"identity names {name!r}, which is not one of the columns")
+        if self.documents and (problem := self.documents.problem_with(names)):
+            raise ValueError(problem)
         for field in self.result_columns:
             if field not in self.output["properties"]:
                 raise ValueError(f"result_columns names {field!r}, which output does not have")

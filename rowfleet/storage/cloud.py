@@ -73,6 +73,29 @@ def read(uri: Uri) -> Iterator[bytes]:
         raise Broken(f"the download ended after {got:,} of {size:,} bytes")
 
 
+def describe(uri: Uri) -> tuple[int, str]:
+    """Return the object's size in bytes, and what tells its versions apart: its ETag.
+
+    Raises NoObjectError if there is none, else InputError or ServiceError.
+    """
+    store = _store(uri)
+    try:
+        found = obstore.head(store, uri.key)
+    except Exception as error:
+        raise _explained(error, uri, "read") from None
+    return found["size"], found.get("e_tag") or found["last_modified"].isoformat()
+
+
+def listed(uri: Uri) -> Iterator[str]:
+    """Yield the keys of all objects in the folder of ``uri``'s key. Raises as `describe` does."""
+    store = _store(uri)
+    try:
+        for page in obstore.list(store, uri.key.rpartition("/")[0] or None):
+            yield from (found["path"] for found in page)
+    except Exception as error:
+        raise _explained(error, uri, "read") from None
+
+
 def write(uri: Uri, path: Path) -> None:
     """Upload the file; above `PART_BYTES` in parts, which become an object only at the end."""
     store = _store(uri)

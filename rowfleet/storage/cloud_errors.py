@@ -42,6 +42,10 @@ def _is_for_credentials(text: str) -> bool:
     return bool(_FOR_CREDENTIALS.search(text)) or (address != "" and address in text)
 
 
+class NoObjectError(InputError):
+    """There is no such object, as far as the store may tell."""
+
+
 def explained(error: Exception, uri: Uri, done: str) -> RowfleetError:
     """Return the sentence for ``error``, raised when ``uri`` was to be ``done``."""
     text, code, status = headline(error), code_of(error), _status(error)
@@ -57,9 +61,9 @@ def explained(error: Exception, uri: Uri, done: str) -> RowfleetError:
     if code in _REFUSED or isinstance(error, exceptions.UnauthenticatedError):
         return InputError(f"{uri}: the credentials are refused ({code or status})")
     if code in _NO_OBJECT:
-        return InputError(f"{uri}: there is no such object")
+        return NoObjectError(f"{uri}: there is no such object")
     if isinstance(error, FileNotFoundError):  # a store that does not say of what
-        return InputError(f"{uri}: there is no such object, or no such {what}")
+        return NoObjectError(f"{uri}: there is no such object, or no such {what}")
     if isinstance(error, exceptions.PermissionDeniedError) or status == 403:
         missing = (
             "" if done == "written" else "; a store that may not tell says so of no object too"

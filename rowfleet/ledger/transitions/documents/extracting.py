@@ -215,8 +215,9 @@ def _lose(connection: Connection, limit: int, *which: Any) -> int:
             lease_until=None,
             due_at=None,
         )
+        .returning(Document.id)
     )
-    return moved.rowcount
+    return len(moved.all())  # SQLite counts no rows behind a WITH
 
 
 def _lost_for_good(poisoned: Any, otherwise: str | None = None) -> dict[str, Any]:

@@ -63,11 +63,13 @@ def want(
         .with_for_update(skip_locked=True, key_share=True)
         .cte("forsaken")
     )
-    return connection.execute(
+    wanted = connection.execute(
         update(Document)
         .where(Document.id.in_(select(left.c.id)), is_left)
         .values(state=DocumentState.PENDING, queued_at=None, wanted_on=queue, wanted_at=now())
-    ).rowcount
+        .returning(Document.id)
+    )
+    return len(wanted.all())  # SQLite counts no rows behind a WITH
 
 
 def feed(connection: Connection, queue: str, limit: int) -> list[str]:
