@@ -48,7 +48,7 @@ def name(connection: Connection, batch_id: str, named: Named, *, again: bool) ->
                 Document.id.in_(part),
                 Document.state == DocumentState.FAILED,
                 Document.reason.in_(PASSING),
-                Document.finished_at < began,
+                Document.finished_at <= began,
             )
             .values(**_ANEW)
         )
