@@ -31,8 +31,8 @@ from rowfleet.ledger.statuses import DocumentState
 from rowfleet.ledger.transitions import in_chunks, recording, stopping
 from rowfleet.ledger.transitions.documents import extracting, releasing, wanting
 from rowfleet.settings import Settings
-from tests.support.documents import make_batch_with
 from tests.support.histories.world import LOCK_TIMEOUT, WHICH, World
+from tests.support.named_documents import make_batch_with
 
 EXAMPLES = int(os.environ.get("STATES_EXAMPLES", "0"))
 

@@ -15,8 +15,8 @@ from rowfleet.ledger.queries import document_facts
 from rowfleet.ledger.statuses import DocumentState
 from rowfleet.ledger.transitions import stopping
 from rowfleet.ledger.transitions.documents import extracting, releasing, wanting
-from tests.support.documents import make_batch_with, states
 from tests.support.ledger import statuses
+from tests.support.named_documents import make_batch_with, states
 
 
 def feed(engine: Engine, queue: str = "q", limit: int = 100) -> list[str]:
