@@ -16,7 +16,7 @@ import re
 import tempfile
 import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -354,34 +354,49 @@ def _again(rng: random.Random, originals: deque[Invoice], day: date) -> Invoice:
 
 def write(out: Path, rows: int) -> dict[int, str]:
     """Write the sheet to ``out``; return its defects, row number → kind."""
+    defects = {}
+
+    def each() -> Iterator[Invoice]:
+        for row, (invoice, kind) in enumerate(invoices(rows)):
+            if kind:
+                defects[row] = kind
+            yield invoice
+
+    write_sheet(out, COLUMNS, each(), rows)
+    return defects
+
+
+def write_sheet(
+    out: Path, columns: dict[str, tuple[int, str]], rows: Iterable[object], count: int
+) -> None:
+    """Write a workbook to ``out`` with a sheet of ``count`` rows, the same bytes every time.
+
+    ``columns`` are attributes of each row, with the width and number format of their cells.
+    """
     book = Workbook(write_only=True)
     book.properties.creator = "Accounts payable"
     book.properties.created = STAMP
     sheet = book.create_sheet("Invoices")
     sheet.freeze_panes = "A2"
-    sheet.auto_filter.ref = f"A1:{get_column_letter(len(COLUMNS))}{rows + 1}"
-    for at, (width, _) in enumerate(COLUMNS.values(), start=1):
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{count + 1}"
+    for at, (width, _) in enumerate(columns.values(), start=1):
         sheet.column_dimensions[get_column_letter(at)].width = width
-    sheet.append([_heading(sheet, name) for name in COLUMNS])
+    sheet.append([_heading(sheet, name) for name in columns])
     # One cell object a column: it is written at once, and styling 1.7 million is slow.
-    cells = {name: WriteOnlyCell(sheet) for name in COLUMNS}
-    for name, (_, number_format) in COLUMNS.items():
+    cells = {name: WriteOnlyCell(sheet) for name in columns}
+    for name, (_, number_format) in columns.items():
         cells[name].number_format = number_format
-    defects = {}
-    for row, (invoice, kind) in enumerate(invoices(rows)):
+    for row in rows:
         for name, cell in cells.items():
             number_format = cell.number_format
-            cell.value = getattr(invoice, name)
+            cell.value = getattr(row, name)
             # Setting a date gives the cell a format of openpyxl's own.
             if cell.number_format != number_format:
                 cell.number_format = number_format
         sheet.append(list(cells.values()))
-        if kind:
-            defects[row] = kind
     with tempfile.TemporaryFile() as file:
         book.save(file)
         _stamp(file, out)
-    return defects
 
 
 def _heading(sheet: WriteOnlyWorksheet, name: str) -> WriteOnlyCell:

@@ -78,7 +78,7 @@ def lenient_form(words: Iterable[str], *, is_recognized: bool) -> str:
     digits never are.
     """
     text = _one_kind_of_marks(BETWEEN_WORDS.join(words))
-    text = _PERHAPS_A_NUMBER.sub(_as_number, text)
+    text = with_digits(text)
     text = _BETWEEN_LETTERS.sub(lambda found: found[0].translate(_AS_LETTERS), text)
     if not text.isascii():
         text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
@@ -88,6 +88,11 @@ def lenient_form(words: Iterable[str], *, is_recognized: bool) -> str:
     for pair, letter in _PAIRS:
         text = text.replace(pair, letter)
     return _without_layout(text.translate(_ALIKE))
+
+
+def with_digits(text: str) -> str:
+    """Return recognized text whose letters next to digits are the digits that they look like."""
+    return _PERHAPS_A_NUMBER.sub(_as_number, text)
 
 
 def _one_kind_of_marks(text: str) -> str:
