@@ -43,6 +43,11 @@ COMMANDS = (
         "Write the finished sheet; rows that are not done yet are marked.",
     ),
     (
+        "evaluate",
+        "evaluate:evaluate_",
+        "Say how good a batch's answers are, beside a column of labels.",
+    ),
+    (
         "collect",
         "control:collect",
         "Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.",

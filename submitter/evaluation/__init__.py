@@ -1,0 +1,1 @@
+"""How good a batch's answers are, beside labels or beside another batch's answers."""

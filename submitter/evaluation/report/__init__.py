@@ -1,0 +1,1 @@
+"""An evaluation as one HTML page, which needs no network: see `page`."""
