@@ -131,6 +131,8 @@ class Truth:
     error: float = 2.0
     #: What each row is said to be surer than it is.
     overconfidence: float = 0.05
+    #: How far a row's own chance to be right may be from the accuracy, up and down.
+    spread: float = 0.05
 
 
 def audited(seed: int, rows: int, truth: Truth = Truth()) -> Iterable[Answered]:
@@ -142,7 +144,7 @@ def audited(seed: int, rows: int, truth: Truth = Truth()) -> Iterable[Answered]:
     draw = random.Random(seed)
     for number in range(rows):
         label = draw.choices(BASES, weights=(6, 2, 1, 1))[0]
-        chance = truth.accuracy + draw.choice((-0.05, 0.0, 0.05))
+        chance = truth.accuracy + draw.choice((-1, 0, 1)) * truth.spread
         others = [name for name in BASES if name != label]
         basis = label if draw.random() < chance else draw.choice(others)
         refund = round(draw.lognormvariate(4, 1), 2)
