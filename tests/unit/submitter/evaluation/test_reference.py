@@ -11,7 +11,7 @@ import pytest
 
 from submitter.evaluation import intervals
 from submitter.evaluation.classes import Confusion, Pairs
-from submitter.evaluation.confidence import Calibration, Confidences
+from submitter.evaluation.confidence import Calibration, Confidences, auc
 from submitter.evaluation.differences import AmountFigures, Amounts
 from submitter.evaluation.intervals import Estimate
 
@@ -154,3 +154,17 @@ def test_confidence_has_the_intervals_of_scipy(calibration: Calibration) -> None
     assert_near(calibration.brier, wanted["brier_interval"])
     assert_near(calibration.overconfidence, wanted["overconfidence_interval"])
     assert_near(calibration.auc, wanted["auc_interval"])
+
+
+def test_the_area_of_right_and_wrong_changed_round_is_the_rest() -> None:
+    right, wrong = [0, 1, 4, 0, 9], [5, 3, 2, 1, 0]
+    one, other = auc(right, wrong), auc(wrong, right)
+    assert one is not None
+    assert other is not None
+    assert one.low is not None
+    assert one.high is not None
+    assert (other.value, other.low, other.high) == (
+        exactly(1 - one.value),
+        exactly(1 - one.high),
+        exactly(1 - one.low),
+    )
