@@ -105,9 +105,10 @@ class GroupCommit:
             self._transact(group, overdue, again=again)
         except _TransactionRefused as refusal:
             log.warning("the ledger refused a transaction of %d requests (%s)", len(group), refusal)
-            if len(group) == 1:
-                self._refuse(group[0], refusal)
-                return
+            match group:
+                case [alone]:
+                    self._refuse(alone, refusal)
+                    return
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
                 if half:

@@ -89,7 +89,8 @@ class QoS(kombu_redis.QoS):
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message that was fetched; take more where there is room for them."""
         if delivery_tag not in self.channel.noted:
-            room = 0 if self.channel._closing else self._free() - 1
+            delivered = len(self._delivered) - len(self._dirty)
+            room = 0 if self.channel._closing else self.prefetch_count - delivered - 1
             self.channel.take(room, message, delivery_tag)
         self.channel.noted.discard(delivery_tag)
         super(kombu_redis.QoS, self).append(message, delivery_tag)
@@ -105,9 +106,6 @@ class QoS(kombu_redis.QoS):
             self.channel.bury(note, "a delivered message can't be put back", tag=tag)
             return
         super().restore_by_tag(tag, client=client, leftmost=leftmost)
-
-    def _free(self) -> int:
-        return max(0, self.prefetch_count - (len(self._delivered) - len(self._dirty)))
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message: with others, soon, where a step sends them."""

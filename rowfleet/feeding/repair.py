@@ -54,9 +54,7 @@ class Repairs:
         self._redelivery = redelivery
         self._by = by
 
-    def repair(
-        self, only: str | None = None, *, thorough: bool = True, patient: bool = False
-    ) -> int:
+    def repair(self, only: str | None, *, thorough: bool, patient: bool) -> int:
         """Put back rows whose worker or message is gone, and close batches that have ended.
 
         Batches that do not run any more are swept, and the rows of their dead workers put back.

@@ -53,11 +53,9 @@ def finish_batch(connection: Connection, batch_id: str) -> bool:
 def finish_sample(connection: Connection, batch_id: str) -> bool:
     """Mark a running batch sampled if it has a sample and that has ended. Return whether it did."""
     sampled = select(Batch.sample).where(Batch.id == batch_id, Batch.status == BatchStatus.RUNNING)
-    if (
-        connection.execute(sampled).scalar() is None
-        or hold_batch(connection, batch_id) != BatchStatus.RUNNING
-    ):
+    if connection.execute(sampled).scalar() is None:
         return False
+    hold_batch(connection, batch_id)
     sample = connection.execute(sampled).scalar()  # a person may have ended it meanwhile
     if sample is None:
         return False

@@ -90,9 +90,9 @@ def test_all_events_are_there_while_a_worker_is_idle_and_after_it_has_ended(
         eventually(lambda: queue.depth() == (0, 0))
         standin.configure(
             latency=1.5,
-            faults=[
-                {"kind": "refusal", "rows": [1]},
-                {"kind": "server_error", "rows": [2], "attempts": 1},
+            faults=[  # by the numbers that the sheet shows, less the 2 of a sheet's first row
+                {"kind": "refusal", "rows": [11]},
+                {"kind": "server_error", "rows": [12], "attempts": 1},
             ],
         )
         make_batch(ledger, 3, batch_id="b", queue=fleet.queue, first_row=12)

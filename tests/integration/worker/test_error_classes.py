@@ -71,7 +71,7 @@ def test_a_row_that_a_gateway_forbids_fails_alone(engine: Engine, standin: Stand
 
 @pytest.mark.parametrize("fault", [FIREWALL, SCHEMA], ids=["403", "400"])
 def test_what_no_row_can_pass_stops_the_batch_early(
-    engine: Engine, standin: Standin, fault: dict[str, Any]
+    engine: Engine, standin: Standin, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     standin.configure(faults=[fault])
     make_batch(engine, 200)
@@ -79,6 +79,7 @@ def test_what_no_row_can_pass_stops_the_batch_early(
     with ThreadPoolExecutor(10) as slots:
         list(slots.map(fleet.run, range(200)))
     assert batch(engine).status == "stopped"
+    assert any(message.startswith("batch b stopped: ") for message in caplog.messages)
     assert statuses(engine).count("failed") < DOUBTFUL_ROWS
     assert standin.summary()["calls"] < DOUBTFUL_ROWS + 20  # and those in flight
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine, select, update
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.models import Batch, Row
@@ -82,3 +82,16 @@ def test_a_batch_is_loaded_alone_and_only_if_it_loads(engine: Engine, status: st
     _, changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))
     assert set(changes) == ({"b"} if status == "loading" else set())
     assert status != "loading" or changes["b"]["status"] == "running"
+
+
+def test_the_rows_of_others_samples_stay_with_them(engine: Engine) -> None:
+    """Only a batch that asks once about equal rows has leaders, and its sample is its own."""
+    make_ledger(engine, "loading")
+    with engine.begin() as connection:
+        connection.execute(update(Batch).values(sample=[10], dedupe=True))
+        connection.execute(update(Batch).where(Batch.id == "b").values(sample=[11], dedupe=False))
+    _, changes = changed_by(engine, lambda c: recording.finish_loading(c, "b"))
+    assert {name: batch["status"] for name, batch in changes.items()} == {"b": "running"}
+    with engine.connect() as connection:
+        samples = connection.execute(select(Batch.id, Batch.sample)).all()
+    assert dict(map(tuple, samples)) == {"a": [10], "b": [11], "c": [10]}

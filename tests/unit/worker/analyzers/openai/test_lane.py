@@ -164,6 +164,10 @@ def test_a_process_that_lost_the_others_takes_its_share_of_their_limit() -> None
         assert (granted.processes, granted.requests, granted.tokens) == (4, 480, 9600)
         lane = alone(PerMinute(), processes=4, requests=0, tokens=2400)
         assert list(lane._alone([10.0] * 3).starts) == pytest.approx([0, 1.0, 2.0])
+        lane = alone(PerMinute(), processes=7, requests=480, tokens=0)  # 68.6 a minute each
+        assert list(lane._alone([10.0] * 2).starts) == pytest.approx([0, 0.875])
+        lane = alone(PerMinute(), processes=7, requests=0, tokens=4800)
+        assert list(lane._alone([10.0] * 2).starts) == pytest.approx([0, 0.875])
 
     run(test())
 
