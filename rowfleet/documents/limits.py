@@ -36,6 +36,9 @@ MAX_PIXELS: Final = 40_000_000
 #: one second a page. The document is cut there.
 OCR_SECONDS: Final = 120.0
 
+#: Seconds of computing that a document gets without OCR. 500 pages of a digital PDF take two.
+QUICK_SECONDS: Final = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -43,7 +46,7 @@ class Limits:
 
     #: Beyond what it has at its start (512 MiB). OCR of an A4 page takes 100.
     memory_bytes: int = 512 << 20
-    #: OCR_SECONDS, one page more, and as much again for the rest.
+    #: Of a document that is read by OCR: OCR_SECONDS, and what its last page may take.
     cpu_seconds: int = 180
     #: On a loaded machine, a process gets a part of a core.
     wall_seconds: float = 600.0

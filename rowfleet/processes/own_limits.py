@@ -18,3 +18,10 @@ def bound(kind: int, most: int) -> None:
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(kind, (min(soft, most), most))
+
+
+def raise_cpu() -> None:
+    """Raise this process' soft limit of computing time to a second below the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard - 1, hard))

@@ -52,8 +52,6 @@ _MAIL_FIELDS = 3
 
 def kind_of(content: bytes, name: str) -> Kind:
     """Return the kind. Raises UnreadableError if it is none that is read."""
-    if b"%PDF-" in content[:_PDF_HEAD]:
-        return Kind.PDF
     for magic, kind in _MAGIC:
         if magic.match(content):
             return kind
@@ -61,6 +59,8 @@ def kind_of(content: bytes, name: str) -> Kind:
         return _package(content)
     if content.startswith(_OLE):
         return _compound(content)
+    if b"%PDF-" in content[:_PDF_HEAD]:
+        return Kind.PDF
     return _text(content, PurePosixPath(name).suffix.lower())
 
 

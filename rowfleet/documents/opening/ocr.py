@@ -12,6 +12,7 @@ from PIL import Image
 from tesserocr import PSM, RIL
 
 from rowfleet.documents.opening.layout import Placed
+from rowfleet.processes.own_limits import raise_cpu
 
 #: Dots per inch at which a page is read, as Tesseract's own guide advises at least for small print.
 #: 300 take twice the time; see docs/decisions.
@@ -43,6 +44,7 @@ class Ocr:
 
         A picture that takes too long has no words.
         """
+        raise_cpu()
         scale = _scale(image.width, image.height)
         if scale != 1:
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rowfleet.documents.extracted import Page, UnreadPart
@@ -69,6 +70,7 @@ class Reading:
         self._parts: list[str] = []
         self._parts_read = 0
         self._chars = 0
+        self._mails = 0
         self._recognized = False
 
     @property
@@ -113,32 +115,51 @@ class Reading:
         name = self._name("")
         self._add(Page(self.number, text, round(width, 2), round(height, 2), is_ocr, name, boxes))
 
-    def add_part(self, content: bytes, name: str, *, is_mail: bool = False) -> None:
+    @contextmanager
+    def mail(self) -> Iterator[None]:
+        """Bound how many e-mails lie within each other, around the reading of one."""
+        self._mails += 1
+        try:
+            if self._mails > MAX_NESTED_MAILS + 1:
+                raise UnreadableError(Unread.TOO_DEEP)
+            yield
+        finally:
+            self._mails -= 1
+
+    def add_part(self, content: bytes, name: str) -> None:
         """Read an attachment. One that is not read is noted, and the others go on."""
+
+        def read(reading: Reading) -> None:
+            if not content:
+                raise UnreadableError(Unread.EMPTY)
+            self._read(content, name, reading)
+
+        self.add_inner(read, name)
+
+    def add_inner(self, read: Callable[[Reading], None], name: str) -> None:
+        """Read an attachment by ``read``; see `add_part`."""
         self._parts_read += 1
         self._parts.append(_label(name))
         before = (len(self.pages), self.page_count, self._chars, len(self.unread))
         try:
             if self._parts_read > MAX_PARTS:
                 raise UnreadableError(Unread.TOO_LARGE)
-            if is_mail and len(self._parts) > MAX_NESTED_MAILS:
-                raise UnreadableError(Unread.TOO_DEEP)
-            if not content:
-                raise UnreadableError(Unread.EMPTY)
-            self._read(content, name, self)
-        except UnreadableError as error:
-            self._forget(*before)
-            self.unread.append(UnreadPart(self._name(""), error.reason))
+            read(self)
         except MemoryError:
             raise
+        except UnreadableError as error:
+            reason = error.reason
         except RecursionError:
-            self._forget(*before)
-            self.unread.append(UnreadPart(self._name(""), Unread.TOO_DEEP))
+            reason = Unread.TOO_DEEP
         except Exception:  # a library's, of which each has several kinds
-            self._forget(*before)
-            self.unread.append(UnreadPart(self._name(""), Unread.CORRUPT))
+            reason = Unread.CORRUPT
+        else:
+            return
         finally:
+            name = self._name("")
             self._parts.pop()
+        self._forget(*before)
+        self.unread.append(UnreadPart(name, reason))
 
     def _forget(self, pages: int, page_count: int, chars: int, unread: int) -> None:
         del self.pages[pages:]

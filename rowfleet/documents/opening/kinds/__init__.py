@@ -8,7 +8,16 @@ from typing import Final
 
 from rowfleet.documents.extracted import Kind
 from rowfleet.documents.opening.detection import kind_of
-from rowfleet.documents.opening.kinds import pdf, raster
+from rowfleet.documents.opening.kinds import (
+    mail,
+    outlook,
+    pdf,
+    plain_text,
+    raster,
+    spreadsheet,
+    web_page,
+    word,
+)
 from rowfleet.documents.opening.reading import Reading
 
 _READERS: Final = MappingProxyType[Kind, Callable[[bytes, Reading], None]](
@@ -18,6 +27,16 @@ _READERS: Final = MappingProxyType[Kind, Callable[[bytes, Reading], None]](
         Kind.JPEG: raster.read,
         Kind.TIFF: raster.read,
         Kind.WEBP: raster.read,
+        Kind.DOCX: word.read,
+        Kind.XLSX: spreadsheet.read,
+        Kind.XLSB: spreadsheet.read,
+        Kind.XLS: spreadsheet.read,
+        Kind.ODS: spreadsheet.read,
+        Kind.CSV: plain_text.read,
+        Kind.TEXT: plain_text.read,
+        Kind.HTML: web_page.read,
+        Kind.EML: mail.read,
+        Kind.MSG: outlook.read,
     }
 )
 
