@@ -7,9 +7,13 @@ other packages, and the Batch API's answers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rowfleet.answers.reasons import Reason
+from rowfleet.recipes.rules.rewriting import Values
+from rowfleet.recipes.rules.rule import Unjudged
+from rowfleet.recipes.rules.rulebook import Rulebook, as_json, values_of
 
 if TYPE_CHECKING:
     from rowfleet.analysis import Question
@@ -38,4 +42,46 @@ class Judged:
 
 def judge(question: Question, output: dict[str, Any]) -> Judged:
     """Judge an answer that fits the schema. A recipe that says nothing of answers costs nothing."""
-    return Judged(output)
+    if not question.recipe.judges_answers:
+        return Judged(output)
+    book = question.recipe.rulebook
+    reasons: list[Reason] = []
+    output = dict(output)
+    _compute(book, question, output, reasons)
+    values = values_of(question.recipe, question.cells, output)
+    to_mend: list[Reason] = []
+    for check, rule in book.checks:
+        field = rule.fields[0] if rule.fields else None
+        try:
+            if rule.holds(values):
+                continue
+        except Unjudged as why:
+            # Never the model's to mend: the row's cells are not what the check needs.
+            reasons.append(Reason(check.name, f"it can't be checked: {why}", field))
+            continue
+        if check.otherwise == "fail":
+            return Judged(output, failure=f"{check.name}: {check.sentence}")
+        reason = Reason(check.name, check.sentence, field)
+        (to_mend if check.otherwise == "reask" else reasons).append(reason)
+    is_approved = not (to_mend or reasons) and _approves(book, values)
+    return Judged(output, tuple(to_mend), tuple(reasons), is_approved=is_approved)
+
+
+def _compute(
+    book: Rulebook, question: Question, output: dict[str, Any], reasons: list[Reason]
+) -> None:
+    """Add the computed fields to ``output``, each from those before it."""
+    for name, (rule, terms) in book.computed.items():
+        try:
+            found = rule.value(values_of(question.recipe, question.cells, output))
+            output[name] = as_json(found, terms) if isinstance(found, Fraction) else found
+        except Unjudged as why:
+            output[name] = None
+            reasons.append(Reason(name, f"it can't be computed: {why}", name))
+
+
+def _approves(book: Rulebook, values: Values) -> bool:
+    try:
+        return book.auto_approve is not None and book.auto_approve.holds(values)
+    except Unjudged:
+        return False

@@ -121,6 +121,26 @@ def nodes(text: str) -> yaml.Node | None:
     return found
 
 
+def place_in(text: str, node: yaml.Node, at: int) -> tuple[int, int]:
+    """Return line and column, from 1, of the character ``at`` of a text that a node of ``text`` is.
+
+    A text may be quoted, or stand on several lines.
+    """
+    start, end = node.start_mark, node.end_mark
+    if not isinstance(node, yaml.ScalarNode):
+        return start.line + 1, start.column + 1
+    raw = text[start.index : end.index]
+    found = place = raw.find("\n") + 1 if node.style in ("|", ">") else int(bool(node.style))
+    for character in node.value[: at + 1]:
+        # Quotes are written twice or behind a backslash, and an end of a line may be a space.
+        while place < len(raw) and raw[place] != character and raw[place] in " \t\r\n\\'\"":
+            place += 1
+        found = place
+        place += 1
+    before = text[: start.index + found]
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
 def _check_text(data: Any) -> None:
     """Raise ValueError for a key that is no text, and text that no database can hold."""
     waiting = [data]

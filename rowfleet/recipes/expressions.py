@@ -27,26 +27,22 @@ from typing import Any
 
 from rowfleet.cells import Cell, plain, value
 from rowfleet.errors import InputError
+from rowfleet.recipes.expression_syntax import check_macros, syntax_problem
 from rowfleet.recipes.expression_tokens import (
     FUNCTIONS,
     MACROS,
     ROW,
     TOKEN,
-    Token,
     bound_names,
     calls,
     keys_of,
     ordered,
     tokens_of,
-    within_a_macro,
 )
 
 #: Characters of an expression. CEL's parsers must take 32 levels of nesting; this one takes what
 #: fits in here without harm.
 MAX_CHARS = 1_000
-
-#: Macros (`exists` and the like) in an expression, each of which goes through a list.
-MAX_MACROS = 2
 
 #: Seconds of computing after which an expression is given up that takes longer than so many for a
 #: row. A usual one takes a hundred-thousandth.
@@ -56,12 +52,6 @@ PATIENCE, LONG = 5.0, 0.005
 _MOST_LISTED = 30
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-#: Of the parser's message: the place from 1, and what is wrong there.
-_SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
-
-#: What people write instead of an operator → the operator.
-_OPERATORS = {"=": "==", "and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!"}
 
 #: What each type of cell is called.
 _TYPES = {bool: "true or false", float: "a number", int: "a number", str: "text"}
@@ -107,10 +97,10 @@ class Expression:
             self._program = compile_(source)
         except ValueError as error:
             raise InputError(
-                _syntax(source, str(error)) + _to_write(_unquoted(source, columns))
+                syntax_problem(source, str(error)) + _to_write(_unquoted(source, columns))
             ) from None
         tokens = list(tokens_of(source))
-        _check_macros(tokens)
+        check_macros(tokens)
         unknown = next((n for n, kind in calls(tokens) if kind == "unknown"), None)
         if unknown is not None:
             meant = _to_write(_unquoted(source, columns, with_word=unknown))
@@ -217,16 +207,6 @@ class Expression:
         return False
 
 
-def _check_macros(tokens: Sequence[Token]) -> None:
-    macros = [name for name, kind in calls(tokens) if kind == "macro"]
-    if len(macros) > MAX_MACROS:
-        listed = ", ".join(macros)
-        raise InputError(f"has the macros {listed}; at most {MAX_MACROS} are taken")
-    within = within_a_macro(tokens)
-    if within is not None:
-        raise InputError(f"{within} stands within a macro, where it is not taken")
-
-
 def _value(cell: Cell) -> bool | float | str | None:
     found = plain(value(cell))
     if isinstance(found, str):
@@ -291,22 +271,3 @@ def _instead(name: str, known: Collection[str]) -> str:
     if found is not None:
         return f"; {found!r} is there"
     return f"; there are {', '.join(list(known)[:_MOST_LISTED])}"
-
-
-def _syntax(source: str, message: str) -> str:
-    found = _SYNTAX.search(message)
-    if found is None:
-        return "is nested too deeply, or no expression of CEL"
-    line, column, what = int(found[1]), int(found[2]), found[3].partition(" expecting")[0]
-    word = re.search(r"'([^']*)", what)
-    written = word[1].strip() if word else ""
-    where = f"at character {column}" + (f" of line {line}" if line > 1 else "")
-    if "<EOF>" in what.partition("expecting")[0] and "extraneous" not in what:
-        return f"{where}: the expression ends too early"
-    before = source.split("\n")[line - 1][: column - 1].rstrip().rpartition(" ")[2]
-    for wrong in (written, before):
-        if wrong in _OPERATORS:
-            return f"{where}: {wrong!r} is no operator; write {_OPERATORS[wrong]}"
-    if written:
-        return f"{where}: {written[:40]!r} is not expected there"
-    return f"{where}: no expression of CEL"

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rowfleet.recipes import bounded_yaml
+from rowfleet.recipes.rules.rulebook import RuleMistake
 
 #: Most problems that a sentence names; the first ones are mended first.
 MOST_NAMED = 5
@@ -47,18 +48,21 @@ def sentence(
     problems: dict[str, tuple[int, str]] = {}
     for item in error.errors(include_url=False):
         location = [part for part in item["loc"] if part != "[key]"]
+        rule = (item.get("ctx") or {}).get("error")
+        if isinstance(rule, RuleMistake):
+            label, place = _rule(text or "", root, rule)
+            problems[label] = (place[0], f"{rule}{_at(place)}")
+            continue
         line, found = _find(root, location)
         missing = item["type"] == "missing" or root is None
         label = ".".join(map(str, location if missing else location[:found])) or "recipe"
         what = _what(item, fields)
         if label in problems and label.startswith("variables"):
             what = "must be text or a number"
-        problems[label] = (0 if missing and len(location) == 1 else line, what)
+        line = 0 if missing and len(location) == 1 else line
+        problems[label] = (line, what + (f" (line {line})" if line else ""))
     listed = sorted(problems.items(), key=lambda problem: problem[1][0])
-    parts = [
-        f"{label}: {what}{f' (line {line})' if line else ''}"
-        for label, (line, what) in listed[:MOST_NAMED]
-    ]
+    parts = [f"{label}: {what}" for label, (_, what) in listed[:MOST_NAMED]]
     if len(listed) > MOST_NAMED:
         parts.append(f"and {len(listed) - MOST_NAMED} more")
     return "; ".join(parts)
@@ -85,6 +89,30 @@ def _find(root: yaml.Node | None, location: Sequence[int | str]) -> tuple[int, i
         else:
             return line, depth
     return line, len(location)
+
+
+def _rule(text: str, root: yaml.Node | None, mistake: RuleMistake) -> tuple[str, tuple[int, int]]:
+    """Return what a sentence calls a rule, and the line and column of its mistake in the text."""
+    label = ".".join(map(str, mistake.path))
+    node = root
+    for part in mistake.path:
+        if isinstance(node, yaml.MappingNode):
+            held = [value for key, value in node.value if key.value == str(part)]
+            node = held[-1] if held else None
+            continue
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            if isinstance(node, yaml.MappingNode):
+                named = [value.value for key, value in node.value if key.value == "name"]
+                label = f"{mistake.path[0]}.{named[0]}" if named else label
+    if isinstance(node, yaml.MappingNode):  # a computed field with its terms
+        node = next((value for key, value in node.value if key.value == "value"), node)
+    return label, (0, 0) if node is None else bounded_yaml.place_in(text, node, mistake.at)
+
+
+def _at(place: tuple[int, int]) -> str:
+    line, column = place
+    return f" (line {line}, column {column})" if line else ""
 
 
 def _what(item: Any, fields: Mapping[str, type[BaseModel]]) -> str:

@@ -8,10 +8,8 @@ cache the prompt. So placeholders (`{currency}`) name the recipe's own `variable
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from functools import cached_property
-from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -29,17 +27,20 @@ from rowfleet.errors import InputError, NoTable
 from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.parts.base import Part
+from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column, named
+from rowfleet.recipes.parts.computed import Computed, valued
 from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence
 from rowfleet.recipes.parts.options import ModelOptions
+from rowfleet.recipes.prompts import filled
 from rowfleet.recipes.strict import close
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-#: Characters of the prompt with its variables filled in; a variable may stand there many times.
-MAX_PROMPT_CHARS = 1 << 20
+    from rowfleet.recipes.rules.rulebook import Rulebook
+
 #: Columns, and names of columns with all aliases: a worksheet has 16,384 columns.
 MAX_COLUMN_NAMES = 16_384
 
@@ -88,6 +89,12 @@ class Recipe(Part):
     evidence: Evidence | None = None
     #: Model → what it costs, where the table of list prices does not say or is wrong.
     prices: dict[str, Price] = Field(default_factory=dict)
+    #: Fields that are computed and never asked for, each from those before it.
+    computed: dict[str, Annotated[Computed, BeforeValidator(valued)]] = Field(default_factory=dict)
+    #: What an answer must meet beyond its schema.
+    checks: tuple[Check, ...] = ()
+    #: A condition in CEL: rows that meet it, and that no check marked, need no person's look.
+    auto_approve: str | None = None
 
     @field_validator("output")
     @classmethod
@@ -119,14 +126,26 @@ class Recipe(Part):
         if self.documents and (problem := self.documents.problem_with(names)):
             raise ValueError(problem)
         for field in self.result_columns:
-            if field not in self.output["properties"]:
+            if field not in self.fields():
                 raise ValueError(f"result_columns names {field!r}, which output does not have")
         for header, count in Counter(self.headers().values()).items():
             if count > 1:
                 raise ValueError(f"result_columns gives the header {header!r} twice")
         if self.evidence:
             self.evidence.check(self.output)
-        self._fill()
+        filled(self.prompt, self.variables)
+        return self
+
+    @model_validator(mode="after")
+    def _has_rules_that_can_be_right(self, info: ValidationInfo) -> Recipe:
+        for field in self.computed:
+            if field in self.output["properties"]:
+                raise ValueError(f"computed names {field!r}, which output asks the model for")
+        for name, count in Counter(check.name for check in self.checks).items():
+            if count > 1:
+                raise ValueError(f"checks has the name {name!r} twice")
+        if self.judges_answers and info.context != RECORDED:
+            self.rulebook  # noqa: B018 (its mistakes are found here)
         return self
 
     def headers(self) -> dict[str, str]:
@@ -135,8 +154,19 @@ class Recipe(Part):
             field: self.result_columns.get(
                 field, "AI_" + field.replace("_", " ").title().replace(" ", "_")
             )
-            for field in self.output["properties"]
+            for field in self.fields()
         }
+
+    def fields(self) -> list[str]:
+        """Return the properties of the output and the computed fields, in the sheet's order."""
+        return [*self.output["properties"], *self.computed]
+
+    @cached_property
+    def rulebook(self) -> Rulebook:
+        """What is computed, checked and approved, compiled."""
+        from rowfleet.recipes.rules.rulebook import Rulebook
+
+        return Rulebook(self)
 
     def instructions(self) -> str:
         """Return the prompt with the recipe's variables filled in: the same for every row."""
@@ -144,31 +174,7 @@ class Recipe(Part):
 
     @cached_property
     def _instructions(self) -> str:
-        return self._fill()
-
-    def _fill(self) -> str:
-        try:
-            parts = list(Formatter().parse(self.prompt))
-        except ValueError as error:
-            raise ValueError(f"prompt: {error}; write a literal brace as {{{{ or }}}}") from None
-        length = 0
-        for text, field, spec, conversion in parts:
-            length += len(text)
-            if field is None:
-                continue
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", field) or spec or conversion:
-                raise ValueError(f"prompt: {{{field}}} must be a plain name from variables")
-            if field not in self.variables:
-                raise ValueError(
-                    f"prompt: {{{field}}} is not in variables; a row's cells are sent beside the "
-                    f"prompt, so name a column in words (the {field} column)"
-                )
-            length += len(str(self.variables[field]))
-            if length > MAX_PROMPT_CHARS:
-                raise ValueError(
-                    f"prompt: has more than {MAX_PROMPT_CHARS:,} characters with its variables"
-                )
-        return self.prompt.format_map(self.variables).strip()
+        return filled(self.prompt, self.variables)
 
     @property
     def judges_answers(self) -> bool:
@@ -241,6 +247,12 @@ class Recipe(Part):
             if len(every) < len(header):
                 twice = next(name for name in given if name in header)
                 raise InputError(f"{where}: --map …={twice}: the sheet has a column of that name")
+            missed = self.rulebook.missing_column(every) if self.judges_answers else None
+            if missed is not None:
+                raise NoTable(
+                    f"{where}: a rule of the recipe {self.name!r} names the column {missed!r}, "
+                    f"and the header has only {', '.join(header)}"
+                )
             return every
         at = {fold(name): index for index, name in reversed(list(enumerate(header)))}
         found: dict[str, int] = {}
@@ -269,7 +281,7 @@ def _columns(names: list[str]) -> str:
 
 
 #: Fields that judge an answer which fits the schema, so that it may need review.
-JUDGED_BY: tuple[str, ...] = ()
+JUDGED_BY: tuple[str, ...] = ("checks", "computed", "auto_approve")
 
 #: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
 #: recorded one may have them, since older versions took them.

@@ -195,7 +195,7 @@ class Server:
             call.outcome, call.status = "bad_request", 400
             return 400, wire.error(str(error), "invalid_request_error", None)
         else:
-            return out.status, out.body
+            return out.status, _in_a_line(out.body)
         finally:
             self.log.ended(call)
 
@@ -303,6 +303,14 @@ class Server:
 
     async def _get_summary(self, _: web.Request) -> web.Response:
         return web.json_response(self.log.summary())
+
+
+def _in_a_line(body: Any) -> Any:
+    """Return the body of an answer as a line of a batch's file holds it: JSON, where it is."""
+    try:
+        return json.loads(body) if isinstance(body, str) else body
+    except ValueError:
+        return body
 
 
 def _text(ask: wire.Ask) -> str:

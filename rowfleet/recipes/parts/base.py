@@ -23,5 +23,5 @@ class Part(BaseModel):
             if name not in self._ALWAYS and getattr(self, name) == field.get_default(
                 call_default_factory=True
             ):
-                values.pop(name, None)
+                values.pop(field.alias or name, None)
         return values

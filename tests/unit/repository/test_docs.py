@@ -21,7 +21,9 @@ from rowfleet.ledger.records import Progress
 from rowfleet.openai_api.error_classes import BATCH_ERRORS, CLASSES, ENDINGS, Fate
 from rowfleet.openai_api.failures import from_batch_error
 from rowfleet.recipes.loading import parse
+from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column
+from rowfleet.recipes.parts.computed import Computed
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
@@ -128,7 +130,9 @@ def test_the_recipe_page_has_a_line_for_each_field():
     page = (DOCS / "how-to" / "write-a-recipe.md").read_text("utf-8")
     named = set(re.findall(r"`([\w.\[\]]+)`", page.split("## Fields")[1].split("## ")[0]))
     columns = {f"columns[].{field}" for field in Column.model_fields}
-    assert {*Recipe.model_fields, *columns, *ModelOptions.model_fields} <= named
+    rules = {f"checks[].{field.alias or name}" for name, field in Check.model_fields.items()}
+    rules |= {f"computed.{field}" for field in Computed.model_fields}
+    assert {*Recipe.model_fields, *columns, *rules, *ModelOptions.model_fields} <= named
 
 
 @pytest.mark.parametrize(
