@@ -96,6 +96,11 @@ def print_json(value: object) -> None:
     click.echo(_UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
+def print_text(text: str) -> None:
+    """Print a file's text as it is; the caller has escaped what a terminal obeys."""
+    click.echo(text, nl=False)
+
+
 def natural_width(shown: RenderableType) -> int:
     """Return the columns that ``shown`` takes when nothing in it is wrapped or cut."""
     return out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum

@@ -63,6 +63,11 @@ COMMANDS = (
         "control:cancel",
         "Cancel a batch: queued rows are dropped without a call, running ones finish.",
     ),
+    (
+        "review",
+        "reviewing:review",
+        "Let a person decide on answered rows, in a workbook that goes out and comes back.",
+    ),
     ("repair", "control:repair", "Put back rows that the queue lost."),
     ("migrate", "migrate:migrate", "Create the ledger's tables, or bring them up to date."),
     (

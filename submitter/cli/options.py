@@ -67,6 +67,13 @@ plain_option = click.option(
     help="Write a new workbook with one sheet, instead of your own with the answers in it.",
 )
 
+source_option = click.option(
+    "--source",
+    type=location.parse,
+    metavar="SHEET.xlsx",
+    help="The workbook that was submitted; default: where it was read.",
+)
+
 overwrite_option = click.option(
     "--overwrite",
     is_flag=True,

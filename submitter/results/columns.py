@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,9 @@ from rowfleet import analyzer_kinds
 from rowfleet.answers.reasons import decode
 from rowfleet.cells import Cell
 from rowfleet.ledger.records import BatchRecord, RecordedRow
+from rowfleet.ledger.review_records import DecisionRecord
+from rowfleet.ledger.statuses import Verdict
+from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import JUDGED_BY, Recipe
 from submitter.sheets.header import AnswerHeaders
 
@@ -34,6 +38,13 @@ class FinishedRow:
     #: A value of `RowReview`, and the reasons as the ledger keeps them.
     review: str | None = None
     review_reasons: Sequence[Mapping[str, Any]] | None = None
+    #: What a person decided last.
+    decision: DecisionRecord | None = None
+
+    @property
+    def values(self) -> Mapping[str, Any] | None:
+        """The final values: a person's, or else those that the row was answered."""
+        return self.output if self.decision is None else self.decision.after
 
     @classmethod
     def of(cls, row: RecordedRow, cells: Sequence[Cell] = ()) -> FinishedRow:
@@ -47,6 +58,7 @@ class FinishedRow:
             row.same_as,
             row.review,
             row.review_reasons,
+            row.decision,
         )
 
 
@@ -67,6 +79,8 @@ class Added:
     value: Callable[[BatchRecord, FinishedRow], Cell]
     #: Whether a batch's finished sheet has the column.
     is_present: Callable[[BatchRecord], bool] = lambda _batch: True
+    #: Whether a batch has it in which people have decided on rows.
+    is_of_reviews: bool = False
 
     def of(self, batch: BatchRecord) -> Column:
         """Return the column of one batch."""
@@ -85,8 +99,65 @@ def _same_as(batch: BatchRecord, row: FinishedRow) -> int | None:
     return None if row.same_as is None else batch.sheet_row(row.same_as)
 
 
+#: What a person's decision makes of a row.
+_DECIDED = {
+    Verdict.APPROVE: "approved",
+    Verdict.CORRECT: "corrected",
+    Verdict.REJECT: "rejected",
+}
+
+
+def _review(_batch: BatchRecord, row: FinishedRow) -> str | None:
+    return row.review if row.decision is None else _DECIDED[Verdict(row.decision.verdict)]
+
+
+def _of_decision(value: Callable[[DecisionRecord], Cell]) -> Callable[..., Cell]:
+    return lambda _batch, row: None if row.decision is None else value(row.decision)
+
+
+def _sources(batch: BatchRecord, recipe: Recipe, row: FinishedRow) -> str | None:
+    """Say which values a person gave, which were computed, and who answered the others."""
+    answered = _answered_by(batch, row)
+    if row.values is None or answered is None:
+        return None
+    asked = recipe.output["properties"]
+    headers = recipe.headers()
+    computed = [header for name, header in headers.items() if name not in asked]
+    given = [
+        header
+        for name, header in headers.items()
+        if name in asked and not _is_same(row.values.get(name), (row.output or {}).get(name))
+    ]
+    parts = [f"reviewer: {', '.join(given)}"] if given else []
+    parts += [f"computed: {', '.join(computed)}"] if computed else []
+    if len(given) + len(computed) < len(headers):
+        parts.append(f"{answered}: the others" if parts else answered)
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources(Added):
+    """The column that says where a row's values came from."""
+
+    def of(self, batch: BatchRecord) -> Column:
+        """Return the column of one batch, whose recipe is read once."""
+        return Column(self.header, partial(_sources, batch, loading.recorded(batch.recipe)))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
 def _is_judged(batch: BatchRecord) -> bool:
     return any(batch.recipe.get(field) for field in JUDGED_BY)
+
+
+def _nothing(_batch: BatchRecord, _row: FinishedRow) -> None:
+    return None
+
+
+def _never(_batch: BatchRecord) -> bool:
+    return False
 
 
 def _reasons(_batch: BatchRecord, row: FinishedRow) -> str | None:
@@ -108,14 +179,27 @@ ADDED = (
     Added("AI_Same_As_Row", _same_as, lambda batch: batch.dedupe),
     STATUS,
     ERROR,
-    Added("AI_Review", lambda _batch, row: row.review, _is_judged),
-    Added("AI_Review_Reasons", _reasons, _is_judged),
+    Added("AI_Review", _review, _is_judged, is_of_reviews=True),
+    Added("AI_Review_Reasons", _reasons, _is_judged, is_of_reviews=True),
+    _Sources("AI_Sources", _nothing, _never, is_of_reviews=True),
+    Added("AI_Reviewer", _of_decision(lambda each: each.reviewer), _never, is_of_reviews=True),
+    Added(
+        "AI_Reviewed_At_UTC",
+        _of_decision(lambda each: each.decided_at.astimezone(UTC).replace(tzinfo=None)),
+        _never,
+        is_of_reviews=True,
+    ),
+    Added("AI_Review_Note", _of_decision(lambda each: each.note), _never, is_of_reviews=True),
 )
 
 
-def added_to(batch: BatchRecord) -> list[Column]:
+def added_to(batch: BatchRecord, *, is_reviewed: bool = False) -> list[Column]:
     """Return the added columns that the batch's finished sheet has."""
-    return [added.of(batch) for added in ADDED if added.is_present(batch)]
+    return [
+        added.of(batch)
+        for added in ADDED
+        if added.is_present(batch) or (is_reviewed and added.is_of_reviews)
+    ]
 
 
 def most_beside_the_original(recipe: Recipe) -> int:

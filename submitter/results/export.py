@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
+from tempfile import NamedTemporaryFile
 from typing import IO
 
-from rowfleet.cells import decode_all
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection, Engine, reading, writing
 from rowfleet.ledger.queries import batch_records
-from rowfleet.ledger.queries.rows import last_recorded, recorded_rows
-from rowfleet.ledger.records import BatchRecord, RecordedRow
+from rowfleet.ledger.records import BatchRecord
 from rowfleet.ledger.transitions import recording
-from rowfleet.recipes import loading
 from rowfleet.storage import location, transfer
 from rowfleet.storage.location import Location
-from submitter.results import columns, csv_file, target, writer
-from submitter.results.answer_values import answer_cell
-from submitter.results.columns import Column, FinishedRow
-from submitter.results.original import is_workbook, original_of, sha256_of
-from submitter.results.write_back.answer_cells import AnsweredRow
-from submitter.results.write_back.finished import Written, check_parts, write_back
-from submitter.sheets.header import answer_columns
+from submitter.results import composing, history, target
+from submitter.results.added_sheets.appending import append_sheets
+from submitter.results.composing import Sheets
+from submitter.results.original import Original, is_workbook, original_of, sha256_of
+from submitter.results.write_back.finished import Written, check_parts
 from submitter.sheets.sheet import Sheet
 
 #: Suffixes of the workbooks that answers are written back into, and those of them with macros.
@@ -157,8 +154,13 @@ def check_own(connection: Connection, batch_id: str, asked: Target, sha256: str 
         )
 
 
-def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
-    """Write the batch's finished sheet as it is now. Raises InputError if it can't be written."""
+def export(
+    engine: Engine, batch_id: str, asked: Target, sheets: Sheets = history.sheets
+) -> Exported:
+    """Write the batch's finished sheet as it is now. Raises InputError if it can't be written.
+
+    A workbook gets ``sheets`` behind its own; a text file has none.
+    """
     with reading(engine) as connection:
         batch = batch_records.get_batch(connection, batch_id)
         files = batch_records.in_each_file(connection, batch)
@@ -166,30 +168,61 @@ def export(engine: Engine, batch_id: str, asked: Target) -> Exported:
     with reading(engine) as connection:
         allow(connection, batch_id)
     copied: BatchRecord | None = None
-    with transfer.uploaded(asked.out) as out, target.atomic(out) as file:
+    with transfer.uploaded(asked.out) as out, target.atomic(out) as file, ExitStack() as stack:
+        connection = stack.enter_context(reading(engine))
         if asked.suffix == target.CSV:
-            with reading(engine) as connection:
-                written = Written(_text_file(connection, batch, file))
-        elif asked.plain or _suffix(batch.source) not in WORKBOOKS:
-            with reading(engine) as connection:
-                written = Written(_new_workbook(connection, batch, file, out))
+            written = Written(composing.text_file(connection, batch, file))
         else:
-            with (
-                original_of(engine, files, asked.source) as original,
-                reading(engine) as connection,
-            ):
-                path, place = original.path, original.batch
-                if is_workbook(path, place.source):
-                    written = _own_workbook(connection, place, asked, path, file)
-                    copied = place
-                else:
-                    written = Written(_new_workbook(connection, place, file, out))
-                written = replace(written, notes=(*original.notes, *written.notes))
+            original = None
+            if not asked.plain and _suffix(batch.source) in WORKBOOKS:
+                original = stack.enter_context(original_of(engine, files, asked.source))
+            written, copied = _workbook(connection, batch, asked, original, sheets, file, out)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        stack.close()
         with writing(engine) as connection:
             recording.record_export(connection, batch.id, sha256, copied)
     return Exported(batch, written)
+
+
+def _workbook(
+    connection: Connection,
+    batch: BatchRecord,
+    asked: Target,
+    original: Original | None,
+    sheets: Sheets,
+    file: IO[bytes],
+    out: Path,
+) -> tuple[Written, BatchRecord | None]:
+    """Write the workbook into ``file``, for ``out``.
+
+    The second value is the batch as it stands in the file of which the workbook is a copy; None:
+    it is a new one.
+    """
+    notes: tuple[str, ...] = ()
+    is_own = False
+    if original is not None:
+        batch, notes = original.batch, original.notes
+        is_own = is_workbook(original.path, batch.source)
+    places = (
+        composing.places_in_own(batch) if is_own else composing.places_in_new(connection, batch)
+    )
+
+    def write(book: IO[bytes]) -> Written:
+        if original is None or not is_own:
+            return Written(composing.new_workbook(connection, batch, book, out))
+        macros = asked.suffix == ".xlsm"
+        return composing.own_workbook(connection, batch, original.path, book, macros=macros)
+
+    added = sheets(connection, batch, places)
+    if added:
+        with NamedTemporaryFile(dir=out.parent, prefix=target.PREFIX) as book:
+            written = write(book)
+            book.flush()
+            append_sheets(Path(book.name), file, added, name=batch.source)
+    else:
+        written = write(file)
+    return replace(written, notes=(*notes, *written.notes)), batch if is_own else None
 
 
 def check_workbook(file: Path, sheet: Sheet, answers: Sequence[str], asked: Target) -> None:
@@ -208,87 +241,3 @@ def check_workbook(file: Path, sheet: Sheet, answers: Sequence[str], asked: Targ
             new_columns=len(set(answers) - sheet.answers.keys()),
             macros=asked.suffix == ".xlsm",
         )
-
-
-def _own_workbook(
-    connection: Connection, batch: BatchRecord, asked: Target, source: Path, file: IO[bytes]
-) -> Written:
-    recipe = loading.recorded(batch.recipe)
-    results, added = recipe.headers(), columns.added_to(batch)
-    schemas = recipe.output["properties"]
-    known = columns.answer_headers(recipe)
-
-    def answers_in(texts: Mapping[int, str]) -> Mapping[str, int]:
-        if batch.first_row is None and not set(batch.header) <= set(texts.values()):
-            raise InputError(
-                f"batch {batch.id} was recorded by a version that did not note in which row of "
-                f"{batch.source} the header is, and it is not in row 1; submit the sheet again, "
-                "or write a new workbook with --plain"
-            )
-        return answer_columns(texts, known)
-
-    rows = recorded_rows(connection, batch.id, with_cells=False)
-    last = last_recorded(connection, batch.id) or 0
-    return write_back(
-        source,
-        file,
-        name=batch.source,
-        sheet=batch.sheet,
-        header_row=batch.sheet_row(0) - 2,
-        last_row=batch.sheet_row(last) - 1,
-        headers=[*results.values(), *(column.header for column in added)],
-        rows=(_answered(batch, row, results, schemas, added) for row in rows),
-        answers_in=answers_in,
-        macros=asked.suffix == ".xlsm",
-    )
-
-
-def _answered(
-    batch: BatchRecord,
-    row: RecordedRow,
-    results: Mapping[str, str],
-    schemas: Mapping[str, object],
-    added: list[Column],
-) -> AnsweredRow:
-    finished = FinishedRow.of(row)
-    output = row.output or {}
-    cells = [answer_cell(output.get(name), _schema(schemas.get(name))) for name in results]
-    return AnsweredRow(
-        batch.sheet_row(row.number) - 1,
-        row.status,
-        [*cells, *(column.value(finished) for column in added)],
-    )
-
-
-def _schema(schema: object) -> Mapping[str, object] | None:
-    return schema if isinstance(schema, dict) else None  # a schema may also be true or false
-
-
-def _new_workbook(connection: Connection, batch: BatchRecord, file: IO[bytes], out: Path) -> int:
-    return writer.write_sheet(
-        file,
-        out,
-        title=batch.sheet,
-        header=batch.header,
-        formats=batch.formats,
-        widths=batch.widths,
-        result_headers=loading.recorded(batch.recipe).headers(),
-        added=columns.added_to(batch),
-        rows=_whole_rows(connection, batch),
-    )
-
-
-def _text_file(connection: Connection, batch: BatchRecord, file: IO[bytes]) -> int:
-    return csv_file.write_csv(
-        file,
-        header=batch.header,
-        result_headers=loading.recorded(batch.recipe).headers(),
-        added=columns.added_to(batch),
-        rows=_whole_rows(connection, batch),
-    )
-
-
-def _whole_rows(connection: Connection, batch: BatchRecord) -> Iterator[FinishedRow]:
-    """Yield the batch's rows with their original cells."""
-    for row in recorded_rows(connection, batch.id):
-        yield FinishedRow.of(row, decode_all(row.cells))

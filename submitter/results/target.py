@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rowfleet.errors import InputError
 
+#: How the names begin of files that are there while one is written.
+PREFIX = ".rowfleet-"
 #: The suffix of a finished sheet that is a text file.
 CSV = ".csv"
 #: Suffixes of finished sheets: a workbook's, that of one with macros, and a text file's.
@@ -59,7 +61,7 @@ def atomic(out: Path) -> Iterator[BufferedRandom]:
 
 
 def _partial(out: Path) -> Path:
-    return out.parent / f".rowfleet-{secrets.token_hex(6)}.part"
+    return out.parent / f"{PREFIX}{secrets.token_hex(6)}.part"
 
 
 def _unwritable(out: Path, error: Exception) -> InputError:

@@ -33,7 +33,7 @@ class Book:
         self.workbook = Workbook()
         self.workbook.properties.creator = "Rowfleet"
         self.sheet = self.workbook.worksheets[0]
-        self.sheet.title = _safe_title(title)
+        self.sheet.title = safe_title(title)
         self.sheet.freeze_panes = "A2"
         for column, width in zip(self.letters, widths, strict=True):
             self.sheet.column_dimensions[column].width = width
@@ -125,6 +125,7 @@ _SHEET_PART = "xl/worksheets/sheet1.xml"
 _HEADER_FONT = Font(name=DEFAULT_FONT.name, sz=DEFAULT_FONT.sz, bold=True, color="FFFFFF")
 
 
-def _safe_title(title: str) -> str:
+def safe_title(title: str) -> str:
+    """Return the name that a new workbook's sheet gets for a title."""
     safe = re.sub(r"[\[\]:*?/\\\x00-\x1f]", "_", title)[:31].strip("' ")
     return "Sheet1" if not safe or safe.casefold() == "history" else safe

@@ -114,7 +114,7 @@ def finished_line(
     row: FinishedRow, width: int, result_headers: Mapping[str, str], added: Sequence[Column]
 ) -> tuple[str, list[Cell]]:
     """Return the row's status and all its cells."""
-    output = row.output or {}
+    output = row.values or {}
     cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
     results = [answer_cell(output.get(key)) for key in result_headers]
     return row.status, [*cells, *results, *(column.value(row) for column in added)]

@@ -13,6 +13,8 @@ from rowfleet.cells import Cell, CellError, Value, plain, value
 
 #: What a person writes where a value is to be null, and where a text is to be empty.
 NULL, EMPTY = "null", '""'
+#: How a list is written.
+_EXAMPLE = '["first", "second"]'
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(
@@ -113,9 +115,7 @@ def _of_json(text: str) -> Any:
     try:
         found = json.loads(text, parse_constant=refused)
     except (ValueError, RecursionError):
-        raise NotAValueError(
-            f"{_shown(text)} is no JSON, as which lists are written here"
-        ) from None
+        raise NotAValueError(f"{_shown(text)} is no JSON, such as {_EXAMPLE}") from None
     return found
 
 

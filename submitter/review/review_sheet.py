@@ -26,8 +26,6 @@ ROW, DECISION, REVIEWER, NOTE = "Row", "Decision", "Reviewer", "Note"
 REASONS, PRIORITY, EARLIER, KEY = "Reasons", "Priority", "Earlier_Decision", "Review_Key"
 #: What a column of corrections is called, before the header of the answer that it corrects.
 CORRECTION = "Correction "
-#: Column of the n-th document of a row.
-DOCUMENT = "Document_{}"
 
 #: What a person may write under DECISION.
 VERDICTS = tuple(verdict.value for verdict in Verdict)
@@ -75,8 +73,12 @@ def seen_values(
 
 
 def corrections(recipe: Recipe) -> dict[str, str]:
-    """Return each property of the answer that a person may correct → the header of its column."""
-    return {name: CORRECTION + header for name, header in recipe.headers().items()}
+    """Return each property of the answer that a person may correct → the header of its column.
+
+    What is computed is computed anew from the corrections.
+    """
+    asked = recipe.output["properties"]
+    return {name: CORRECTION + header for name, header in recipe.headers().items() if name in asked}
 
 
 def choices(schema: Any) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, and_, exists, func, select
 
 from rowfleet.answers.reasons import decode
 from rowfleet.ledger.models import Decision, Row
 from rowfleet.ledger.review_records import DecisionRecord
-from rowfleet.ledger.statuses import RowReview, RowStatus
+from rowfleet.ledger.statuses import RowReview, RowStatus, Verdict
 
 _RECORD = [getattr(Decision, name) for name in DecisionRecord.__slots__]
 
@@ -23,6 +23,12 @@ def is_reviewed(connection: Connection, batch_id: str) -> bool:
     """Tell whether a person has decided on a row of the batch."""
     found = exists().where(Decision.batch_id == batch_id)
     return connection.execute(select(found)).scalar_one()
+
+
+def count_decided(connection: Connection, batch_id: str) -> int:
+    """Return how many rows of the batch a person has decided on."""
+    rows = select(func.count(Decision.number.distinct())).where(Decision.batch_id == batch_id)
+    return connection.execute(rows).scalar_one()
 
 
 def decisions_on(
@@ -93,6 +99,26 @@ def numbers_to_review(
         which = (Row.batch_id == batch_id, Row.status == RowStatus.DONE)
     found = connection.execute(select(Row.number).where(*which).order_by(Row.number))
     return found.scalars().all()
+
+
+def numbers_with_values(connection: Connection, batch_id: str) -> Sequence[int]:
+    """Return the numbers of the rows that have values from a person, in order."""
+    newest = (
+        select(Decision.number, func.max(Decision.version).label("version"))
+        .where(Decision.batch_id == batch_id)
+        .group_by(Decision.number)
+        .subquery()
+    )
+    found = (
+        select(Decision.number)
+        .join(
+            newest,
+            and_(Decision.number == newest.c.number, Decision.version == newest.c.version),
+        )
+        .where(Decision.batch_id == batch_id, Decision.verdict != Verdict.REJECT)
+        .order_by(Decision.number)
+    )
+    return connection.execute(found).scalars().all()
 
 
 def _waits(batch_id: str) -> tuple[Any, ...]:

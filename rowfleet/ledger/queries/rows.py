@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, literal, select
+from sqlalchemy import Connection, Select, and_, exists, func, literal, select
 
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.models import Batch, RemoteBatch, Row
 from rowfleet.ledger.queries.batch_records import get_batch
-from rowfleet.ledger.queries.reviews import newest_between
+from rowfleet.ledger.queries.reviews import CHUNK, decisions_on, newest_between
 from rowfleet.ledger.records import (
     BatchRecord,
     FailedRow,
@@ -54,6 +54,12 @@ def last_recorded(connection: Connection, batch_id: str) -> int | None:
     return connection.execute(
         select(func.max(Row.number)).where(Row.batch_id == batch_id)
     ).scalar_one()
+
+
+def numbers_of(connection: Connection, batch_id: str) -> Sequence[int]:
+    """Return the numbers of all rows that are recorded, in order."""
+    rows = select(Row.number).where(Row.batch_id == batch_id).order_by(Row.number)
+    return connection.execute(rows).scalars().all()
 
 
 def queued_before(
@@ -250,6 +256,35 @@ def only_followers_are_left(connection: Connection, batch_id: str) -> bool:
     return tuple(row) == (True, False, False)
 
 
+def rows_by_number(
+    connection: Connection, batch_id: str, numbers: Sequence[int]
+) -> dict[int, RecordedRow]:
+    """Return those of the rows that are there, by their numbers, each with its newest decision."""
+    found: dict[int, RecordedRow] = {}
+    for start in range(0, len(numbers), CHUNK):
+        part = numbers[start : start + CHUNK]
+        decisions = decisions_on(connection, batch_id, part)
+        for row in connection.execute(
+            _recorded(Row.cells).where(Row.batch_id == batch_id, Row.number.in_(part))
+        ):
+            newest = decisions[row.number][-1] if row.number in decisions else None
+            found[row.number] = RecordedRow(**row._mapping, decision=newest)
+    return found
+
+
+def _recorded(cells: Any) -> Select[Any]:
+    return select(
+        Row.number,
+        cells.label("cells"),
+        Row.status,
+        Row.output,
+        Row.error,
+        Row.same_as,
+        Row.review,
+        Row.review_reasons,
+    )
+
+
 def recorded_rows(
     connection: Connection, batch_id: str, chunk: int = 2_000, *, with_cells: bool = True
 ) -> Iterator[RecordedRow]:
@@ -261,16 +296,7 @@ def recorded_rows(
     cells = Row.cells if with_cells else literal(None)
     while True:
         rows = connection.execute(
-            select(
-                Row.number,
-                cells.label("cells"),
-                Row.status,
-                Row.output,
-                Row.error,
-                Row.same_as,
-                Row.review,
-                Row.review_reasons,
-            )
+            _recorded(cells)
             .where(Row.batch_id == batch_id, Row.number > after)
             .order_by(Row.number)
             .limit(chunk)

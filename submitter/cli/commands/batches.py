@@ -18,7 +18,13 @@ from rowfleet.storage import location
 from submitter.cli import console
 from submitter.cli.command import Command
 from submitter.cli.console import progress_facts
-from submitter.cli.options import batch_argument, json_option, overwrite_option, plain_option
+from submitter.cli.options import (
+    batch_argument,
+    json_option,
+    overwrite_option,
+    plain_option,
+    source_option,
+)
 from submitter.cli.run import write_results
 from submitter.cli.setup import complete_id, ledger_of, read_settings
 from submitter.progress import display, presence, watching
@@ -151,12 +157,7 @@ def failed(batch_id: str, as_json: bool) -> None:
 )
 @batch_argument
 @click.argument("out", type=location.parse, metavar="OUT.xlsx")
-@click.option(
-    "--source",
-    type=location.parse,
-    metavar="SHEET.xlsx",
-    help="The workbook that was submitted; default: where it was read.",
-)
+@source_option
 @plain_option
 @overwrite_option
 def export_(
