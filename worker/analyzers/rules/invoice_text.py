@@ -17,8 +17,8 @@ MAX_PAGES, MAX_PAGE_CHARS = 50, 20_000
 
 #: A figure of a line, and whether it is a percentage. `|` parts the cells of a table.
 _FIGURE = re.compile(r"(?P<figure>\(?-?\d[\d.,'’]*\)?-?)\s*(?P<percent>%?)")
-#: What may stand between a line's figures: currencies, and signs of a table.
-_BETWEEN = re.compile(r"(?:[\s|$€£¥×x@:*]|\b[A-Z]{3}\b)*")
+#: What may stand between a line's figures: currencies, signs of a table, specks of a scan.
+_BETWEEN = re.compile(r"(?:\W|_|x|\b[A-Z]{3}\b)*")
 #: Codes of currencies that invoices of the examples' vendors may have.
 _CURRENCY = re.compile(r"\b(?:USD|EUR|GBP|CHF|JPY|CAD|AUD|SEK|NOK|DKK|PLN|CZK|INR|CNY)\b")
 

@@ -77,8 +77,8 @@ def amount_is_not_quantity_times_price(invoice: Invoice) -> Finding | None:
     if invoice.amount_has_tax and invoice.tax and abs(excess - invoice.tax) <= ROUNDING:
         return None
     sentence = (
-        f"Quantity {quantity:f} times unit price {price:f} is {_money(expected)}, "
-        f"but the amount is {_money(amount)}."
+        f"Quantity {quantity:f} times unit price {price:f} is {money(expected)}, "
+        f"but the amount is {money(amount)}."
     )
     return Finding("arithmetic_error", sentence, max(Decimal(0), excess), 85)
 
@@ -91,10 +91,10 @@ def total_is_not_the_sum(invoice: Invoice) -> Finding | None:
     excess = invoice.total - expected
     if abs(excess) <= ROUNDING or invoice.amount_has_tax or (excess < 0 and invoice.discount):
         return None
-    shipping = f" plus shipping {_money(invoice.shipping)}" if invoice.shipping else ""
+    shipping = f" plus shipping {money(invoice.shipping)}" if invoice.shipping else ""
     sentence = (
-        f"Amount {_money(invoice.amount)} plus tax {_money(invoice.tax)}{shipping} is "
-        f"{_money(expected)}, but the total is {_money(invoice.total)}."
+        f"Amount {money(invoice.amount)} plus tax {money(invoice.tax)}{shipping} is "
+        f"{money(expected)}, but the total is {money(invoice.total)}."
     )
     return Finding("arithmetic_error", sentence, max(Decimal(0), excess), 85)
 
@@ -112,8 +112,8 @@ def tax_is_not_the_rate(invoice: Invoice) -> Finding | None:
     if abs(tax - expected) <= slack or abs(tax - expected - shipped) <= slack:
         return None
     sentence = (
-        f"Tax at {_percent(rate)} of {_money(amount)} is {_money(expected)}, "
-        f"but the tax is {_money(tax)}."
+        f"Tax at {percent(rate)} of {money(amount)} is {money(expected)}, "
+        f"but the tax is {money(tax)}."
     )
     return Finding("excess_tax", sentence, max(Decimal(0), tax - expected), 85)
 
@@ -126,8 +126,8 @@ def tax_is_above_every_rate(invoice: Invoice) -> Finding | None:
     if invoice.tax <= most + ROUNDING:
         return None
     sentence = (
-        f"Tax of {_money(invoice.tax)} is above {_percent(HIGHEST_TAX_RATE)} of "
-        f"{_money(invoice.amount)}, the highest standard rate in the world ({_money(most)})."
+        f"Tax of {money(invoice.tax)} is above {percent(HIGHEST_TAX_RATE)} of "
+        f"{money(invoice.amount)}, the highest standard rate in the world ({money(most)})."
     )
     return Finding("excess_tax", sentence, invoice.tax - most, 80)
 
@@ -144,7 +144,7 @@ def amount_is_negative(invoice: Invoice) -> Finding | None:
     """A credit is the company's money already: nothing to ask for, but worth a look."""
     for name, figure in (("amount", invoice.amount), ("total", invoice.total)):
         if figure is not None and figure < 0:
-            return Finding("implausible_amount", f"The {name} {_money(figure)} is negative.")
+            return Finding("implausible_amount", f"The {name} {money(figure)} is negative.")
     return None
 
 
@@ -153,7 +153,7 @@ def amount_is_absurd(invoice: Invoice) -> Finding | None:
     limit = ABSURD_AMOUNT * (1000 if invoice.currency in SMALL_UNITS else 1)
     for name, figure in (("amount", invoice.amount), ("total", invoice.total)):
         if figure is not None and figure > limit:
-            sentence = f"The {name} {_money(figure)} is above {limit:,f}: perhaps a slipped point."
+            sentence = f"The {name} {money(figure)} is above {limit:,f}: perhaps a slipped point."
             return Finding("implausible_amount", sentence)
     return None
 
@@ -204,9 +204,11 @@ def cents(number: Decimal) -> Decimal:
     return number.quantize(CENT, ROUND_HALF_UP, WIDE)
 
 
-def _money(number: Decimal) -> str:
+def money(number: Decimal) -> str:
+    """Return an amount as a sentence shows it: `1,234.50`."""
     return f"{cents(number):,f}"
 
 
-def _percent(fraction: Decimal) -> str:
+def percent(fraction: Decimal) -> str:
+    """Return a rate as a sentence shows it: `20 %`."""
     return f"{(fraction * 100).normalize():f} %"
