@@ -116,7 +116,7 @@ BUILT_IN: Final = {
             name="rules",
             made_by="worker.analyzers.rules.analyzer:make",
             compares_rows=True,
-            fills="invoice-refunds",
+            fills="refunds-with-invoices",
         ),
     )
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rowfleet.answers.backing import look_up
 from rowfleet.answers.reasons import Reason
 from rowfleet.recipes.rules.rewriting import Values
 from rowfleet.recipes.rules.rule import Unjudged
@@ -45,11 +46,9 @@ def judge(question: Question, output: dict[str, Any]) -> Judged:
     if not question.recipe.judges_answers:
         return Judged(output)
     book = question.recipe.rulebook
-    reasons: list[Reason] = []
-    output = dict(output)
+    output, to_mend, reasons = _backed(question, output)
     _compute(book, question, output, reasons)
     values = values_of(question.recipe, question.cells, output)
-    to_mend: list[Reason] = []
     for check, rule in book.checks:
         field = rule.fields[0] if rule.fields else None
         try:
@@ -65,6 +64,17 @@ def judge(question: Question, output: dict[str, Any]) -> Judged:
         (to_mend if check.otherwise == "reask" else reasons).append(reason)
     is_approved = not (to_mend or reasons) and _approves(book, values)
     return Judged(output, tuple(to_mend), tuple(reasons), is_approved=is_approved)
+
+
+def _backed(
+    question: Question, output: dict[str, Any]
+) -> tuple[dict[str, Any], list[Reason], list[Reason]]:
+    """Return a copy of ``output`` with its quotes looked up; reasons to mend, and to review."""
+    if question.recipe.evidence is None:
+        return dict(output), [], []
+    documents = [document.extracted for document in question.documents]
+    backed = look_up(question.recipe.evidence, documents, output)
+    return backed.output, [*backed.to_mend], [*backed.reasons]
 
 
 def _compute(

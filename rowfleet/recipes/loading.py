@@ -20,6 +20,7 @@ from rowfleet.prices import Price
 from rowfleet.recipes import bounded_yaml
 from rowfleet.recipes.parts.columns import Column
 from rowfleet.recipes.parts.documents import Documents
+from rowfleet.recipes.parts.evidence import Evidence
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import BUNDLED, DEFAULT_RECIPE, FILE, RECORDED, Recipe
 
@@ -114,6 +115,7 @@ def _problems(error: ValidationError, text: str | None) -> str:
         "": Recipe,
         "options": ModelOptions,
         "documents": Documents,
+        "evidence": Evidence,
         "columns": Column,
         "prices": Price,
     }

@@ -134,9 +134,14 @@ def _what(item: Any, fields: Mapping[str, type[BaseModel]]) -> str:
     return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
+def _names(part: type[BaseModel]) -> list[str]:
+    """Return the fields of a part as a recipe writes them."""
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
 def _unknown(location: Sequence[int | str], fields: Mapping[str, type[BaseModel]]) -> str:
     holder = str(location[0]) if len(location) > 1 else ""
-    known = list(fields[holder].model_fields) if holder in fields else []
+    known = _names(fields[holder]) if holder in fields else []
     close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     if close:
         return f"there is no such field; did you mean {close[0]}?"

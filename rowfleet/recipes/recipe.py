@@ -132,7 +132,7 @@ class Recipe(Part):
             if count > 1:
                 raise ValueError(f"result_columns gives the header {header!r} twice")
         if self.evidence:
-            self.evidence.check(self.output)
+            self.evidence.check(self.output, has_documents=self.documents is not None)
         filled(self.prompt, self.variables)
         return self
 
@@ -281,7 +281,7 @@ def _columns(names: list[str]) -> str:
 
 
 #: Fields that judge an answer which fits the schema, so that it may need review.
-JUDGED_BY: tuple[str, ...] = ("checks", "computed", "auto_approve")
+JUDGED_BY: tuple[str, ...] = ("evidence", "checks", "computed", "auto_approve")
 
 #: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
 #: recorded one may have them, since older versions took them.

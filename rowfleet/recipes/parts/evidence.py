@@ -25,8 +25,10 @@ class Evidence(Part):
     #: Whether the source has a verbatim quote, which is looked up, or only document and page.
     quote: bool = True
 
-    def check(self, output: Mapping[str, Any]) -> None:
-        """Raise ValueError if the recipe's output does not go with this."""
+    def check(self, output: Mapping[str, Any], *, has_documents: bool) -> None:
+        """Raise ValueError if the rest of the recipe does not go with this."""
+        if not has_documents:
+            raise ValueError("evidence needs documents: say which columns name them")
         properties = output["properties"]
         if EVIDENCE in properties:
             raise ValueError(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from rowfleet.cells import plain
 from worker.analyzers.rules.invoice import Invoice
 from worker.analyzers.rules.invoice_text import InvoiceLine, InvoiceText, Place
 from worker.analyzers.rules.rules import (
@@ -37,15 +36,16 @@ class Compared:
 
 def compare(row: Invoice, text: InvoiceText) -> Compared:
     """Find the row's number and line in its invoice."""
-    lines = text.lines_of(_cell(row, "description"))
-    number = text.find(_cell(row, "invoicenumber"))
-    # Of several lines of one description, the row is about the one that agrees most.
-    return Compared(row, text, number, min(lines, key=lambda line: _differences(row, line), default=None))
+    lines = text.lines_of(row.cell("description"))
+    number = text.find(row.cell("invoicenumber"))
+    # Of several lines with one description, the row is about the one that agrees most.
+    line = min(lines, key=lambda line: len(_differing(row, line)), default=None)
+    return Compared(row, text, number, line)
 
 
 def invoice_is_another_one(compared: Compared) -> Finding | None:
     """The invoice does not have the row's number: it proves nothing about the row."""
-    number = _cell(compared.row, "invoicenumber")
+    number = compared.row.cell("invoicenumber")
     if compared.number is not None or not number:
         return None
     sentence = f"The invoice number {number[:40]} is not in the document."
@@ -54,7 +54,7 @@ def invoice_is_another_one(compared: Compared) -> Finding | None:
 
 def line_is_not_there(compared: Compared) -> Finding | None:
     """The invoice has the row's number, but no line with its description."""
-    description = _cell(compared.row, "description")
+    description = compared.row.cell("description")
     if compared.number is None or compared.line is not None or not description:
         return None
     return Finding("not_on_invoice", f"The invoice has no line {description[:60]!r}.")
@@ -98,27 +98,19 @@ DOCUMENT_RULES: tuple[Callable[[Compared], Finding | None], ...] = (
 )
 
 
-def _cell(row: Invoice, name: str) -> str:
-    return str(plain(row.cells.get(name)) or "").strip()
-
-
-def _differences(row: Invoice, line: InvoiceLine) -> int:
-    return len(_differing(row, line))
-
-
 def _differing(row: Invoice, line: InvoiceLine) -> list[str]:
     """Return in words each figure of the line that is not the row's."""
     found = []
-    if line.quantity is not None and row.quantity not in (None, line.quantity):
-        found.append(f"quantity {line.quantity:f}, not {row.quantity:f}")
-    if _apart(row.unit_price, line.unit_price, PRICE_ROUNDING):
-        found.append(f"unit price {line.unit_price:f}, not {row.unit_price:f}")
-    if _apart(row.tax_rate, line.tax_rate, RATE_ROUNDING):
-        found.append(f"tax at {percent(line.tax_rate)}, not {percent(row.tax_rate)}")
-    if _apart(row.amount, line.amount, ROUNDING):
-        found.append(f"amount {money(line.amount)}, not {money(row.amount)}")
+    for name, billed, claimed, slack, shown in (
+        ("quantity", line.quantity, row.quantity, Decimal(0), _plain),
+        ("unit price", line.unit_price, row.unit_price, PRICE_ROUNDING, _plain),
+        ("tax at", line.tax_rate, row.tax_rate, RATE_ROUNDING, percent),
+        ("amount", line.amount, row.amount, ROUNDING, money),
+    ):
+        if billed is not None and claimed is not None and abs(billed - claimed) > slack:
+            found.append(f"{name} {shown(billed)}, not {shown(claimed)}")
     return found
 
 
-def _apart(one: Decimal | None, other: Decimal | None, slack: Decimal) -> bool:
-    return one is not None and other is not None and abs(one - other) > slack
+def _plain(number: Decimal) -> str:
+    return f"{number:f}"

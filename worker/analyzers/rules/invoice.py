@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 
 from rowfleet.analysis import Question
-from rowfleet.cells import Cell
+from rowfleet.cells import Cell, plain
 from rowfleet.recipes.names import fold
 from worker.analyzers.rules.figures import code, figure, rate, readings, without_percent
 
@@ -43,6 +43,10 @@ class Invoice:
     identity: tuple[str, ...]
     duplicate_of: tuple[int, ...]
     today: date
+
+    def cell(self, name: str) -> str:
+        """Return the text of the cell of a folded name; empty where it has none."""
+        return str(plain(self.cells.get(name)) or "").strip()
 
     @property
     def paid(self) -> Decimal | None:

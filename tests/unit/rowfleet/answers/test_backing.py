@@ -19,6 +19,7 @@ INVOICE = Extracted(
 RECIPE: dict[str, Any] = {
     "name": "backed",
     "prompt": "Find it.",
+    "documents": {"columns": ["Invoice File"]},
     "evidence": {"for": ["amount", "tax"], "quote": True},
     "output": {
         "type": "object",
@@ -93,6 +94,7 @@ def test_a_recipe_without_the_part_stays_the_same_batch() -> None:
         ({"evidence": {"for": ["total"]}}, "for names 'total', which output does not have"),
         ({"evidence": {"for": ["amount", "amount"]}}, "for names a field twice"),
         ({"evidence": {"for": []}}, "at least 1 item"),
+        ({"documents": None}, "evidence needs documents"),
         ({"evidence": {"for": ["amount"], "quotes": True}}, "Extra inputs are not permitted"),
         (
             {"output": {"type": "object", "properties": {"evidence": {}, "amount": {}, "tax": {}}}},
