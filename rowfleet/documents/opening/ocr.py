@@ -79,8 +79,9 @@ class Ocr:
             if baseline is None:
                 continue
             (left, start), (right, end) = baseline
-            # One weight for each 100 pixels: short lines tell little.
-            slopes += [(end - start) / (right - left)] * ((right - left) // 100)
+            # One weight for each 100 pixels: short lines tell little, and a speck has no length.
+            if right > left:
+                slopes += [(end - start) / (right - left)] * ((right - left) // 100)
         return median(slopes) if slopes else 0.0
 
 
