@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from rowfleet import analyzer_kinds, masking
+from rowfleet.documents.places.root import parse
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import AnalyzerName
@@ -77,6 +78,9 @@ class Settings(BaseModel):
     queue: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")] = "rowfleet"
     #: Seconds after which a message whose worker fell silent is delivered again.
     visibility_timeout: int = Field(default=75, ge=5, le=3600)
+    #: The folder of documents: a path, or a URI of a folder in an object store. An extractor reads
+    #: no folder of its machine but this one.
+    documents: str | None = None
     #: Prefix of every Redis key, for a Redis that others use too.
     key_prefix: str = ""
 
@@ -86,6 +90,7 @@ class Settings(BaseModel):
         "redis_url",
         "redis_password",
         "database_url",
+        "documents",
         mode="before",
     )
     @classmethod
@@ -145,6 +150,14 @@ class Settings(BaseModel):
             if not value.isprintable() or any(each in value for each in " ?#"):
                 raise ValueError("must have no space, ? or #: the API's paths are put behind it")
         return value
+
+    @field_validator("documents")
+    @classmethod
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else str(parse(value))
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("--documents ").removeprefix(": ")) from None
 
     @field_validator("time_limit")
     @classmethod

@@ -13,31 +13,24 @@ gc.disable()  # nothing is garbage while importing, and looking for it takes a t
 import importlib
 import logging
 import os
-import select
 import signal
 import sys
 import threading
 import time
-import warnings
-from typing import Any, NoReturn
+from typing import Any
 
-from celery.exceptions import SecurityWarning, TaskPredicate
+from celery.exceptions import TaskPredicate
 from celery.signals import (
-    after_setup_logger,
-    after_setup_task_logger,
     celeryd_init,
     worker_process_init,
 )
 
-from rowfleet.errors import InputError
 from rowfleet.exit_codes import ExitCode
-from rowfleet.masking import outside, quieten
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.queue.app import celery_app
 from rowfleet.queue.message import TASK_NAME
 from rowfleet.retry import RetryPolicy
-from rowfleet.settings import Settings, load_settings
-from worker import ledger, transport
+from worker import ledger, program
 from worker.analyzers.registry import Registry
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
@@ -45,35 +38,10 @@ from worker.steps.deletion_cost import DeletionCost
 from worker.steps.ending import Ending, is_ending
 from worker.steps.feeding import Keeper
 from worker.steps.health import Health
-from worker.steps.heartbeat import VisibilityHeartbeat, reserved
-from worker.steps.outbox import Outbox
+from worker.steps.heartbeat import VisibilityHeartbeat
 from worker.steps.schema import Schema
 
-#: A claim lasts this part of the visibility timeout unless renewed: when a dead worker's message
-#: is delivered again, its claim has run out.
-LEASE = 0.6
-
 log = logging.getLogger(__name__)
-
-
-@after_setup_logger.connect(weak=False)
-@after_setup_task_logger.connect(weak=False)
-def _quieten(logger: logging.Logger, **_: Any) -> None:
-    """Keep keys, cells and answers out of this worker's log, whichever library writes there."""
-    quieten(logger.handlers)
-
-
-def _refuse(sentence: str) -> NoReturn:
-    sys.stderr.write(f"rowfleet: {outside(sentence, 2_000)}\n")
-    raise SystemExit(InputError.exit_code)
-
-
-def _start() -> tuple[Settings, Any]:
-    try:
-        settings = load_settings()
-        return settings, celery_app(settings)
-    except InputError as error:
-        _refuse(str(error))
 
 
 def _asks_for_prefork(arguments: list[str]) -> bool:
@@ -81,25 +49,16 @@ def _asks_for_prefork(arguments: list[str]) -> bool:
     return "prefork" in " ".join(arguments).replace("=", " ").split()
 
 
-settings, app = _start()
-app.rowfleet_settings = settings
+settings = program.read_settings()
+app = program.refusing(lambda: celery_app(settings))
 if _asks_for_prefork(sys.argv):
     app.conf.worker_pool = None  # then Celery's own default is taken, which is prefork
-app.steps["consumer"].add(VisibilityHeartbeat)
-if settings.transport == "kombu":
-    app.conf.worker_consumer = "worker.consumer:Consumer"
-    VisibilityHeartbeat.delivered = staticmethod(reserved)
-else:
-    transport.install()
-    app.conf.worker_consumer = "worker.consumer:GatheringConsumer"
-    app.steps["consumer"].add(Outbox)
-app.steps["worker"].update((Schema, Keeper, Health, DeletionCost, Ending))
+program.assemble(app, settings, TASK_NAME, (Schema, Keeper, Health, DeletionCost, Ending))
 if "flower" in sys.argv:
     # Every consumer of kombu's gives back what a silent worker held. Flower only looks: it gets an
     # index of its own, which is always empty, and so needs no right to change the queue.
     for name in ("unacked", "unacked_index", "unacked_mutex"):
         app.conf.broker_transport_options[f"{name}_key"] = f"{settings.queue}.flower.{name}"
-app.set_default()
 
 _limits = Limits(RetryPolicy(settings.max_retries, settings.retry_delay), settings.soft_time_limit)
 _node = f"celery@{os.uname().nodename}"
@@ -114,17 +73,16 @@ analyzers = Registry(settings)
 def _learn_name(sender: str, options: dict[str, Any], **_: Any) -> None:
     global _node  # noqa: PLW0603 (Celery tells it once, before anything starts)
     _node = sender
-    if settings.database_url is None:  # which Flower, `inspect` and `events` can do without
-        _refuse("DATABASE_URL is not set; write DATABASE_URL=postgresql://…")
+    program.need_a_ledger(settings)
     pool = str(options.get("pool_cls") or options.get("pool") or settings.pool)
     if options.get("autoscale") and "prefork" not in pool:
-        _refuse(
+        program.refuse(
             "--autoscale needs --pool prefork: on threads a slot costs next to nothing, so give "
             "--concurrency the most you want"
         )
     if settings.pool == "gevent" and "gevent.monkey" not in sys.modules:
         # Celery patches the standard library only when its own option asks for the pool.
-        _refuse("ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`")
+        program.refuse("ROWFLEET_POOL=gevent needs `celery … worker --pool gevent`")
     if "thread" in pool and settings.openai_api_key is not None:
         # Beside the connections to broker and ledger. Not where children are forked meanwhile.
         threading.Thread(target=_import_early, name="imports", daemon=True).start()
@@ -151,7 +109,7 @@ def books() -> Bookkeeper:
             _books = Bookkeeper(
                 ledger.engine(settings),
                 worker=_node,
-                lease=LEASE * settings.visibility_timeout,
+                lease=program.LEASE * settings.visibility_timeout,
                 time_limit=settings.time_limit,
                 on_stuck=_end_when_drained,
                 is_ending=is_ending,
@@ -199,26 +157,6 @@ def _is_stuck() -> bool:
     return _books is not None and _books.is_stuck()
 
 
-def _end_with_stdin() -> None:
-    """Shut down when standard input ends: `rowfleet local` holds its other end."""
-    while select.select([0], [], []) and os.read(0, 1024):  # select: a bare read stops gevent
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-# Celery takes a group without a name, which is what a pod has, for root's. What it warns of is
-# pickle, and nothing but JSON is accepted here.
-warnings.filterwarnings("ignore", category=SecurityWarning)
-
-# They say a line a request, and a line a look at the schema; SQLAlchemy, at the level DEBUG, says
-# each row that it reads.
-for chatty in ("httpx2", "httpcore2", "openai", "alembic", "sqlalchemy"):
-    logging.getLogger(chatty).setLevel(logging.WARNING)
-
-if os.environ.get("ROWFLEET_EXIT_WITH_STDIN"):
-    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
-
-
 def _reaches_the_ledger() -> bool:
     """Tell whether the ledger has answered within the last visibility timeout.
 
@@ -230,5 +168,4 @@ def _reaches_the_ledger() -> bool:
 Health.is_stuck = staticmethod(_is_stuck)
 VisibilityHeartbeat.is_able = staticmethod(_reaches_the_ledger)
 
-gc.enable()
-gc.freeze()  # the present objects stay; later looks need not go through it
+program.begin()

@@ -118,7 +118,7 @@ class GatheringConsumer(Consumer):
 
         def taken(message: Any) -> None:
             text = dumps(message._raw).encode()
-            if row_of(text) is None:
+            if row_of(text, self.app.rowfleet_task) is None:
                 message.channel.bury(text, "it names no row", tag=message.delivery_tag)
                 message.ack_log_error(log, self.connection_errors)
             else:

@@ -28,6 +28,7 @@ class Unread(StrEnum):
     TOO_MUCH_MEMORY = "too_much_memory"
     TOO_MUCH_TIME = "too_much_time"
     LOST_WORKERS = "lost_workers"
+    NOT_INSTALLED = "not_installed"
 
 
 #: Each reason as the end of a sentence that begins with the document's name and a colon. A message
@@ -49,6 +50,7 @@ SENTENCES: Final = MappingProxyType(
         Unread.TOO_MUCH_MEMORY: "it takes more memory than a document may",
         Unread.TOO_MUCH_TIME: "it takes more time than a document may",
         Unread.LOST_WORKERS: "several workers were lost while they read it",
+        Unread.NOT_INSTALLED: "what reads it is not installed where documents are read",
     }
 )
 
