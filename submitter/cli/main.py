@@ -48,6 +48,11 @@ COMMANDS = (
         "Say how good a batch's answers are, beside a column of labels.",
     ),
     (
+        "compare",
+        "compare:compare_",
+        "Say how two batches' answers about the same rows differ: two models, or two prompts.",
+    ),
+    (
         "collect",
         "control:collect",
         "Go on with a batch of --tier batch: fetch answers that are there, send rows that wait.",

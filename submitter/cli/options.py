@@ -12,7 +12,7 @@ from rowfleet import analyzer_kinds
 from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from rowfleet.storage import location
-from submitter.cli.amounts import DOLLARS, WholeNumber
+from submitter.cli.amounts import DOLLARS, Number, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.sheets.selection import Hidden
 
@@ -56,6 +56,22 @@ dry_run_option = click.option(
 )
 
 batch_argument = click.argument("batch_id")
+
+labels_option = click.option(
+    "--against",
+    multiple=True,
+    metavar="COLUMN[=PROPERTY]",
+    help="The sheet's column of labels, and the property of the answers that it labels; may be "
+    "repeated.",
+)
+
+tolerance_option = click.option(
+    "--tolerance",
+    type=Number(0),
+    default=0.005,
+    show_default=True,
+    help="How far amounts may be apart and count as the same.",
+)
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Stay until the batch has ended; exit with its code."

@@ -118,7 +118,7 @@ class _Property:
         self.right += found.is_right
         if self.about.kind != "amount":
             self.pairs.add(found.label, found.answer)
-            classes = self.about.classes
+            classes = self.about.classes if self.about.column is not None else ()
             if classes and found.label not in classes and len(self.unknown_labels) < MOST_CLASSES:
                 self.unknown_labels.add(found.label)
         elif found.numbers is not None:

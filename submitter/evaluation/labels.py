@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rowfleet import cells
 from rowfleet.errors import InputError
+from rowfleet.ledger.queries.answered import AnsweredRow
 from rowfleet.ledger.records import BatchRecord
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.recipe import Recipe
@@ -23,6 +24,16 @@ _TRUE, _FALSE = frozenset({"true", "yes", "y", "1"}), frozenset({"false", "no", 
 
 #: How a missing value is written, in a label and in a report.
 NULL = "null"
+
+
+class _Rejected:
+    """The label of an answer that a person rejected, without saying what is right."""
+
+    def __str__(self) -> str:
+        return "rejected"
+
+
+REJECTED = _Rejected()
 
 
 class Unreadable(Exception):
@@ -84,6 +95,18 @@ def compared(
         index=index,
         is_sent=index in batch.columns.values(),
     )
+
+
+def all_compared(
+    wanted: Sequence[str], batch: BatchRecord, recipe: Recipe, tolerance: Decimal
+) -> list[Compared]:
+    """Return what each ``COLUMN[=PROPERTY]`` means; raises InputError for a property twice, too."""
+    about = [compared(each, batch, recipe, tolerance) for each in wanted]
+    names = [each.property for each in about]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--against: {name} is compared twice; leave one out")
+    return about
 
 
 def of_property(
@@ -150,6 +173,8 @@ def judged(about: Compared, label: Any, answer: Any) -> Judged:
     Case and spaces don't count in text. Raises Unreadable for a label that is no number where the
     answers are.
     """
+    if label is REJECTED:
+        return Judged(str(label), _text(answer, about.is_boolean), is_right=False)
     if isinstance(label, str) and label.strip().casefold() == NULL:
         label = None
     if about.kind == "amount":
@@ -164,12 +189,13 @@ def judged(about: Compared, label: Any, answer: Any) -> Judged:
     return Judged(first, second, first == second)
 
 
-def label_of(about: Compared, encoded: Sequence[Any]) -> Any:
-    """Return the label that a row's encoded cells hold, None if the cell is blank."""
-    assert about.index is not None
-    if about.index >= len(encoded) or isinstance(encoded[about.index], list):
+def in_sheet(about: Compared, row: AnsweredRow) -> Any:
+    """Return the label that a row's cell holds, None if the cell is blank."""
+    encoded, index = row.cells, about.index
+    assert index is not None
+    if index >= len(encoded) or isinstance(encoded[index], list):
         return None
-    label = cells.plain(cells.decode(encoded[about.index]))
+    label = cells.plain(cells.decode(encoded[index]))
     return None if isinstance(label, str) and not label.strip() else label
 
 

@@ -160,12 +160,13 @@ def _is_same(recorded: Sequence[Any], own: Sequence[Any], columns: Mapping[str, 
     ours, theirs = _values(own), _values(recorded)
     return (
         len(theirs) == len(ours)
-        and all(map(_is_equal, theirs, ours))
+        and all(map(same_value, theirs, ours))
         and shown(columns, recorded) == shown(columns, own)
     )
 
 
-def _is_equal(theirs: Any, ours: Any) -> bool:
+def same_value(theirs: Any, ours: Any) -> bool:
+    """Tell whether two encoded cells hold the same; numbers as a spreadsheet program keeps them."""
     if type(theirs) is type(ours) and theirs == ours:
         return True
     if type(theirs) not in (int, float) or type(ours) not in (int, float):

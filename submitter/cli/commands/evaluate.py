@@ -13,13 +13,13 @@ from rowfleet.exit_codes import ExitCode
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.answered import answered_rows
+from rowfleet.ledger.queries.reviews import history
 from rowfleet.recipes import loading
 from submitter.cli import console, evaluated
-from submitter.cli.amounts import Number
 from submitter.cli.command import Command
-from submitter.cli.options import batch_argument, json_option
+from submitter.cli.options import batch_argument, json_option, labels_option, tolerance_option
 from submitter.cli.setup import complete_id, ledger_of, read_settings
-from submitter.evaluation import gates, labels
+from submitter.evaluation import gates, labels, reviewed
 from submitter.evaluation.evaluation import Evaluation, evaluate
 from submitter.evaluation.report import saving
 
@@ -30,26 +30,18 @@ from submitter.evaluation.report import saving
     example="rowfleet evaluate master-refunds-3f9a2c81d04e --against 'Checked basis=basis'",
 )
 @batch_argument
+@labels_option
 @click.option(
-    "--against",
-    multiple=True,
-    required=True,
-    metavar="COLUMN[=PROPERTY]",
-    help="The sheet's column of labels, and the property of the answers that it labels; may be "
-    "repeated.",
+    "--against-reviews",
+    is_flag=True,
+    help="Compare with what people decided in a review, instead of with columns.",
 )
 @click.option(
     "--confidence",
     metavar="PROPERTY",
     help="The property that holds the answers' confidence; default: the one called so.",
 )
-@click.option(
-    "--tolerance",
-    type=Number(0),
-    default=0.005,
-    show_default=True,
-    help="How far an amount may be from its label and count as right.",
-)
+@tolerance_option
 @click.option(
     "--fail-under",
     "conditions",
@@ -67,6 +59,7 @@ from submitter.evaluation.report import saving
 def evaluate_(
     batch_id: str,
     against: tuple[str, ...],
+    against_reviews: bool,
     confidence: str | None,
     tolerance: float,
     conditions: tuple[str, ...],
@@ -74,6 +67,9 @@ def evaluate_(
     as_json: bool,
 ) -> int:
     """Say how good a batch's answers are, beside a column of labels.
+
+    With --against-reviews labels are what people decided: a row that was approved is right, and
+    one that was rejected is wrong.
 
     Rows whose label is blank are left out; a label `null` says that the answer should have no
     value. Every figure has an interval that holds with 95 % confidence.
@@ -83,24 +79,24 @@ def evaluate_(
     wanted = [gates.parse(each) for each in conditions]
     if html is not None:
         saving.check(html)
+    if bool(against) == against_reviews:
+        raise InputError("give --against COLUMN[=PROPERTY], or --against-reviews")
     engine = ledger_of(read_settings())
     batch_id = complete_id(engine, batch_id)
     with reading(engine) as connection:
         batch = batch_records.get_batch(connection, batch_id)
         recipe = loading.recorded(batch.recipe)
-        about = [labels.compared(each, batch, recipe, Decimal(str(tolerance))) for each in against]
-        twice = [each.property for each in about]
-        for name in twice:
-            if twice.count(name) > 1:
-                raise InputError(f"--against: {name} is compared twice; leave one out")
-        found = evaluate(
-            batch,
-            recipe,
-            about,
-            answered_rows(connection, batch_id),
-            lambda each, row: labels.label_of(each, row.cells),
-            confidence,
-        )
+        within = Decimal(str(tolerance))
+        if against_reviews:
+            about = reviewed.properties(recipe, confidence, within)
+            label_of = reviewed.Reviewed(history(connection, batch_id)).label_of
+        else:
+            about = labels.all_compared(against, batch, recipe, within)
+            label_of = labels.in_sheet
+        rows = answered_rows(connection, batch_id)
+        found = evaluate(batch, recipe, about, rows, label_of, confidence)
+    if against_reviews:
+        found = dataclasses.replace(found, notes=(reviewed.NOT_AT_RANDOM, *found.notes))
     verdicts = list(gates.verdicts(wanted, found))
     if html is not None:
         saving.save(html, found, verdicts)

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from rowfleet.ledger.engine import open_ledger, reading
+from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries.answered import answered_rows
 from rowfleet.ledger.queries.batch_records import get_batch
+from rowfleet.ledger.review_records import NewDecision
+from rowfleet.ledger.statuses import Verdict
+from rowfleet.ledger.transitions import reviewing
 from submitter.evaluation import intervals, labels
 from submitter.evaluation.evaluation import evaluate
 from tests.support.commands import Call
 from tests.support.labelled import AUDIT, HEADER, Answered, answered_batch, audited
 
 AGAINST = ("--against", "Checked basis=basis")
-
-
-@pytest.fixture
-def named(monkeypatch: pytest.MonkeyPatch, migrated_file: Path, tmp_path: Path) -> Iterator[Engine]:
-    """A ledger that the environment names."""
-    url = f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'ledger.db')}"
-    monkeypatch.setenv("DATABASE_URL", url)
-    engine = open_ledger(url)
-    yield engine
-    engine.dispose()
 
 
 def said(basis: str, refund: Any = 1.0, confidence: int = 90) -> dict[str, Any]:
@@ -47,8 +38,8 @@ ROWS = (
 )
 
 
-def test_rows_are_compared_with_their_labels(call: Call, named: Engine) -> None:
-    answered_batch(named, ROWS)
+def test_rows_are_compared_with_their_labels(call: Call, named_ledger: Engine) -> None:
+    answered_batch(named_ledger, ROWS)
     code, out, err = call("evaluate", "b", *AGAINST, "--against", "checked_refund=refund", "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -71,8 +62,8 @@ def test_rows_are_compared_with_their_labels(call: Call, named: Engine) -> None:
     ]
 
 
-def test_the_terminal_shows_each_figure_with_its_interval(call: Call, named: Engine) -> None:
-    answered_batch(named, audited(1, 300))
+def test_the_terminal_shows_each_figure_with_its_interval(call: Call, named_ledger: Engine) -> None:
+    answered_batch(named_ledger, audited(1, 300))
     both = (*AGAINST, "--against", "Checked refund=refund")
     code, out, err = call("evaluate", "b", *both, "--tolerance", 5)
     assert code == 0, err
@@ -90,8 +81,8 @@ def test_the_terminal_shows_each_figure_with_its_interval(call: Call, named: Eng
         assert re.search(line, out), line
 
 
-def test_a_condition_that_is_not_met_ends_with_1(call: Call, named: Engine) -> None:
-    answered_batch(named, audited(1, 300))
+def test_a_condition_that_is_not_met_ends_with_1(call: Call, named_ledger: Engine) -> None:
+    answered_batch(named_ledger, audited(1, 300))
     for condition, code in (
         ("accuracy=0.85", 0),
         ("accuracy=0.95", 1),
@@ -110,8 +101,8 @@ def test_a_condition_that_is_not_met_ends_with_1(call: Call, named: Engine) -> N
     assert (verdict["condition"], verdict["is_met"]) == ("accuracy=0.95", False)
 
 
-def test_a_figure_that_is_missing_meets_no_condition(call: Call, named: Engine) -> None:
-    answered_batch(named, ROWS)
+def test_a_figure_that_is_missing_meets_no_condition(call: Call, named_ledger: Engine) -> None:
+    answered_batch(named_ledger, ROWS)
     code, _, err = call(
         "evaluate", "b", "--against", "Checked refund=refund", "--fail-under", "kappa=0.1"
     )
@@ -126,10 +117,10 @@ EVIL = '<script>alert("x")</script><img src="https://evil.example/x.png">\x1b[31
 
 
 def test_the_page_stands_alone_and_runs_nothing_of_an_answer(
-    call: Call, named: Engine, tmp_path: Path
+    call: Call, named_ledger: Engine, tmp_path: Path
 ) -> None:
     rows = [*audited(1, 300), Answered(("Acme", EVIL[:-1], 1), said("none"))]
-    answered_batch(named, rows)
+    answered_batch(named_ledger, rows)
     code, out, err = call(
         "evaluate", "b", *AGAINST, "--html", "r.html", "--fail-under", "accuracy=0.5"
     )
@@ -189,15 +180,17 @@ def test_the_page_stands_alone_and_runs_nothing_of_an_answer(
             ("--against", "Vendor=refund"),
             "--against: no label in 'Vendor' is a number, as refund is; the first is in row 2",
         ),
+        ((), "give --against COLUMN[=PROPERTY], or --against-reviews"),
+        ((*AGAINST, "--against-reviews"), "give --against COLUMN[=PROPERTY], or --against-reviews"),
         ((*AGAINST, "--html", "r.xlsx"), "--html r.xlsx: a report is an .html file; give a"),
         ((*AGAINST, "--html", "no/r.html"), "--html no/r.html: there is no directory no"),
         ((*AGAINST, "--tolerance", "nan"), "Invalid value for '--tolerance': 'nan' is not"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    call: Call, named: Engine, options: tuple[str, ...], sentence: str
+    call: Call, named_ledger: Engine, options: tuple[str, ...], sentence: str
 ) -> None:
-    answered_batch(named, ROWS)
+    answered_batch(named_ledger, ROWS)
     code, out, err = call("evaluate", "b", *options)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith(f"rowfleet: {sentence}")
@@ -217,23 +210,59 @@ def test_bad_input_is_one_sentence(
     ],
 )
 def test_a_batch_without_labels_or_answers_is_refused(
-    call: Call, named: Engine, row: Answered, sentence: str
+    call: Call, named_ledger: Engine, row: Answered, sentence: str
 ) -> None:
-    answered_batch(named, [row] * 3)
+    answered_batch(named_ledger, [row] * 3)
     code, _, err = call("evaluate", "b", *AGAINST)
     assert (code, err) == (2, f"rowfleet: {sentence}\n")
 
 
-def test_labels_that_the_model_was_sent_are_noted(call: Call, named: Engine) -> None:
+def decide(engine: Engine, *decisions: NewDecision) -> None:
+    with engine.begin() as connection:
+        reviewing.decide(connection, "b", decisions, file_hash="f", by="cli")
+
+
+def test_reviews_are_labels(call: Call, named_ledger: Engine) -> None:
+    answered_batch(
+        named_ledger, [Answered(("Acme", None, None), said("none", 10, n)) for n in range(5)]
+    )
+    right, other = said("none", 10, 1), said("returned", None, 2)
+    decide(named_ledger, NewDecision(1, 0, Verdict.APPROVE, "Ann", right))
+    decide(named_ledger, NewDecision(2, 0, Verdict.APPROVE, "Ann", said("none", 10, 2)))
+    decide(named_ledger, NewDecision(2, 1, Verdict.CORRECT, "Bob", other))  # the newest counts
+    decide(named_ledger, NewDecision(4, 0, Verdict.REJECT, "Ann", None))
+    code, out, err = call("evaluate", "b", "--against-reviews", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["labelled"], found["answered"]) == (3, 3)
+    basis, refund = found["properties"]
+    assert (basis["property"], refund["property"]) == ("basis", "refund")
+    assert basis["accuracy"]["value"] == refund["accuracy"]["value"] == pytest.approx(1 / 3)
+    assert basis["confusion"]["names"] == ["none", "returned", "rejected"]
+    assert [mistake["label"] for mistake in basis["mistakes"]] == ["rejected", "returned"]
+    assert [mistake["label"] for mistake in refund["mistakes"]] == ["rejected", "null"]
+    assert "reviewed rows, which are not drawn at random" in found["notes"][0]
+
+
+def test_a_batch_that_was_not_reviewed_is_refused(call: Call, named_ledger: Engine) -> None:
+    answered_batch(named_ledger, ROWS)
+    code, _, err = call("evaluate", "b", "--against-reviews")
+    assert code == 2
+    assert err == "rowfleet: nothing of batch b is labelled: no row has been reviewed\n"
+
+
+def test_labels_that_the_model_was_sent_are_noted(call: Call, named_ledger: Engine) -> None:
     open_recipe = AUDIT.model_copy(update={"columns": ()})
-    answered_batch(named, ROWS, recipe=open_recipe)
+    answered_batch(named_ledger, ROWS, recipe=open_recipe)
     code, _, err = call("evaluate", "b", *AGAINST)
     assert code == 0
     assert "the model was sent the column 'Checked basis', and may have copied basis" in err
 
 
-def test_a_label_that_the_recipe_has_no_class_for_is_noted(call: Call, named: Engine) -> None:
-    answered_batch(named, [*ROWS, Answered(("Acme", "exces tax", 1), said("excess tax"))])
+def test_a_label_that_the_recipe_has_no_class_for_is_noted(
+    call: Call, named_ledger: Engine
+) -> None:
+    answered_batch(named_ledger, [*ROWS, Answered(("Acme", "exces tax", 1), said("excess tax"))])
     code, _, err = call("evaluate", "b", *AGAINST)
     assert code == 0
     assert "no answer is right where 'Checked basis' has 'exces tax': the recipe has no such" in err
@@ -255,7 +284,7 @@ def test_the_ledger_is_read_in_bounded_memory(
             AUDIT,
             about,
             answered_rows(connection, "b"),
-            lambda each, row: labels.label_of(each, row.cells),
+            labels.in_sheet,
         )
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -30,7 +30,7 @@ def evaluated(seed: int) -> Evaluation:
         AnsweredRow(number, row.cells, "done", row.output, row.cost, row.latency, None)
         for number, row in enumerate(audited(seed, ROWS, TRUTH))
     )
-    return evaluate(BATCH, AUDIT, about, rows, lambda each, row: labels.label_of(each, row.cells))
+    return evaluate(BATCH, AUDIT, about, rows, labels.in_sheet)
 
 
 def of_population() -> dict[str, float]:
