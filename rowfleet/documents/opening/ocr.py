@@ -19,7 +19,7 @@ from rowfleet.processes.own_limits import raise_cpu
 DPI = 200
 #: Pixels of a picture that is read (A4 at 300 dots per inch has 8.7 million), and of the longer
 #: side of one that is small enough to be enlarged twofold: A4 at 100.
-_MAX_PIXELS, _SMALL = 12_000_000, 1_170
+OCR_PIXELS, _SMALL = 12_000_000, 1_170
 #: Milliseconds that one page may take: a dense one takes 2,000.
 _TIMEOUT = 45_000
 #: Confidence of a word below which it is a speck or a line, of 100.
@@ -76,7 +76,7 @@ class Ocr:
             return 0.0
         for line in tesserocr.iterate_level(iterator, RIL.TEXTLINE):
             baseline = line.Baseline(RIL.TEXTLINE)
-            if baseline is None:
+            if not baseline:  # of an empty page
                 continue
             (left, start), (right, end) = baseline
             # One weight for each 100 pixels: short lines tell little, and a speck has no length.
@@ -95,6 +95,6 @@ def _parted(text: str, left: float, top: float, width: float, height: float) -> 
 
 
 def _scale(width: int, height: int) -> float:
-    if width * height > _MAX_PIXELS:
-        return math.sqrt(_MAX_PIXELS / (width * height))
+    if width * height > OCR_PIXELS:
+        return math.sqrt(OCR_PIXELS / (width * height))
     return 2.0 if max(width, height) <= _SMALL else 1.0

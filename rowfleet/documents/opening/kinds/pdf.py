@@ -10,9 +10,9 @@ from typing import Any
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from rowfleet.documents.limits import MAX_PAGE_CHARS, MAX_PIXELS
+from rowfleet.documents.limits import MAX_PAGE_CHARS
 from rowfleet.documents.opening.layout import Placed
-from rowfleet.documents.opening.ocr import DPI
+from rowfleet.documents.opening.ocr import DPI, OCR_PIXELS
 from rowfleet.documents.opening.reading import Reading
 from rowfleet.documents.unread import Unread, UnreadableError
 
@@ -25,6 +25,8 @@ _UNKNOWN = 0.3
 _NO_TEXT = frozenset({raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP})
 #: Objects of a page among which a picture is looked for, and its annotations.
 _LOOKED_AT = 200
+#: Damaged pages from which on the whole document is taken for damaged.
+_ALL_DAMAGED = 50
 #: Hyphens that PDFium puts at the end of a line in the middle of a word.
 _HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-"})
 _WORD = re.compile(r"\S+")
@@ -48,6 +50,7 @@ def read(content: bytes, reading: Reading) -> None:
     count = len(document)
     if not count:
         raise UnreadableError(Unread.CORRUPT)
+    damaged = 0
     for index in range(count):
         if reading.is_full:
             reading.skip(count - index)
@@ -55,6 +58,9 @@ def read(content: bytes, reading: Reading) -> None:
         try:
             page = _page(document, index)
         except pdfium.PdfiumError:  # this page is damaged, and the others may not be
+            damaged += 1
+            if damaged == min(count, _ALL_DAMAGED):
+                raise UnreadableError(Unread.CORRUPT) from None
             reading.add_words([], 0, 0)
             continue
         _read_page(page, reading)
@@ -101,7 +107,7 @@ def _read_page(page: pdfium.PdfPage, reading: Reading) -> None:
 
 def _picture(page: pdfium.PdfPage, scale: float, *, grey: bool = False) -> Any:
     width, height = page.get_size()
-    scale = min(scale, (MAX_PIXELS / 2 / max(width * height, 1)) ** 0.5)
+    scale = min(scale, (OCR_PIXELS / max(width * height, 1)) ** 0.5)
     return page.render(scale=scale, grayscale=grey, may_draw_forms=True).to_pil()
 
 
