@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rowfleet.answers.backing import look_up
 from rowfleet.answers.reasons import Reason
+from rowfleet.cells import plain, value
 from rowfleet.recipes.rules.rewriting import Values
 from rowfleet.recipes.rules.rule import Unjudged
 from rowfleet.recipes.rules.rulebook import Rulebook, as_json, values_of
@@ -47,6 +48,11 @@ def judge(question: Question, output: dict[str, Any]) -> Judged:
         return Judged(output)
     book = question.recipe.rulebook
     output, to_mend, reasons = _backed(question, output)
+    for name, lookup in question.recipe.lookups.items():
+        if lookup.missing == "review" and lookup.join is not None:
+            key = plain(value(question.cells.get(lookup.join)))
+            if lookup.found(key) is None:
+                reasons.append(Reason(name, f"lookups.{name} has no key {key!r} of {lookup.join}"))
     _compute(book, question, output, reasons)
     values = values_of(question.recipe, question.cells, output)
     for check, rule in book.checks:

@@ -24,19 +24,27 @@ DATA_RULE = (
 
 def messages(question: Question) -> list[dict[str, str]]:
     """Return the messages to the model: the prompt, the same for all rows, and the row."""
-    sent = {**question.cells, **question.shown}
+    recipe, sent = question.recipe, {**question.cells, **question.shown}
     return [
-        {"role": "system", "content": f"{question.recipe.instructions()}\n\n{DATA_RULE}"},
+        {"role": "system", "content": f"{recipe.instructions()}\n\n{DATA_RULE}"},
         {
             "role": "user",
-            "content": as_data(question.row_number, sent),
+            "content": as_data(question.row_number, sent, recipe.joined(question.cells)),
         },
     ]
 
 
-def as_data(row_number: int, cells: Mapping[str, Cell]) -> str:
-    """Return the row as the model gets it: JSON between delimiters its text can't contain."""
-    text = json.dumps({name: plain(cell) for name, cell in cells.items()}, ensure_ascii=False)
+def as_data(
+    row_number: int,
+    cells: Mapping[str, Cell],
+    joined: Mapping[str, Mapping[str, Any] | None] | None = None,
+) -> str:
+    """Return the row as the model gets it: JSON between delimiters its text can't contain.
+
+    ``joined`` are entries of lookups that go with the row, by the lookups' names.
+    """
+    row = {name: plain(cell) for name, cell in cells.items()}
+    text = json.dumps({**row, **(joined or {})}, ensure_ascii=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text

@@ -18,9 +18,12 @@ from rowfleet.analyzer_kinds import Kind
 from rowfleet.errors import InputError
 from rowfleet.prices import Price
 from rowfleet.recipes import bounded_yaml
+from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column
+from rowfleet.recipes.parts.computed import Computed
 from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence
+from rowfleet.recipes.parts.lookups import Lookup
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import BUNDLED, DEFAULT_RECIPE, FILE, RECORDED, Recipe
 
@@ -118,6 +121,9 @@ def _problems(error: ValidationError, text: str | None) -> str:
         "evidence": Evidence,
         "columns": Column,
         "prices": Price,
+        "checks": Check,
+        "computed": Computed,
+        "lookups": Lookup,
     }
     return mistakes.sentence(error, text, fields)
 

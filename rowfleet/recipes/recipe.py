@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    StringConstraints,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -23,15 +25,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from rowfleet import analyzer_kinds
-from rowfleet.errors import InputError, NoTable
+from rowfleet.cells import Cell, plain, value
 from rowfleet.prices import Price
 from rowfleet.recipes.names import fold
 from rowfleet.recipes.parts.base import Part
 from rowfleet.recipes.parts.checks import Check
-from rowfleet.recipes.parts.columns import Column, named
+from rowfleet.recipes.parts.columns import Column, match, named
 from rowfleet.recipes.parts.computed import Computed, valued
 from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence
+from rowfleet.recipes.parts.lookups import Lookup, check_size
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.prompts import filled
 from rowfleet.recipes.strict import close
@@ -53,6 +56,9 @@ def _is_an_analyzer(name: str, info: ValidationInfo) -> str:
         )
     return name
 
+
+#: The name of a lookup, as rules write it: `lookups.NAME`.
+LookupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 #: The name of an analyzer that is built in or installed.
 AnalyzerName = Annotated[str, AfterValidator(_is_an_analyzer)]
@@ -89,6 +95,8 @@ class Recipe(Part):
     evidence: Evidence | None = None
     #: Model → what it costs, where the table of list prices does not say or is wrong.
     prices: dict[str, Price] = Field(default_factory=dict)
+    #: Tables by their names, for rules and to send with a row.
+    lookups: dict[LookupName, Lookup] = Field(default_factory=dict)
     #: Fields that are computed and never asked for, each from those before it.
     computed: dict[str, Annotated[Computed, BeforeValidator(valued)]] = Field(default_factory=dict)
     #: What an answer must meet beyond its schema.
@@ -144,6 +152,13 @@ class Recipe(Part):
         for name, count in Counter(check.name for check in self.checks).items():
             if count > 1:
                 raise ValueError(f"checks has the name {name!r} twice")
+        columns = {column.name for column in self.columns}
+        for name, lookup in self.lookups.items():
+            if lookup.join is not None and columns and lookup.join not in columns:
+                raise ValueError(f"lookups.{name} joins {lookup.join!r}, which is no column")
+            if lookup.join is not None and name in columns:
+                raise ValueError(f"lookups names {name!r}, which is a column, too")
+        check_size(self.lookups)
         if self.judges_answers and info.context != RECORDED:
             self.rulebook  # noqa: B018 (its mistakes are found here)
         return self
@@ -160,6 +175,14 @@ class Recipe(Part):
     def fields(self) -> list[str]:
         """Return the properties of the output and the computed fields, in the sheet's order."""
         return [*self.output["properties"], *self.computed]
+
+    def joined(self, cells: Mapping[str, Cell]) -> dict[str, Mapping[str, Any] | None]:
+        """Return the entries of lookups that are sent with a row of these cells; None: no entry."""
+        return {
+            name: lookup.found(plain(value(cells.get(lookup.join))))
+            for name, lookup in self.lookups.items()
+            if lookup.join is not None
+        }
 
     @cached_property
     def rulebook(self) -> Rulebook:
@@ -240,48 +263,12 @@ class Recipe(Part):
         of some columns by their names. Raises NoTable, which names ``where`` (file and sheet), for
         required columns that ``header`` lacks.
         """
-        given = given or {}
-        if not self.columns:
-            renamed = {index: name for name, index in given.items()}
-            every = {renamed.get(index, name): index for index, name in enumerate(header)}
-            if len(every) < len(header):
-                twice = next(name for name in given if name in header)
-                raise InputError(f"{where}: --map …={twice}: the sheet has a column of that name")
-            missed = self.rulebook.missing_column(every) if self.judges_answers else None
-            if missed is not None:
-                raise NoTable(
-                    f"{where}: a rule of the recipe {self.name!r} names the column {missed!r}, "
-                    f"and the header has only {', '.join(header)}"
-                )
-            return every
-        at = {fold(name): index for index, name in reversed(list(enumerate(header)))}
-        found: dict[str, int] = {}
-        missing = []
-        for column in self.columns:
-            if column.name in given:
-                found[column.name] = given[column.name]
-                continue
-            hits = [at[key] for key in map(fold, (column.name, *column.aliases)) if key in at]
-            if hits:
-                found[column.name] = hits[0]
-            elif column.required:
-                missing.append(column.name)
-        if missing:
-            raise NoTable(
-                f"{where}: the recipe {self.name!r} needs {_columns(missing)}, "
-                f"and the header has only {', '.join(header)}"
-                + f"; a column of another name is given by --map 'HEADER={missing[0]}'"
-                + (", another question by --recipe" if self.name == DEFAULT_RECIPE else "")
-            )
-        return found
-
-
-def _columns(names: list[str]) -> str:
-    return f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        hint = ", another question by --recipe" if self.name == DEFAULT_RECIPE else ""
+        return match(self, header, where, given, hint=hint)
 
 
 #: Fields that judge an answer which fits the schema, so that it may need review.
-JUDGED_BY: tuple[str, ...] = ("evidence", "checks", "computed", "auto_approve")
+JUDGED_BY: tuple[str, ...] = ("evidence", "checks", "computed", "auto_approve", "lookups")
 
 #: Context of validation for a recipe that a user has written: its schema has no unknown keywords. A
 #: recorded one may have them, since older versions took them.

@@ -45,7 +45,11 @@ def show_dry_run(
         console.print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return 0
     console.say(f"{opened.where}: {rows_in_words(about.rows, 'is', 'are')} fine to submit")
-    for sentence in (*selected.read_as(submission), *selected.left_out(submission.selection)):
+    for sentence in (
+        *selected.read_as(submission),
+        *selected.left_out(submission.selection),
+        *selected.unknown_keys(submission),
+    ):
         console.say(sentence)
     kind = kind_of(recipe)
     if not kind.is_paid and not kind.asks_a_model:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from itertools import compress, islice
 
+from rowfleet.cells import plain, value
 from rowfleet.openai_api.requests import as_data
 from rowfleet.recipes.names import fold
 from submitter.cli.console import rows_in_words
@@ -16,6 +17,9 @@ from submitter.submission.submission import Submission
 
 #: Rows that a dry run shows as they will be sent.
 ROWS_SHOWN = 3
+
+#: Keys that a lookup lacks of which a sentence is made at most.
+MOST_KEYS = 5
 
 #: Columns, sheets and rows of which a sentence is made at most.
 MOST_SHOWN = 20
@@ -149,7 +153,30 @@ def _first_rows(submission: Submission) -> Iterator[tuple[int, str]]:
         for _, cells in sheet.rows(number, 1):
             sent = {name: cells[index] for name, index in sheet.columns.items()}
             row = sheet.first_row + number
-            yield row, as_data(row, sent).split("\n")[1]
+            yield row, as_data(row, sent, submission.recipe.joined(sent)).split("\n")[1]
+
+
+def unknown_keys(submission: Submission) -> Iterator[str]:
+    """Yield for each lookup that is sent with rows which of them have a key that it lacks."""
+    sheet, rows = submission.sheet, submission.rows
+    for name, lookup in submission.recipe.lookups.items():
+        if lookup.join is None or lookup.join not in sheet.columns:
+            continue
+        index = sheet.columns[lookup.join]
+        missed: dict[str, int] = {}
+        count = 0
+        for position, cells in sheet.rows(rows.start_row, rows.num_rows):
+            key = plain(value(cells[index]))
+            if lookup.found(key) is None:
+                count += 1
+                if len(missed) < MOST_KEYS:
+                    missed.setdefault(repr(key)[:60], sheet.first_row + position)
+        if count:
+            listed = ", ".join(f"{key} in row {row}" for key, row in missed.items())
+            yield (
+                f"lookups.{name} has no key for {rows_in_words(count)}: {listed}"
+                + (", …" if count > len(missed) else "")
+            )
 
 
 def _listed(names: list[str]) -> str:

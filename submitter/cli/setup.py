@@ -30,6 +30,7 @@ from submitter.results import columns, export
 from submitter.sheets.header import HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.sheet import Sheet
+from submitter.submission.lookup_tables import with_tables
 from submitter.submission.submission import Terms, check_id
 
 
@@ -215,27 +216,27 @@ def opened_sheet(
     recipe: Recipe,
     settings: Settings,
     finished: export.Target | None = None,
-) -> Iterator[Sheet]:
+) -> Iterator[tuple[Sheet, Recipe]]:
     """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it.
 
-    Raises InputError, too, for a workbook that can't become the ``finished`` sheet.
+    Gives the recipe, too, with the tables of its lookups. Raises InputError for what can't be read,
+    and for a workbook that can't become the ``finished`` sheet.
     """
     answers = columns.answer_headers(recipe)
     header = HeaderOptions(asked.header_row, asked.maps, answers)
-    with (
-        transfer.downloaded(source) as file,
-        open_sheet(
+    with transfer.downloaded(source) as file:
+        recipe = with_tables(recipe, file, str(source), asked.recipe_file)
+        with open_sheet(
             file,
             asked.sheet,
             recipe=recipe,
             name=str(source),
             by_pattern=settings.sheet_reader == "pattern",
             header=header,
-        ) as opened,
-    ):
-        if finished is not None:
-            export.check_workbook(file, opened, answers.always, finished)
-        yield opened
+        ) as opened:
+            if finished is not None:
+                export.check_workbook(file, opened, answers.always, finished)
+            yield opened, recipe
 
 
 def this_process() -> str:

@@ -136,8 +136,9 @@ def _row_tokens(
     for number, cells in sheet.rows(start_row, num_rows):
         if number not in chosen:
             continue
-        sent = {name: plain(cells[index]) for name, index in sheet.columns.items()}
-        counted.append(tokens.count(json.dumps(sent, ensure_ascii=False), model))
+        sent = {name: cells[index] for name, index in sheet.columns.items()}
+        row = {name: plain(cell) for name, cell in sent.items()} | recipe.joined(sent)
+        counted.append(tokens.count(json.dumps(row, ensure_ascii=False), model))
         if len(counted) == len(chosen):
             break
     return counted

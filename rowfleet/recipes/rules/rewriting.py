@@ -9,13 +9,13 @@ find_0(row.State).rate
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
 from rowfleet.recipes.rules.arithmetic import NotReckoned, exact, reckon
+from rowfleet.recipes.rules.lookup_keys import as_key
 from rowfleet.recipes.rules.shapes import ANY
 from rowfleet.recipes.rules.syntax import Mistake, Node
 from rowfleet.recipes.rules.typing_rules import Scope, shape_of
@@ -188,7 +188,7 @@ def _finder(table: str, text: str) -> Callable[[Run], Callable[..., Any]]:
         def find(key: Any) -> Any:
             found = run.values.tables.get(table, {}).get(as_key(key))
             if found is None:
-                run.problem = run.problem or f"{text}: there is no such key in lookups.{table}"
+                run.problem = run.problem or f"{LOOKUPS}.{table} has no such key ({text})"
             return found
 
         return find
@@ -198,12 +198,3 @@ def _finder(table: str, text: str) -> Callable[[Run], Callable[..., Any]]:
 
 def _knower(table: str) -> Callable[[Run], Callable[..., Any]]:
     return lambda run: lambda key: as_key(key) in run.values.tables.get(table, {})
-
-
-def as_key(value: Any) -> str:
-    """Return a value as a key of a lookup: text without blanks around it, a number's digits."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float) and not isinstance(value, bool):
-        return f"{value:.15g}"
-    return "" if value is None else json.dumps(value)

@@ -11,13 +11,14 @@ from rowfleet.cells import Cell, plain, value
 from rowfleet.recipes.rules.arithmetic import DIGITS, rounded
 from rowfleet.recipes.rules.rewriting import LOOKUPS, Values
 from rowfleet.recipes.rules.rule import Rule, Unjudged
-from rowfleet.recipes.rules.shapes import ANY, TRUTH, Shape, of_schema
+from rowfleet.recipes.rules.shapes import ANY, TRUTH, Kind, Shape, of_schema, of_value
 from rowfleet.recipes.rules.syntax import Mistake
 from rowfleet.recipes.rules.typing_rules import Scope
 
 if TYPE_CHECKING:
     from rowfleet.recipes.parts.checks import Check
     from rowfleet.recipes.parts.computed import Computed
+    from rowfleet.recipes.parts.lookups import Lookup
     from rowfleet.recipes.recipe import Recipe
 
 #: The variables of a rule.
@@ -50,6 +51,12 @@ class Rulebook:
                 raise RuleMistake(mistake, "computed", name)
             self.computed[name] = (rule, computed)
             properties[name] = rule.shape
+        self._joins = [each.join for each in recipe.lookups.values() if each.join is not None]
+        #: The tables of the lookups, as rules have them.
+        self.tables = {
+            name: {key: _plain(entry) for key, entry in (lookup.entries or {}).items()}
+            for name, lookup in recipe.lookups.items()
+        }
         #: The variables of checks and of all that is judged after them.
         self.scope = scope_of(recipe, properties)
         self.checks: list[tuple[Check, Rule]] = [
@@ -63,12 +70,12 @@ class Rulebook:
         )
 
     def missing_column(self, names: Collection[str]) -> str | None:
-        """Return a column that a rule names and that is none of ``names``."""
+        """Return a column that a rule or a lookup names and that is none of ``names``."""
         rules = [rule for rule, _ in self.computed.values()]
         rules += [rule for _, rule in self.checks]
         rules += [] if self.auto_approve is None else [self.auto_approve]
         named = (name for rule in rules for name in rule.columns)
-        return next((name for name in named if name not in names), None)
+        return next((name for name in (*named, *self._joins) if name not in names), None)
 
 
 def _condition(source: str, scope: Scope) -> Rule:
@@ -91,7 +98,24 @@ def scope_of(recipe: Recipe, properties: Mapping[str, Shape]) -> Scope:
         ROW: Shape("object", columns, noun="column"),
         ANSWER: Shape("object", properties, noun="property"),
     }
+    if recipe.lookups:
+        tables = {name: _of_table(lookup) for name, lookup in recipe.lookups.items()}
+        variables[LOOKUPS] = Shape("object", tables, noun="lookup")
     return Scope(variables)
+
+
+def _of_table(lookup: Lookup) -> Shape:
+    if lookup.entries is None:
+        return Shape("table", dict.fromkeys(lookup.columns, ANY) or None)
+    columns: dict[str, set[Kind]] = {}
+    for entry in lookup.entries.values():
+        for name, cell in entry.items():
+            columns.setdefault(name, set()).add(of_value(cell).kind)
+    return Shape("table", {name: _either(kinds - {"null"}) for name, kinds in columns.items()})
+
+
+def _either(kinds: set[Kind]) -> Shape:
+    return Shape(next(iter(kinds))) if len(kinds) == 1 else ANY
 
 
 def values_of(recipe: Recipe, cells: Mapping[str, Cell], output: Mapping[str, Any]) -> Values:
@@ -104,7 +128,7 @@ def values_of(recipe: Recipe, cells: Mapping[str, Cell], output: Mapping[str, An
         name: None if found == "" else _plain(found)
         for name, found in ((name, plain(value(cell))) for name, cell in cells.items())
     }
-    return Values({ROW: row, ANSWER: _plain(output), LOOKUPS: {}})
+    return Values({ROW: row, ANSWER: _plain(output)}, recipe.rulebook.tables)
 
 
 def _plain(value: Any) -> Any:

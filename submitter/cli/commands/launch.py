@@ -143,6 +143,12 @@ def _own_recipe(recipe: str | None, analyzer: str | None) -> manifest.JobRecipe 
         return None
     path = Path(recipe)
     read = loading.load(path)
+    by_file = next((name for name, lookup in read.lookups.items() if lookup.file), None)
+    if by_file is not None:
+        raise InputError(
+            f"{path}: lookups.{by_file} is in a file, which the pod does not see; write its rows "
+            "into the recipe as a table, or into a sheet of the workbook"
+        )
     loading.check_analyzer(read, analyzer)
     return manifest.JobRecipe(manifest.OWN_RECIPE, path.read_text("utf-8"))
 

@@ -93,7 +93,9 @@ def local(
         )
     terms = agreed_terms(recipe, settings, asked)
     with said_how_to_go_on(), ExitStack() as stack:
-        opened = stack.enter_context(opened_sheet(source, asked, recipe, settings, finished))
+        opened, recipe = stack.enter_context(
+            opened_sheet(source, asked, recipe, settings, finished)
+        )
         submission = prepare(
             opened,
             asked.rows,

@@ -87,7 +87,7 @@ def submit(
         batch_tier.check(recipe, urgent=urgent, terms=terms)
         if not dry_run:
             batch_tier.api_key(settings)
-    with opened_sheet(source, asked, recipe, settings, finished) as opened:
+    with opened_sheet(source, asked, recipe, settings, finished) as (opened, recipe):
         submission = prepare(
             opened,
             asked.rows,

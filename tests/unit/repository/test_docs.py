@@ -24,6 +24,7 @@ from rowfleet.recipes.loading import parse
 from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column
 from rowfleet.recipes.parts.computed import Computed
+from rowfleet.recipes.parts.lookups import Lookup
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import OTHER_VARIABLES, VARIABLES, Settings
@@ -131,6 +132,7 @@ def test_the_recipe_page_has_a_line_for_each_field():
     named = set(re.findall(r"`([\w.\[\]]+)`", page.split("## Fields")[1].split("## ")[0]))
     columns = {f"columns[].{field}" for field in Column.model_fields}
     rules = {f"checks[].{field.alias or name}" for name, field in Check.model_fields.items()}
+    rules |= {f"lookups.{field}" for field in Lookup.model_fields}
     rules |= {f"computed.{field}" for field in Computed.model_fields}
     assert {*Recipe.model_fields, *columns, *rules, *ModelOptions.model_fields} <= named
 

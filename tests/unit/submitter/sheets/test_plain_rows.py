@@ -260,7 +260,7 @@ def test_setting_chooses_the_reader_of_the_rows(
     monkeypatch.setattr(plain_rows, "split", seen_split)
     chosen = load_settings({"ROWFLEET_SHEET_READER": reader})
     recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
-    with opened_sheet(path, Asked(), recipe, chosen) as sheet:
+    with opened_sheet(path, Asked(), recipe, chosen) as (sheet, _):
         assert [cells for _, cells in sheet.rows()] == [["x\ry"]]
     assert any(runs) == (reader == "pattern")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rowfleet.errors import InputError
+from submitter.results.columns import ADDED
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice
 from submitter.submission import submission
@@ -34,12 +35,12 @@ def test_more_rows_than_the_finished_sheet_holds_are_refused_and_a_part_is_not(
 
 def test_more_columns_than_the_finished_sheet_holds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
-    added = len(ECHO.headers()) + 5  # who answered, row, which row has the same, status, error
+    added = len(ECHO.headers()) + len(ADDED)
     for columns in (16_384 - added, 16_384 - added + 1):
         lines = (",".join(f"c{n}" for n in range(columns)), ",".join(["x"] * columns))
         path.write_text("\n".join(lines))
         if columns + added <= 16_384:
             prepare(path, Choice())
         else:
-            with pytest.raises(InputError, match=r"16,378 columns and 7 for the answers"):
+            with pytest.raises(InputError, match=rf"{columns:,} columns and {added} for the ans"):
                 prepare(path, Choice())
