@@ -33,8 +33,12 @@ local CUT, BRAKE, LEAST = 0.75, 0.9, 0.05
 local RECOVERY = 0.02
 -- Seconds after a cut in which what was under way before brings no further one.
 local GRACE = 2
--- Before the first answer, which may name limits: calls at once, and a second.
-local FIRST, FIRST_RATE = 20, 5
+-- Before the first answer, which may name limits: calls at once; seconds until there may be twice as
+-- many, as in TCP's slow start; calls a second at most, and at least; and seconds ahead that are
+-- granted. A refusal comes within a fraction of a second and an answer after several, so calls that
+-- are under way and were not refused prove that there may be as many again. Each process hears of
+-- another's refusal only when it asks, so several go so many times slower together.
+local FIRST, DOUBLED, FASTEST, SLOWEST_START, AHEAD = 20, 0.25, 150, 5, 0.5
 -- Seconds that one 429 pauses all, at most. The limits are a minute's, so a minute brings all of one
 -- back. A longer pause is a daily limit's, or a gateway's for one row; only that row keeps it.
 local MOST_PAUSE = 60
@@ -137,9 +141,16 @@ end
 lane.f, lane.fa, lane.pause = part, now, pause
 requests = requests or (not known and lane.pr) or nil
 local per_request = requests and 60 / (requests * part * USED)
-local burst = BURST
-if not requests and not known and not lane.seconds and arg[2] < 0 then
-  per_request, burst = 1 / FIRST_RATE, FIRST / FIRST_RATE
+-- Seconds between one of the first calls and the next: the more are under way, the fewer.
+local function pace()
+  if (lane.n or 0) < FIRST then return 0 end
+  local alone = math.max(1 / FASTEST, DOUBLED / (math.log(2) * lane.n))
+  return math.min(1 / SLOWEST_START, processes * alone)
+end
+local burst, ahead = BURST, arg[13]
+local first = not requests and not known and not lane.seconds and arg[2] < 0
+if first then
+  per_request, burst, ahead = pace(), 0, math.min(ahead, AHEAD)
   lane.first = 1
 elseif lane.first then
   -- What has started since then is charged at the rate that is known now.
@@ -163,14 +174,15 @@ for i = 15, #ARGV do
   local start = earliest
   if per_request then start = math.max(start, (lane.r or 0) - burst) end
   if per_token then start = math.max(start, (lane.t or 0) - BURST) end
-  if start > now + arg[13] then
-    more = start - now - arg[13]
+  if start > now + ahead then
+    more = start - now - ahead
     break
   end
+  lane.n = (lane.n or 0) + 1
+  if first then per_request = pace() end
   -- An allowance that was not used for longer than the burst is gone.
   if per_request then lane.r = math.max(lane.r or 0, start) + per_request end
   if per_token then lane.t = math.max(lane.t or 0, start) + per_token * arg[i] end
-  lane.n = (lane.n or 0) + 1
   grants[#grants + 1] = string.format('%.4f', start - now)
 end
 

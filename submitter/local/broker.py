@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -47,6 +48,16 @@ def embedded_broker() -> Iterator[str]:
     finally:
         shutil.rmtree(home, ignore_errors=True)
         lock.release()
+
+
+@contextmanager
+def starting_broker() -> Iterator[Callable[[], str]]:
+    """Start such a server beside what follows; yield a function that waits for it, for its URL.
+
+    The function raises what `embedded_broker` does.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor(1, "broker") as beside:
+        yield beside.submit(stack.enter_context, embedded_broker()).result
 
 
 def _run_directory() -> Path:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from rowfleet.settings import VARIABLES, Settings
 from rowfleet.storage.location import Location
 from submitter.local import run_lock
 from submitter.local.run_lock import RunLock
+from submitter.local.standby import Standby
 from submitter.local.state import state_directory
 
 log = logging.getLogger(__name__)
@@ -157,8 +157,14 @@ def is_submitting(engine: Engine, queue: str) -> bool:
 class LocalWorker:
     """A Celery worker in a process of its own, started again if it dies."""
 
-    def __init__(self, settings: Settings, logs: Path, run: Run) -> None:
-        """Nothing starts before `start`; the worker's log goes to a file in ``logs``."""
+    def __init__(self, settings: Settings, logs: Path, run: Run, ready: list[Standby]) -> None:
+        """Nothing starts before `start`; the worker's log goes to a file in ``logs``.
+
+        ``ready`` holds a process that stands by, which is taken from there.
+        """
+        self._ready = ready
+        self._standby: Standby | None = None
+        self._is_told = False
         self._settings = settings
         self._logs = logs
         self._run = run
@@ -180,11 +186,10 @@ class LocalWorker:
                 self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE
             )
         with os.fdopen(descriptor, "ab") as output:
-            self._process = subprocess.Popen(
+            standby = self._ready.pop() if self._ready else Standby(output.fileno())
+            self._standby, self._process = standby, standby.process
+            standby.go(
                 [
-                    sys.executable,
-                    "-m",
-                    "celery",
                     "-A",
                     "worker",
                     "worker",
@@ -195,13 +200,10 @@ class LocalWorker:
                     "--loglevel",
                     "INFO",
                 ],
-                env=_environment(self._settings),
-                cwd=self._logs,  # Celery looks for `worker` in its directory first
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is this process's to handle
-                pass_fds=[self._run.descriptor],  # the run lives while its worker does
+                _environment(self._settings),
+                self._logs,  # Celery looks for `worker` in its directory first
+                log=output.fileno(),
+                lock=self._run.descriptor,  # the run lives while its worker does
             )
 
     def watch(self) -> None:
@@ -220,7 +222,14 @@ class LocalWorker:
                 f"the worker keeps dying; its log {self.log_file} ends: {self._tail()}"
             )
         log.warning("the worker died (%s); starting another", _how(code))
+        self._hang_up()
         self.start()
+
+    def let_end(self) -> None:
+        """Tell the worker to end, which it does when the rows it runs have; `stop` waits for it."""
+        if self._process is not None and not self._is_told:
+            self._is_told = True
+            self._process.terminate()
 
     def stop(self) -> None:
         """Let the worker finish the rows it runs, then end it. An interrupt ends it at once."""
@@ -228,15 +237,18 @@ class LocalWorker:
         if process is None:
             return
         try:
-            process.terminate()
+            self.let_end()
             process.wait()
         finally:
             process.kill()
             process.wait()
             self._free_rows()
-            if process.stdin:
-                process.stdin.close()
+            self._hang_up()
             self._drop_an_empty_log()
+
+    def _hang_up(self) -> None:
+        if self._standby is not None:
+            self._standby.hang_up()
 
     def _drop_an_empty_log(self) -> None:
         """Remove the log of a worker that ended before it wrote any, so that none pile up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from rowfleet.errors import RowfleetError, ServiceError
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks at the batch.
 INTERVAL = 1.0
+#: Seconds between looks whether its last rows have ended, and the most rows that count as those.
+LAST_INTERVAL, LAST_ROWS = 0.1, 1_000
 #: Characters of an id that stand beside a bar of 40 and the counts in 80 columns; a longer one has
 #: a line of its own, so that it is never cut.
 LONGEST_BESIDE = 24
@@ -69,6 +72,7 @@ def until_ended(
     waiting = None if feeder is None else takeover.Waiting(engine, feeder, batch_id)
     while True:
         problems: dict[str, RowfleetError] = {}
+        last_rows = 0
         if feeder is not None:
             problems |= _feed(feeder, batch_id)
         try:
@@ -77,7 +81,8 @@ def until_ended(
         except LedgerError as error:
             problems["ledger"] = error
         try:
-            progress = read_progress(engine, batch_id)
+            progress = _looked_at(engine, batch_id, feeder)
+            last_rows = 0 if progress.pending else progress.queued + progress.running
         except LedgerError as error:
             problems["ledger"] = error
         else:
@@ -94,7 +99,31 @@ def until_ended(
                 absence.goes_on(problems[service])
             else:
                 absence.ends()
+        _wait(engine, batch_id, last_rows)
+
+
+def _looked_at(engine: Engine, batch_id: str, feeder: Feeder | None) -> Progress:
+    """Return how far the batch is; a ``feeder`` ends it first if nothing of it runs any more."""
+    progress = read_progress(engine, batch_id)
+    is_over = progress.status == BatchStatus.RUNNING and not progress.queued + progress.running
+    if feeder is None or not is_over:
+        return progress
+    feeder.close(batch_id)  # repair does that, too, and looks rarely
+    return read_progress(engine, batch_id)
+
+
+def _wait(engine: Engine, batch_id: str, last_rows: int) -> None:
+    """Wait for the next look; not for longer than the ``last_rows`` that run, if they do."""
+    if not 0 < last_rows <= LAST_ROWS:
         time.sleep(INTERVAL)
+        return
+    until = time.monotonic() + INTERVAL
+    while time.monotonic() < until:
+        time.sleep(LAST_INTERVAL)
+        with suppress(LedgerError):  # the next look says so
+            progress = read_progress(engine, batch_id)
+            if not progress.queued + progress.running:
+                return
 
 
 def _feed(feeder: Feeder, batch_id: str) -> dict[str, RowfleetError]:

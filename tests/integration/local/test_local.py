@@ -43,7 +43,7 @@ def start(sheet: Path, env: dict[str, str], *options: str) -> subprocess.Popen[s
 
 def worker_of(process: subprocess.Popen[str]) -> psutil.Process | None:
     for child in psutil.Process(process.pid).children():
-        if "celery" in child.cmdline():
+        if "worker.standby" in child.cmdline():
             return child
     return None
 
@@ -189,7 +189,7 @@ def test_an_orphaned_broker_is_ended_by_the_next_run(tmp_path: Path, rowfleet: R
         first = start(sheet, env)
         standin.wait_until(lambda summary: summary["in_flight"] == 4, 90)
         family = psutil.Process(first.pid).children()
-        (broker,) = [child for child in family if "celery" not in child.cmdline()]
+        (broker,) = [child for child in family if "worker.standby" not in child.cmdline()]
         for child in family:
             if child != broker:
                 child.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import pairwise
 
@@ -196,11 +197,45 @@ def test_hardly_anything_left_slows_all_down_before_a_429(lane: Lane) -> None:
     assert lane.ask(1.0, is_low=True).requests == pytest.approx(540, rel=0.01)
 
 
-def test_some_start_before_the_first_answer_which_may_name_a_limit(lane: Lane) -> None:
+@pytest.mark.parametrize(("fleet", "doubled"), [("a", 0.25), ("ab", 0.5)])
+def test_before_the_first_answer_calls_double_as_long_as_none_is_refused(
+    lane: Lane, fleet: str, doubled: float
+) -> None:
     learn = PerMinute()
-    assert lane.ask(*[1.0] * 200, given=learn).starts.count(0) == pytest.approx(20, abs=1)
-    assert len(lane.ask(*[1.0] * 200, given=learn).starts) <= 4
-    lane.age(60)
+    for process in fleet:  # each must hear of a refusal
+        lane.ask(given=learn, process=process)
+    starts = lane.ask(*[1.0] * 100, given=learn).starts
+    assert starts.count(0) == 20
+    half = sum(doubled / math.log(2) / number for number in range(20, 29))
+    assert starts[28] == pytest.approx(half, abs=0.001)
+    assert half == pytest.approx(doubled / 2, rel=0.1)  # 29 are the square root of 2 times 20
+    assert 0.4 < max(starts) <= 0.5  # an answer may come, so little is granted ahead
+
+
+def test_before_the_first_answer_there_is_no_rush(lane: Lane) -> None:
+    learn = PerMinute()
+    for _ in range(20):
+        lane.ask(*[1.0] * 200, given=learn)
+        lane.age(0.5)
+    first, *later = lane.ask(*[1.0] * 200, given=learn).starts
+    gaps = [after - before for before, after in pairwise([first, *later])]
+    assert gaps == pytest.approx([1 / 150] * len(gaps), abs=0.001)
+    lane.age(60)  # what nobody asked for meanwhile is gone
+    assert lane.ask(*[1.0] * 200, given=learn).starts.count(0) == 1
+
+
+def test_before_the_first_answer_a_large_fleet_starts_five_calls_a_second(lane: Lane) -> None:
+    learn = PerMinute()
+    for process in range(100):
+        lane.ask(given=learn, process=str(process))
+    lane.ask(*[1.0] * 20, given=learn)
+    lane.age(0.5)
+    assert lane.ask(*[1.0] * 20, given=learn).starts == pytest.approx([0, 0.2, 0.4], abs=0.001)
+
+
+def test_an_answer_that_names_no_limit_lets_all_start(lane: Lane) -> None:
+    learn = PerMinute()
+    assert len(lane.ask(*[1.0] * 200, given=learn).starts) < 100
     assert lane.ask(*[1.0] * 200, given=learn, calls=1, seconds=8).starts == [0] * 200
 
 
