@@ -35,8 +35,9 @@ class Ocr:
     """Tesseract with its languages loaded, once for all forks."""
 
     def __init__(self, folder: Path, languages: str) -> None:
+        # Of a table, `AUTO` loses one digit that stands alone of ten: it takes them for specks.
         self._api = tesserocr.PyTessBaseAPI(
-            path=str(folder), lang=languages, psm=PSM.AUTO, oem=tesserocr.OEM.LSTM_ONLY
+            path=str(folder), lang=languages, psm=PSM.SINGLE_COLUMN, oem=tesserocr.OEM.LSTM_ONLY
         )
 
     def read(self, image: Image.Image, dpi: float) -> tuple[list[Placed], float]:

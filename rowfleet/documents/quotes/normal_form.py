@@ -55,7 +55,7 @@ _AS_LETTERS = str.maketrans("01568", "olsbb")
 _DIGIT = re.compile(r"\d")
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])[01568]+(?=[^\W\d_])")
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_SEPARATORS = re.compile(r"(?<=\d)[.,'](?=\d)")
+_SEPARATORS = re.compile(r"(?<=\d)[.,':](?=\d)")
 #: Pairs of letters that look like one letter.
 _PAIRS = (("rn", "m"), ("ri", "n"), ("vv", "w"), ("cl", "d"))
 _ALIKE = str.maketrans("ij", "ll")
