@@ -39,6 +39,9 @@ class Ocr:
         self._api = tesserocr.PyTessBaseAPI(
             path=str(folder), lang=languages, psm=PSM.SINGLE_COLUMN, oem=tesserocr.OEM.LSTM_ONLY
         )
+        # Its messages go to stderr. It would open another file for them only when it has one to
+        # write, and without descriptors it ends the process.
+        self._api.SetVariable("debug_file", "")
 
     def read(self, image: Image.Image, dpi: float) -> tuple[list[Placed], float]:
         """Return the words of a picture in shades of grey, placed in points, and their slope.
@@ -50,7 +53,8 @@ class Ocr:
         if scale != 1:
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             image = image.resize(size, Image.Resampling.LANCZOS)
-        self._api.SetImage(image)
+        shades = image.tobytes()  # Tesseract reads it until the end
+        self._api.SetImageBytes(shades, image.width, image.height, 1, image.width)
         self._api.SetSourceResolution(round(min(max(dpi * scale, 70), 2400)))
         if not self._api.Recognize(_TIMEOUT):
             return [], 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image, ImageFilter
 
 from rowfleet.documents.extracted import SCALE, Kind, Page
 from rowfleet.documents.limits import MAX_PAGES
@@ -103,6 +104,17 @@ def test_only_pages_without_text_are_read_by_ocr(read: Read) -> None:
     stamped = read(scanned(image, also=show([(50, 20, "Scanned by ACME")])), "a.pdf")
     assert [page.is_ocr for page in stamped.pages] == [True]
     assert "1,548.02" in stamped.pages[0].text
+
+
+def test_a_drawing_has_no_text(read: Read) -> None:
+    [page] = read(pdf(b"50 50 m 500 700 l 200 100 l S"), "a.pdf").pages
+    assert (page.text, page.is_ocr) == ("", False)
+
+
+def test_text_beside_a_picture_without_text_stays(read: Read) -> None:
+    photo = Image.effect_noise((1654, 2339), 9).filter(ImageFilter.GaussianBlur(40))
+    [page] = read(scanned(photo, also=show([(50, 700, "Slide one")])), "a.pdf").pages
+    assert (page.text, page.is_ocr) == ("Slide one", False)
 
 
 def test_an_empty_page_has_no_text(read: Read) -> None:

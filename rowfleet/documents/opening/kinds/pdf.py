@@ -102,7 +102,10 @@ def _read_page(page: pdfium.PdfPage, reading: Reading) -> None:
         return
     image = _picture(page, DPI / 72, grey=True)
     found, slope = reading.engine.read(image, image.width * 72 / max(width, 1))
-    reading.add_words(found or words, width, height, slope=slope, is_ocr=bool(found))
+    if _letters(found) > 2 * _letters(words):
+        reading.add_words(found, width, height, slope=slope, is_ocr=True)
+    else:  # a picture beside the text, or a page in a language that the OCR does not know
+        reading.add_words(words, width, height)
 
 
 def _picture(page: pdfium.PdfPage, scale: float, *, grey: bool = False) -> Any:
@@ -111,11 +114,15 @@ def _picture(page: pdfium.PdfPage, scale: float, *, grey: bool = False) -> Any:
     return page.render(scale=scale, grayscale=grey, may_draw_forms=True).to_pil()
 
 
+def _letters(words: list[Placed]) -> int:
+    """Return how many letters some font explains."""
+    return sum(len(_NO_LETTERS.sub("", word.text)) for word in words)
+
+
 def _needs_ocr(page: pdfium.PdfPage, words: list[Placed]) -> bool:
     letters = sum(len(word.text) for word in words)
     if letters >= _FEW:
-        unknown = sum(len(_NO_LETTERS.findall(word.text)) for word in words)
-        return unknown > letters * _UNKNOWN
+        return letters - _letters(words) > letters * _UNKNOWN
     count = raw.FPDFPage_CountObjects(page)
     if not letters:  # letters may be drawn as lines; an empty page has nothing
         return bool(count > 0)
