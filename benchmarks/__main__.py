@@ -30,6 +30,7 @@ BENCHMARKS = (
     "first_message",
     "submit",
     "export",
+    "documents",
     "progress",
     "scale",
     "memory",

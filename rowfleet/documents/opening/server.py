@@ -14,7 +14,9 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def main(descriptor: str, languages: str, tessdata: str | None = None) -> None:
     child.load()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all pages of memory
+    run = partial(child.run, engine=engine, data_bytes=child.data_bytes())
     _send(connection, READY, b"")
     with suppress(EOFError, OSError):
         while True:
@@ -53,7 +56,7 @@ def main(descriptor: str, languages: str, tessdata: str | None = None) -> None:
                 return
             _, size = FRAME.unpack(head)
             request = json.loads(receive_exactly(connection, size))
-            _serve(connection, descriptors[0], request, engine, child)
+            _serve(connection, descriptors[0], request, run)
 
 
 def _has_data(folder: Path, language: str) -> bool:
@@ -66,7 +69,10 @@ def _send(connection: socket.socket, kind: bytes, content: bytes) -> None:
 
 
 def _serve(
-    connection: socket.socket, file: int, request: dict[str, Any], engine: Any, child: Any
+    connection: socket.socket,
+    file: int,
+    request: dict[str, Any],
+    run: Callable[[int, int, dict[str, Any]], None],
 ) -> None:
     reading, writing = os.pipe()
     pid = os.fork()
@@ -74,7 +80,7 @@ def _serve(
         try:
             connection.close()
             os.close(reading)
-            child.run(file, writing, request, engine)
+            run(file, writing, request)
         finally:
             os._exit(0)
     os.close(writing)

@@ -161,7 +161,7 @@ def test_no_file_is_opened_and_nothing_is_reached(
         pid = os.fork()
         if not pid:
             try:
-                run(file.fileno(), writing, request, None)  # type: ignore[arg-type]
+                run(file.fileno(), writing, request, None, 1 << 30)  # type: ignore[arg-type]
             finally:
                 os._exit(0)
         os.close(writing)

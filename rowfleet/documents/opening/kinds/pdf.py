@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -29,13 +28,12 @@ _LOOKED_AT = 200
 _ALL_DAMAGED = 50
 #: Hyphens that PDFium puts at the end of a line in the middle of a word.
 _HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-"})
-_WORD = re.compile(r"\S+")
 _NO_LETTERS = re.compile(r"[\ufffd\ue000-\uf8ff]")
 #: Steps of the grid on which a page's corners are placed; PDFium gives whole numbers.
 _GRID = 1_000_000
 
-#: Places a point of a page's own coordinates on the page as it is shown.
-_Place = Callable[[float, float], tuple[float, float]]
+#: An affine map of points: x = a + b·x + c·y, and y = d + e·x + f·y.
+_Affine = tuple[float, float, float, float, float, float]
 
 
 def read(content: bytes, reading: Reading) -> None:
@@ -96,7 +94,7 @@ def _read_page(page: pdfium.PdfPage, reading: Reading) -> None:
             gallery.add(reading.number, _picture(page, gallery.max_side / max(width, height, 1)))
         reading.add_words([], 0, 0)
         return
-    words = _words(page, _place(page, width, height))
+    words = _words(page, _shown(page, width, height))
     if reading.engine is None or not _needs_ocr(page, words):
         reading.add_words(words, width, height)
         return
@@ -116,7 +114,7 @@ def _picture(page: pdfium.PdfPage, scale: float, *, grey: bool = False) -> Any:
 
 def _letters(words: list[Placed]) -> int:
     """Return how many letters some font explains."""
-    return sum(len(_NO_LETTERS.sub("", word.text)) for word in words)
+    return len(_NO_LETTERS.sub("", "".join([word.text for word in words])))
 
 
 def _needs_ocr(page: pdfium.PdfPage, words: list[Placed]) -> bool:
@@ -133,8 +131,8 @@ def _needs_ocr(page: pdfium.PdfPage, words: list[Placed]) -> bool:
     return raw.FPDF_PAGEOBJ_IMAGE in kinds or raw.FPDF_PAGEOBJ_FORM in kinds
 
 
-def _place(page: pdfium.PdfPage, width: float, height: float) -> _Place:
-    """Return a function that places points: pages may be turned, and begin anywhere."""
+def _shown(page: pdfium.PdfPage, width: float, height: float) -> _Affine:
+    """Return how a point of the page is placed as it is shown: it may be turned, or cropped."""
     across, down = ctypes.c_int(), ctypes.c_int()
 
     def shown(x: float, y: float) -> tuple[float, float]:
@@ -144,31 +142,37 @@ def _place(page: pdfium.PdfPage, width: float, height: float) -> _Place:
     x0, y0 = shown(0, 0)
     x1, y1 = shown(width, 0)
     x2, y2 = shown(0, height)
-    xx, yx = (x1 - x0) / (width or 1), (y1 - y0) / (width or 1)
-    xy, yy = (x2 - x0) / (height or 1), (y2 - y0) / (height or 1)
-    return lambda x, y: (x0 + xx * x + xy * y, y0 + yx * x + yy * y)
+    width, height = width or 1, height or 1
+    return x0, (x1 - x0) / width, (x2 - x0) / height, y0, (y1 - y0) / width, (y2 - y0) / height
 
 
-def _words(page: pdfium.PdfPage, place: _Place) -> list[Placed]:
+def _words(page: pdfium.PdfPage, shown: _Affine) -> list[Placed]:
     textpage = page.get_textpage()
     count = textpage.count_chars()
     if count > MAX_PAGE_CHARS:
         raise UnreadableError(Unread.TOO_LARGE, f"a page of over {MAX_PAGE_CHARS:,} characters")
+    text = _text(textpage, count)
+    x0, xx, xy, y0, yx, yy = shown
     left, top, right, bottom = (ctypes.c_double() for _ in range(4))
+    edges = [ctypes.pointer(edge) for edge in (left, top, right, bottom)]
+    handle = textpage.raw
     words: list[Placed] = []
-    for match in _WORD.finditer(_text(textpage, count)):
-        start, end = match.span()
+    end = 0
+    for word in text.split():
+        start = text.index(word, end)
+        end = start + len(word)
         # The first rectangle; a word that goes on in the next line has another.
-        if raw.FPDFText_CountRects(textpage, start, end - start) < 1:
+        if raw.FPDFText_CountRects(handle, start, end - start) < 1:
             continue
-        raw.FPDFText_GetRect(textpage, 0, left, top, right, bottom)
-        x0, y0 = place(left.value, top.value)
-        x1, y1 = place(right.value, bottom.value)
-        if x0 > x1:
-            x0, x1 = x1, x0
-        if y0 > y1:
-            y0, y1 = y1, y0
-        words.append(Placed(match.group(), x0, y0, x1, y1))
+        raw.FPDFText_GetRect(handle, 0, *edges)
+        x, y, far_x, far_y = left.value, top.value, right.value, bottom.value
+        x, y = x0 + xx * x + xy * y, y0 + yx * x + yy * y
+        far_x, far_y = x0 + xx * far_x + xy * far_y, y0 + yx * far_x + yy * far_y
+        if x > far_x:
+            x, far_x = far_x, x
+        if y > far_y:
+            y, far_y = far_y, y
+        words.append(Placed(word, x, y, far_x, far_y))
     textpage.close()
     return words
 
