@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rowfleet.errors import ServiceError
+from rowfleet.feeding.feeder import FEED_CHUNK
 from rowfleet.ledger import records
 from rowfleet.ledger.transitions import claiming, settling, stopping
 from rowfleet.queue.app import celery_app
@@ -30,6 +31,13 @@ def test_the_window_bounds_the_queue_and_is_topped_up(
     assert feeder(engine, queue, window=20).feed() == 0
     client(settings).ltrim(queue.name, 5, -1)
     assert feeder(engine, queue, window=20).feed() == 5
+
+
+def test_more_rows_than_one_transaction_takes_are_fed_in_one_step(
+    engine: Engine, queue: Queue
+) -> None:
+    make_batch(engine, FEED_CHUNK + 1, queue=queue.name)
+    assert feeder(engine, queue, window=2 * FEED_CHUNK).feed() == FEED_CHUNK + 1
 
 
 def test_batches_share_the_window(engine: Engine, queue: Queue) -> None:

@@ -39,6 +39,21 @@ def test_a_lease_that_ran_out_just_now_leaves_the_row_to_its_own_message(
     assert statuses(engine) == ["running", "pending"]
 
 
+def test_a_feeder_that_has_just_begun_takes_no_worker_of_an_ended_batch_for_gone(
+    engine: Engine, settings: Settings
+) -> None:
+    """The ledger may have been away from all: the worker has an answer, and renews its lease."""
+    make_batch(engine, 1, queue=settings.queue)
+    with engine.begin() as connection:
+        claiming.claim(connection, [("b", 0)], holder="h", worker="w", lease=-40)
+        stopping.stop(connection, "b", "a reason")
+    keeper = Feeder(engine, Queue(settings), window=10, redelivery=30)
+    keeper.repair(patient=True)
+    assert statuses(engine) == ["running"]
+    keeper.repair(patient=False)
+    assert statuses(engine) == ["pending"]
+
+
 def test_two_processes_do_not_both_take_the_last_row_that_the_budget_pays_for(
     postgres_url: str,
 ) -> None:

@@ -37,9 +37,9 @@ class Fleet:
         self._limits = Limits(RetryPolicy(3, 0), 30)
         self._doubts = Doubts()
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> str | None:
         with suppress(RowFailed, Retry):
-            run_row(
+            return run_row(
                 "b",
                 number,
                 books=self._books,
@@ -47,6 +47,7 @@ class Fleet:
                 limits=self._limits,
                 doubts=self._doubts,
             )
+        return None
 
 
 def batch(engine: Engine) -> Any:
@@ -77,8 +78,12 @@ def test_what_no_row_can_pass_stops_the_batch_early(
     make_batch(engine, 200)
     fleet = Fleet(engine, standin.base_url)
     with ThreadPoolExecutor(10) as slots:
-        list(slots.map(fleet.run, range(200)))
+        said = list(slots.map(fleet.run, range(200)))
     assert batch(engine).status == "stopped"
+    # Of the first few the refusal is a doubt, then the batch stands.
+    ends = {word.partition(": ")[2] for word in said if word}
+    assert "batch stopped" in ends
+    assert ends <= {"batch stopped", "given back", "its batch is stopped"}
     assert any(message.startswith("batch b stopped: ") for message in caplog.messages)
     assert statuses(engine).count("failed") < DOUBTFUL_ROWS
     assert standin.summary()["calls"] < DOUBTFUL_ROWS + 20  # and those in flight

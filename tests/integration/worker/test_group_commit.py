@@ -55,6 +55,22 @@ def test_leases_that_are_refused_are_asked_for_after_a_pause(engine: Engine) -> 
     assert before + LONGEST_PAUSE <= commits.renew_at <= time.monotonic() + LONGEST_PAUSE
 
 
+def test_renewals_in_time_are_no_absence_of_the_ledger(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose writes all go through has been patient since the first of them."""
+    commits = group_commits(engine, lease=60.0)
+
+    def steady_since(moment: float) -> float:
+        clock = SimpleNamespace(monotonic=lambda: moment, sleep=time.sleep)
+        monkeypatch.setattr(group_commit, "time", clock)
+        commits.renew_at = 0.0
+        commits.commit([], [])
+        return commits._steady_since
+
+    assert [steady_since(moment) for moment in (1000, 1016, 1032, 1063)] == [1000, 1000, 1000, 1063]
+
+
 def test_a_mistake_of_the_program_pauses_the_renewals_and_brings_none_forward(
     engine: Engine,
 ) -> None:

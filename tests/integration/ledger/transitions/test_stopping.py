@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, update
 
-from rowfleet.ledger.clock import now
+from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import WAITING, BatchStatus
 from rowfleet.ledger.transitions import recording, stopping
-from tests.support.changes import CANCELLED, changed_by, make_ledger, of_b
+from tests.support.changes import CANCELLED, HOUR, changed_by, make_ledger, of_b
 
 Change = Callable[[Connection], Any]
 
@@ -138,6 +138,7 @@ def test_retrying(engine: Engine, status: str) -> None:
     with engine.begin() as connection:
         connection.execute(update(Row).where(Row.batch_id != "b").values(status="done"))
         connection.execute(update(Batch).values(finished_at=now()))
+        connection.execute(update(Row).where(Row.number == 8).values(due_at=in_seconds(HOUR)))
     numbers, changes = changed_by(engine, lambda c: stopping.retry_failed(c, "b", None, by="f"))
     again = {"status": "pending", "finished_at": None, "error": None}
     expected = of_b({8: {**again, "retries": 0, "losses": 0}, 12: again}, failed=-2)
@@ -156,6 +157,9 @@ def test_retrying_some_or_in_steps(engine: Engine) -> None:
     with engine.begin() as connection:  # rows of other batches follow others
         connection.execute(
             update(Row).where(Row.batch_id != "b", Row.number.in_((7, 9))).values(same_as=8)
+        )
+        connection.execute(  # and have failed before
+            update(Row).where(Row.batch_id != "b", Row.number < 3).values(status="failed")
         )
     assert retried([8]) == retried([12]) == [8, 12]  # they are answered together
     assert retried([7, 9]) == []
