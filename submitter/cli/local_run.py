@@ -122,7 +122,10 @@ def run(
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
-        worker.let_end()  # while the finished sheet is written
+        if broker is not None:
+            worker.end()
+        else:  # which may run rows of others' batches
+            worker.let_end()  # while the finished sheet is written
         return conclude(engine, progress, finished, as_json=as_json)
 
 
