@@ -51,6 +51,8 @@ class NewBatch:
     price: Mapping[str, float | None] | None = None
     #: Dollars its calls may cost.
     max_cost: float | None = None
+    #: The share of its last rows, from 0 to 1, that may fail or need review before it stops.
+    max_failures: float | None = None
     #: The rows to run at first, until a person lets the rest go on.
     sample: Sequence[int] | None = None
     dedupe: bool = False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: The newest revision in `migrations`; a constant so that a worker need not load Alembic to know.
-SCHEMA = "0009"
+SCHEMA = "0010"
 
 #: Any constant; it names the lock that keeps two migrations apart.
 _MIGRATION_LOCK = 0x526F77666C656574 & 0x7FFFFFFFFFFFFFFF

@@ -30,6 +30,34 @@ class _Dollars(click.ParamType[float]):
         return amount
 
 
+class Share(float):
+    """A share from 0 to 1, written in per cent."""
+
+    def __str__(self) -> str:
+        return f"{100 * self:g}%"
+
+
+class _Percent(click.ParamType[float]):
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Share:
+        text = str(value)
+        try:
+            percent = float(text.removesuffix("%"))
+        except ValueError:
+            percent = math.nan
+        if not text.endswith("%") or not 0 < percent <= 100:  # which NaN is not, either
+            self.fail(
+                f"{text[:40]!r} is not a share above 0% and up to 100%, such as 20%", param, ctx
+            )
+        return Share(percent / 100)
+
+
+#: A share, which is given as a number from 0 to 1.
+PERCENT = _Percent()
+
 #: An amount of money that may be spent.
 DOLLARS = _Dollars()
 

@@ -41,6 +41,7 @@ class Asked:
     plain: bool = False
     overwrite: bool = False
     max_cost: float | None = None
+    max_failures: float | None = None
     sample_size: int | None = None
     dedupe: bool = False
 

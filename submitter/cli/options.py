@@ -12,7 +12,7 @@ from rowfleet import analyzer_kinds
 from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
 from rowfleet.storage import location
-from submitter.cli.amounts import DOLLARS, Number, WholeNumber
+from submitter.cli.amounts import DOLLARS, PERCENT, Number, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.sheets.selection import Hidden
 
@@ -199,6 +199,12 @@ def terms_options(more_of_sample: str = "") -> Option:
             help="Start no more rows when the batch has cost so much; default: no limit.",
         ),
         click.option(
+            "--max-failures",
+            type=PERCENT,
+            metavar="PERCENT",
+            help="Stop when more of the last rows failed or need review; default: 95%.",
+        ),
+        click.option(
             "--sample",
             "sample_size",
             type=WholeNumber(1, MOST_SAMPLED),
@@ -249,6 +255,7 @@ HANDED_ON = (
     "--where",
     "--order-by",
     "--hidden",
+    "--max-failures",
     "--urgent",
     "--dedupe",
     "--keep-totals",

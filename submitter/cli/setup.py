@@ -53,11 +53,17 @@ def agreed_terms(recipe: Recipe, settings: Settings, asked: Asked) -> Terms:
             "duplicates; leave it out"
         )
     if not kind.is_paid:
-        return Terms(sample=asked.sample_size, dedupe=asked.dedupe)
+        return Terms(sample=asked.sample_size, dedupe=asked.dedupe, max_failures=asked.max_failures)
     price = (settings.prices | recipe.prices).get(recipe.model)
     if asked.max_cost is not None:
         check_price(recipe, price)
-    return Terms(price, asked.max_cost, asked.sample_size, asked.dedupe)
+    return Terms(
+        price,
+        asked.max_cost,
+        asked.max_failures,
+        sample=asked.sample_size,
+        dedupe=asked.dedupe,
+    )
 
 
 def kind_of(recipe: Recipe) -> Kind:

@@ -40,6 +40,8 @@ def resume(
         stopping.end_sample(connection, found.id)
     if terms.max_cost is not None and terms.max_cost != found.max_cost:
         stopping.set_budget(connection, found.id, terms.max_cost)
+    if terms.max_failures is not None:
+        stopping.set_max_failures(connection, found.id, terms.max_failures)
     if submission.tier not in (None, found.tier):
         raise InputError(
             f"--tier {submission.tier}: batch {found.id} was submitted with --tier {found.tier}, "

@@ -23,6 +23,11 @@ from submitter.sheets.sheet import Sheet
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+#: The share of the last rows that may fail or need review, if a user does not say. Only a broken
+#: prompt or endpoint gets there: a sheet of which every second row is hard stays below it.
+DEFAULT_MAX_FAILURES = 0.95
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """On what terms a batch runs; they decide no answer, so other terms are the same batch."""
@@ -31,6 +36,9 @@ class Terms:
     price: Price | None = None
     #: Dollars that the batch may cost. None: those recorded, or any.
     max_cost: float | None = None
+    #: The share of the last rows, from 0 to 1, that may fail or need review. None: that recorded,
+    #: or DEFAULT_MAX_FAILURES.
+    max_failures: float | None = None
     #: How many random rows to run before the rest waits. None: all rows.
     sample: int | None = None
     #: Whether rows that are sent the same are answered once.
@@ -155,6 +163,7 @@ def new_batch(submission: Submission) -> NewBatch:
         urgent=submission.urgent,
         price=None if terms.price is None else terms.price.model_dump(),
         max_cost=terms.max_cost,
+        max_failures=(DEFAULT_MAX_FAILURES if terms.max_failures is None else terms.max_failures),
         sample=sample,
         dedupe=terms.dedupe,
         tier=submission.tier or Tier.WORKERS,

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -95,6 +96,10 @@ class Batch(Base):
     totals: Mapped[str | None] = mapped_column(String(8))
     #: The folder of its documents: an absolute path, or a URI without credentials.
     documents: Mapped[str | None] = mapped_column(Text)
+    #: The share of its last rows, from 0 to 1, that may fail or need review before it stops; None:
+    #: any. And the minute since 1970 in which a person last let it go on: later rows count.
+    max_failures: Mapped[float | None] = mapped_column(Float)
+    failures_from: Mapped[int | None] = mapped_column(Integer)
 
 
 class RemoteBatch(Base):

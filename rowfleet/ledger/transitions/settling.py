@@ -35,6 +35,7 @@ from rowfleet.ledger.clock import in_seconds, now
 from rowfleet.ledger.models import Batch, Json, Row
 from rowfleet.ledger.records import Key, Outcome, Spent
 from rowfleet.ledger.statuses import ROW_UNCLAIMED, RowStatus
+from rowfleet.ledger.transitions.breaker import trip
 from rowfleet.ledger.transitions.followers import settle_followers_of
 from rowfleet.ledger.transitions.sql import is_cancelled, reason_text
 from rowfleet.ledger.transitions.tallies import add_to, ended_as, write_tallies
@@ -62,6 +63,7 @@ def settle(connection: Connection, outcomes: Iterable[Outcome], *, holder: str) 
     for batch_id, numbers in ended.items():
         settle_followers_of(connection, batch_id, sums, Row.same_as.in_(numbers))
     write_tallies(connection, holder, sums)
+    trip(connection, sums)
     return settled
 
 

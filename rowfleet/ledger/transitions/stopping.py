@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, select, update
 
-from rowfleet.ledger.clock import now
+from rowfleet.ledger.clock import minute, now
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.statuses import ACTIVE, CANCELLABLE, HELD, REVIVED, BatchStatus, RowStatus
 from rowfleet.ledger.transitions.documents import naming
@@ -102,12 +102,24 @@ def sweep(connection: Connection, batch_id: str, *, by: str, limit: int = ROWS_A
 def reopen(connection: Connection, batch_id: str) -> bool:
     """Let a stopped batch go on, as one whose rows may not all be recorded yet.
 
+    How its rows ended up to now does not stop it again.
+
     Return False if it was not stopped. Rows that a worker gave back are pending; those it dropped
     from the queue are found queued without a message.
     """
     return change_status(
-        connection, batch_id, (BatchStatus.STOPPED,), BatchStatus.LOADING, reason=None
+        connection,
+        batch_id,
+        (BatchStatus.STOPPED,),
+        BatchStatus.LOADING,
+        reason=None,
+        failures_from=minute(),
     )
+
+
+def set_max_failures(connection: Connection, batch_id: str, share: float) -> None:
+    """Let this share of the batch's last rows, from 0 to 1, fail or need review."""
+    connection.execute(update(Batch).where(Batch.id == batch_id).values(max_failures=share))
 
 
 def end_sample(connection: Connection, batch_id: str) -> None:

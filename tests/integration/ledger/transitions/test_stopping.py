@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import Connection, Engine, update
@@ -29,7 +30,7 @@ def test_changing_a_batch(engine: Engine, status: str) -> None:
         "reopen": (
             lambda c: stopping.reopen(c, "b"),
             ("stopped",),
-            {"status": "loading", "reason": None},
+            {"status": "loading", "reason": None, "failures_from": ANY},
         ),
         "finish loading": (
             lambda c: recording.finish_loading(c, "b"),

@@ -29,6 +29,7 @@ def test_submit_is_told_what_launch_was_told() -> None:
         *("--batch-id", "b", "--analyzer", "openai", "--model", "gpt-5", "--num-rows", "10"),
         *("--start-row", "100", "--sheet=-first", "--header-row", "4", "--hidden", "skip"),
         *("--map", "Net=Amount", "--map=-a=b", "--where", "Amount > 1", "--order-by", "A:desc"),
+        *("--max-failures", "12.5%"),
         "--keep-totals",
     ]
     with launch.make_context("launch", ["--excel", "s3://in/a.xlsx", *said]) as context:
