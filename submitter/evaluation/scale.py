@@ -43,6 +43,10 @@ class Scale:
             )
         return None
 
+    def in_its_unit(self, confidence: float) -> str:
+        """Return a confidence from 0 to 1 as an answer has it: `85` of 100, `0.85` of 1."""
+        return f"{confidence * self.most:.6g}"
+
     def of(self, output: Mapping[str, Any]) -> float | None:
         """Return an answer's confidence from 0 to 1, None if it has none."""
         value = output.get(self.name)

@@ -15,12 +15,14 @@ from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.answered import answered_rows
 from rowfleet.ledger.queries.reviews import history
 from rowfleet.recipes import loading
-from submitter.cli import console, evaluated
+from submitter.cli import console, evaluated, proposal
+from submitter.cli.amounts import Number
 from submitter.cli.command import Command
 from submitter.cli.options import batch_argument, json_option, labels_option, tolerance_option
 from submitter.cli.setup import complete_id, ledger_of, read_settings
-from submitter.evaluation import gates, labels, reviewed
+from submitter.evaluation import gates, labels, reviewed, threshold
 from submitter.evaluation.evaluation import Evaluation, evaluate
+from submitter.evaluation.pairing import Paired
 from submitter.evaluation.report import saving
 
 
@@ -50,6 +52,20 @@ from submitter.evaluation.report import saving
     help="Exit with 1 if a figure is lower: accuracy=0.95, basis.recall.low=0.8; may be repeated.",
 )
 @click.option(
+    "--cascade",
+    "strong_id",
+    metavar="BATCH",
+    help="The same rows answered by a stronger model: propose from which confidence on the "
+    "answers of the first may stand.",
+)
+@click.option(
+    "--margin",
+    type=Number(0, 1),
+    default=0.02,
+    show_default=True,
+    help="What the cascade may lose of the stronger model's accuracy: 0.02 is two points.",
+)
+@click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="OUT.html",
@@ -63,6 +79,8 @@ def evaluate_(
     confidence: str | None,
     tolerance: float,
     conditions: tuple[str, ...],
+    strong_id: str | None,
+    margin: float,
     html: Path | None,
     as_json: bool,
 ) -> int:
@@ -70,6 +88,9 @@ def evaluate_(
 
     With --against-reviews labels are what people decided: a row that was approved is right, and
     one that was rejected is wrong.
+
+    With --cascade it proposes the cheapest threshold of a cascade: answers below it go to the
+    stronger model, and the accuracy is, with 95 % confidence, not more than --margin below it.
 
     Rows whose label is blank are left out; a label `null` says that the answer should have no
     value. Every figure has an interval that holds with 95 % confidence.
@@ -79,6 +100,8 @@ def evaluate_(
     wanted = [gates.parse(each) for each in conditions]
     if html is not None:
         saving.check(html)
+    if strong_id is not None and not against:
+        raise InputError("--cascade: labels come from columns; give --against COLUMN[=PROPERTY]")
     if bool(against) == against_reviews:
         raise InputError("give --against COLUMN[=PROPERTY], or --against-reviews")
     engine = ledger_of(read_settings())
@@ -95,15 +118,25 @@ def evaluate_(
             label_of = labels.in_sheet
         rows = answered_rows(connection, batch_id)
         found = evaluate(batch, recipe, about, rows, label_of, confidence)
+        proposed = None
+        if strong_id is not None:
+            strong = batch_records.get_batch(
+                connection, batch_records.complete_id(connection, strong_id)
+            )
+            paired = Paired(connection, batch, strong)
+            proposed = threshold.of_batches(paired, recipe, about, confidence, margin)
     if against_reviews:
         found = dataclasses.replace(found, notes=(reviewed.NOT_AT_RANDOM, *found.notes))
     verdicts = list(gates.verdicts(wanted, found))
     if html is not None:
         saving.save(html, found, verdicts)
     if as_json:
-        console.print_json(facts(found, verdicts))
+        cascade = None if proposed is None else dataclasses.asdict(proposed)
+        console.print_json({**facts(found, verdicts), "cascade": cascade})
     else:
         evaluated.show(found)
+        if proposed is not None:
+            proposal.show(proposed)
         evaluated.show_verdicts(verdicts)
         if html is not None:
             console.say(f"the report is in {html}")
