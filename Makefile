@@ -90,6 +90,7 @@ pictures: $(READY) $(DOCS)  ## Record `make demo` and draw its finished sheet, f
 	$(VENV)/docs/bin/termtosvg docs/pictures/demo.svg -g 100x13 -t window_frame -M 1000 -D 8000 \
 	    -c "sh -c 'echo \"$$ make demo\"; make --no-print-directory demo'"
 	$(BIN)/python docs/pictures/sheet.py examples/Master_Refunds.results.xlsx docs/pictures/sheet.svg
+	$(BIN)/python docs/pictures/evidence.py docs/pictures/evidence.png
 
 lint: $(READY) $(TOOLS)  ## Check style, types, imports, workflows and shell scripts
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rowfleet.answers.reasons import Reason
-from rowfleet.documents.extracted import Extracted
+from rowfleet.documents.asked import AskedDocument
 from rowfleet.documents.quotes.lookup import MAX_QUOTE_CHARS
 from rowfleet.documents.quotes.sources import Source, Sources
 from rowfleet.recipes.parts.evidence import EVIDENCE, Evidence
@@ -30,13 +30,13 @@ class Backed:
 
 
 def look_up(
-    evidence: Evidence, documents: Sequence[Extracted | None], output: dict[str, Any]
+    evidence: Evidence, documents: Sequence[AskedDocument], output: dict[str, Any]
 ) -> Backed:
     """Return the answer ``output`` with what ``documents`` have of each source that it names.
 
     ``output`` fits the recipe's strict schema. A row without a document has nothing to cite.
     """
-    sources = Sources(documents)
+    sources = Sources([document.extracted for document in documents])
     looked_up: dict[str, Any] = {}
     to_mend, reasons = [], []
     for field in evidence.fields:
@@ -51,14 +51,18 @@ def look_up(
             source = sources.look_up(document, page, cited["quote"])
         else:
             source = sources.look_at(document, page)
-        looked_up[field] = source.encoded()
+        looked_up[field] = source.encoded(_name(documents, source.document))
         if not source.is_found:
             to_mend.append(Reason(NAME, _missing(field, source, documents, cited), field))
     return Backed({**output, EVIDENCE: looked_up}, tuple(to_mend), tuple(reasons))
 
 
+def _name(documents: Sequence[AskedDocument], number: int) -> str | None:
+    return documents[number - 1].name if 0 < number <= len(documents) else None
+
+
 def _missing(
-    field: str, source: Source, documents: Sequence[Extracted | None], cited: dict[str, Any]
+    field: str, source: Source, documents: Sequence[AskedDocument], cited: dict[str, Any]
 ) -> str:
     if not documents:
         return f"a source is named for {field}, but the row has no document"

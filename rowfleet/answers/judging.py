@@ -78,8 +78,7 @@ def _backed(
     """Return a copy of ``output`` with its quotes looked up; reasons to mend, and to review."""
     if question.recipe.evidence is None:
         return dict(output), [], []
-    documents = [document.extracted for document in question.documents]
-    backed = look_up(question.recipe.evidence, documents, output)
+    backed = look_up(question.recipe.evidence, question.documents, output)
     return backed.output, [*backed.to_mend], [*backed.reasons]
 
 

@@ -33,7 +33,7 @@ from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column, match, named
 from rowfleet.recipes.parts.computed import Computed, valued
 from rowfleet.recipes.parts.documents import Documents
-from rowfleet.recipes.parts.evidence import Evidence
+from rowfleet.recipes.parts.evidence import Evidence, SourcePart
 from rowfleet.recipes.parts.lookups import Lookup, check_size
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.prompts import filled
@@ -136,11 +136,12 @@ class Recipe(Part):
         for field in self.result_columns:
             if field not in self.fields():
                 raise ValueError(f"result_columns names {field!r}, which output does not have")
-        for header, count in Counter(self.headers().values()).items():
-            if count > 1:
-                raise ValueError(f"result_columns gives the header {header!r} twice")
         if self.evidence:
             self.evidence.check(self.output, has_documents=self.documents is not None)
+        headers = Counter([*self.headers().values(), *self.source_headers().values()])
+        for header, count in headers.items():
+            if count > 1:
+                raise ValueError(f"result_columns gives the header {header!r} twice")
         filled(self.prompt, self.variables)
         return self
 
@@ -190,6 +191,10 @@ class Recipe(Part):
         from rowfleet.recipes.rules.rulebook import Rulebook
 
         return Rulebook(self)
+
+    def source_headers(self) -> dict[tuple[str, SourcePart], str]:
+        """Return field and part of its source → header; empty where no field needs one."""
+        return self.evidence.headers(self.headers()) if self.evidence else {}
 
     def instructions(self) -> str:
         """Return the prompt with the recipe's variables filled in: the same for every row."""

@@ -43,6 +43,11 @@ COMMANDS = (
         "Write the finished sheet; rows that are not done yet are marked.",
     ),
     (
+        "evidence",
+        "evidence:evidence_",
+        "Show where a row's answer comes from: document, page and quote of each field.",
+    ),
+    (
         "evaluate",
         "evaluate:evaluate_",
         "Say how good a batch's answers are, beside a column of labels.",

@@ -10,6 +10,7 @@ from openpyxl.utils.datetime import WINDOWS_EPOCH, to_excel
 
 from rowfleet.cells import Cell, CellError, Formatted
 from submitter.excel import ERROR_CODES, FIRST_DAY, MAX_TEXT
+from submitter.results.citing.links import Link
 from submitter.results.styles import ColumnStyles
 
 #: What XML can't hold, or would not give back as it was. `_x0041_` would be read as an escape.
@@ -23,6 +24,8 @@ def cell_xml(ref: str, cell: Cell, styles: ColumnStyles, epoch: datetime = WINDO
 
     ``epoch`` is the day that the workbook counts from.
     """
+    if isinstance(cell, Link) and cell.formula is not None:
+        return _link_xml(ref, cell, cell.formula, styles)
     if isinstance(cell, str):
         return text_xml(ref, styles.quoted if cell[:1] in FORMULA_STARTS else styles.blank, cell)
     if isinstance(cell, bool):
@@ -38,6 +41,13 @@ def cell_xml(ref: str, cell: Cell, styles: ColumnStyles, epoch: datetime = WINDO
             return cell_xml(ref, cell.code, styles, epoch)
         return f'<c r="{ref}" s="{styles.blank}" t="e"><v>{cell.code}</v></c>'
     return _time_xml(ref, cell, styles, epoch) if cell is not None else ""
+
+
+def _link_xml(ref: str, text: str, formula: str, styles: ColumnStyles) -> str:
+    return (
+        f'<c r="{ref}" s="{styles.blank}" t="str"><f>{escaped(formula)}</f>'
+        f"<v>{escaped(text)}</v></c>"
+    )
 
 
 #: What a spreadsheet, or a program that reads one, takes for the start of a formula.

@@ -19,7 +19,9 @@ from rowfleet.ledger.records import BatchRecord, RecordedRow
 from rowfleet.ledger.review_records import DecisionRecord
 from rowfleet.ledger.statuses import Verdict
 from rowfleet.recipes import loading
+from rowfleet.recipes.parts.evidence import SourcePart
 from rowfleet.recipes.recipe import JUDGED_BY, Recipe
+from submitter.results.citing import cited_cells
 from submitter.sheets.header import AnswerHeaders
 
 
@@ -193,9 +195,24 @@ ADDED = (
 )
 
 
+def _cited(batch: BatchRecord) -> list[Column]:
+    """Return the columns of the answers' sources."""
+    if not batch.recipe.get("evidence"):
+        return []
+    headers = loading.recorded(batch.recipe).source_headers()
+    return [
+        Column(header, partial(_source, batch.documents, field, part))
+        for (field, part), header in headers.items()
+    ]
+
+
+def _source(root: str | None, field: str, part: SourcePart, row: FinishedRow) -> Cell:
+    return cited_cells.cell(row.output, field, part, root)
+
+
 def added_to(batch: BatchRecord, *, is_reviewed: bool = False) -> list[Column]:
     """Return the added columns that the batch's finished sheet has."""
-    return [
+    return _cited(batch) + [
         added.of(batch)
         for added in ADDED
         if added.is_present(batch) or (is_reviewed and added.is_of_reviews)
@@ -204,7 +221,7 @@ def added_to(batch: BatchRecord, *, is_reviewed: bool = False) -> list[Column]:
 
 def most_beside_the_original(recipe: Recipe) -> int:
     """Return how many columns a finished sheet has at most beside the original ones."""
-    return len(recipe.headers()) + len(ADDED)
+    return len(recipe.headers()) + len(recipe.source_headers()) + len(ADDED)
 
 
 def of_earlier_runs(texts: Mapping[int, str], recipe: Recipe) -> set[int]:
@@ -222,13 +239,14 @@ def of_earlier_runs(texts: Mapping[int, str], recipe: Recipe) -> set[int]:
         while names.get(behind) in known:
             behind += 1
         if needed <= {names[column] for column in range(first, behind)}:
-            found.update(range(first - len(recipe.headers()), behind))
+            answers = len(recipe.headers()) + len(recipe.source_headers())
+            found.update(range(first - answers, behind))
     return found & texts.keys()
 
 
 def answer_headers(recipe: Recipe) -> AnswerHeaders:
     """Return the headers by which a finished sheet's answer columns are known."""
-    always = (*recipe.headers().values(), STATUS.header)
+    always = (*recipe.headers().values(), *recipe.source_headers().values(), STATUS.header)
     return AnswerHeaders(
         always, tuple(added.header for added in ADDED if added.header not in always)
     )

@@ -34,10 +34,11 @@ class Source:
     #: One box a line of the quote; none where the page has no places of words.
     boxes: tuple[Box, ...] = ()
 
-    def encoded(self) -> dict[str, Any]:
-        """Return the source as an answer keeps it in the ledger."""
+    def encoded(self, name: str | None) -> dict[str, Any]:
+        """Return the source as an answer keeps it in the ledger; ``name`` is the document's."""
         return {
             "document": self.document,
+            "name": name,
             "page": self.page,
             "quote": self.quote,
             "found": self.is_found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -14,6 +15,14 @@ EVIDENCE = "evidence"
 
 #: Fields that one recipe backs: each adds about 90 tokens to the schema, and a quote to the answer.
 MAX_FIELDS = 50
+
+
+class SourcePart(StrEnum):
+    """The columns of a field's source, by the end of their headers."""
+
+    DOCUMENT = "Document"
+    PAGE = "Page"
+    QUOTE = "Quote"
 
 
 class Evidence(Part):
@@ -39,6 +48,16 @@ class Evidence(Part):
                 raise ValueError(f"evidence: for names {field!r}, which output does not have")
         if len(set(self.fields)) < len(self.fields):
             raise ValueError("evidence: for names a field twice")
+
+    def headers(self, of_fields: Mapping[str, str]) -> dict[tuple[str, SourcePart], str]:
+        """Return field and part of its source → the header of that column in a finished sheet.
+
+        ``of_fields`` are the headers of the fields themselves.
+        """
+        parts = [part for part in SourcePart if self.quote or part is not SourcePart.QUOTE]
+        return {
+            (field, part): f"{of_fields[field]}_{part}" for field in self.fields for part in parts
+        }
 
     def added_to(self, output: Mapping[str, Any]) -> dict[str, Any]:
         """Return the schema ``output`` with the sources first: a model quotes, and then judges."""

@@ -8,13 +8,17 @@ import pytest
 from pydantic import ValidationError
 
 from rowfleet.answers.backing import look_up
+from rowfleet.documents.asked import AskedDocument
 from rowfleet.documents.extracted import Extracted, Kind, Page
 from rowfleet.recipes.parts.evidence import EVIDENCE, Evidence
 from rowfleet.recipes.recipe import Recipe
 
-INVOICE = Extracted(
-    Kind.PDF, (Page(1, "Harbourline"), Page(2, "Pallets 1,020.00\nVAT 204.00")), page_count=2
+INVOICE = AskedDocument(
+    "acme/1.pdf",
+    "Invoice File",
+    Extracted(Kind.PDF, (Page(1, "Harbourline"), Page(2, "Pallets 1,020.00\nVAT 204.00")), 2),
 )
+UNREAD = AskedDocument("acme/2.pdf", "Invoice File", None, "there is no such file")
 
 RECIPE: dict[str, Any] = {
     "name": "backed",
@@ -95,6 +99,7 @@ def test_a_recipe_without_the_part_stays_the_same_batch() -> None:
         ({"evidence": {"for": ["amount", "amount"]}}, "for names a field twice"),
         ({"evidence": {"for": []}}, "at least 1 item"),
         ({"documents": None}, "evidence needs documents"),
+        ({"result_columns": {"reason": "AI_Tax_Page"}}, "gives the header 'AI_Tax_Page' twice"),
         ({"evidence": {"for": ["amount"], "quotes": True}}, "Extra inputs are not permitted"),
         (
             {"output": {"type": "object", "properties": {"evidence": {}, "amount": {}, "tax": {}}}},
@@ -113,6 +118,7 @@ def test_quotes_that_are_there_leave_no_reason() -> None:
     assert backed.output["amount"] == 1020.0
     assert backed.output[EVIDENCE]["amount"]["found"] is True
     assert backed.output[EVIDENCE]["tax"]["page"] == 2
+    assert backed.output[EVIDENCE]["tax"]["name"] == "acme/1.pdf"
 
 
 def test_a_quote_that_is_not_there_is_to_mend_and_says_which() -> None:
@@ -159,7 +165,7 @@ def test_a_row_without_a_document_can_cite_none() -> None:
 
 
 def test_a_document_that_could_not_be_read_backs_nothing() -> None:
-    backed = look_up(evidence(), [None], answer(cited("Pallets 1,020.00"), None))
+    backed = look_up(evidence(), [UNREAD], answer(cited("Pallets 1,020.00"), None))
     assert len(backed.to_mend) == 1
     assert len(backed.reasons) == 1
 

@@ -93,7 +93,7 @@ def test_sources_come_back_from_the_ledger() -> None:
         SOURCES.look_up(1, 2, "Pallet delivery 12"),
         SOURCES.look_up(1, 2, "nothing like it"),
     ):
-        again = decoded(source.encoded())
+        again = decoded(source.encoded("a.pdf"))
         assert again == Source(
             *(getattr(source, name) for name in ("document", "page", "quote", "is_found")),
             round(source.share, 3),
