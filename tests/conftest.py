@@ -23,6 +23,7 @@ from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.schema import migrate
 from rowfleet.settings import VARIABLES, Settings, load_settings
 from tests.support import brokers
+from tests.support.dealing import dealt
 from tests.support.fresh_databases import Databases
 
 
@@ -35,6 +36,18 @@ def pytest_collection_finish() -> None:
     """Look for garbage among what the tests make."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the tests out where several processes run them."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        items[:] = dealt(
+            items,
+            processes,
+            file=lambda item: str(item.path),
+            is_slow=lambda item: "integration" in item.path.parts,
+        )
 
 
 @pytest.fixture(autouse=True)
