@@ -27,6 +27,7 @@ from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.settings import Settings, load_settings
 from rowfleet.storage import location, transfer
+from submitter.cli import console
 from submitter.cli.asked import Asked
 from submitter.results import columns, export
 from submitter.sheets.header import HeaderOptions
@@ -253,7 +254,8 @@ def opened_sheet(
     """Download the spreadsheet if it is elsewhere, and open it as the recipe reads it.
 
     Gives the recipe, too, with the tables of its lookups. Raises InputError for what can't be read,
-    and for a workbook that can't become the ``finished`` sheet.
+    and for a workbook that can't become the ``finished`` sheet. If none is asked for yet, a
+    sentence says that it can't.
     """
     answers = columns.answer_headers(recipe)
     header = HeaderOptions(asked.header_row, asked.maps, answers)
@@ -267,9 +269,20 @@ def opened_sheet(
             by_pattern=settings.sheet_reader == "pattern",
             header=header,
         ) as opened:
-            if finished is not None:
-                export.check_workbook(file, opened, answers.always, finished)
+            _check_takes_answers(file, opened, recipe, asked, finished)
             yield opened, recipe
+
+
+def _check_takes_answers(
+    file: Path, sheet: Sheet, recipe: Recipe, asked: Asked, finished: export.Target | None
+) -> None:
+    try:
+        export.check_workbook(file, sheet, columns.least_headers(recipe), finished)
+    except InputError as error:
+        if finished is not None:
+            raise
+        if not asked.plain:
+            console.note(f"the answers can't be written into this workbook as it is: {error}")
 
 
 def this_process() -> str:

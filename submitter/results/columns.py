@@ -171,6 +171,7 @@ ANALYZER = Added("AI_Analyzer", _answered_by)
 ROW = Added("AI_Row", lambda batch, row: batch.sheet_row(row.number))
 STATUS = Added("AI_Status", lambda _batch, row: row.status)
 ERROR = Added("AI_Error", lambda _batch, row: row.error)
+ALWAYS_ADDED = (ANALYZER, ROW, STATUS, ERROR)
 
 #: The number of an answer's header where a person's own column has the name without it.
 _NUMBERED = re.compile(r"_[0-9]{1,5}$")
@@ -220,6 +221,11 @@ def added_to(batch: BatchRecord, *, is_reviewed: bool = False) -> list[Column]:
     ]
 
 
+def least_headers(recipe: Recipe) -> tuple[str, ...]:
+    """Return the headers that each finished sheet has beside the original ones."""
+    return (*recipe.headers().values(), *(added.header for added in ALWAYS_ADDED))
+
+
 def most_beside_the_original(recipe: Recipe) -> int:
     """Return how many columns a finished sheet has at most beside the original ones."""
     return len(recipe.headers()) + len(recipe.source_headers()) + len(ADDED)
@@ -232,7 +238,7 @@ def of_earlier_runs(texts: Mapping[int, str], recipe: Recipe) -> set[int]:
     Rowfleet adds, where all of those stand side by side.
     """
     names = {column: _NUMBERED.sub("", text) for column, text in texts.items()}
-    needed = {added.header for added in (ANALYZER, ROW, STATUS, ERROR)}
+    needed = {added.header for added in ALWAYS_ADDED}
     known = {added.header for added in ADDED}
     found: set[int] = set()
     for first in (column for column, name in names.items() if name == ANALYZER.header):

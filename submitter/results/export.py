@@ -225,19 +225,21 @@ def _workbook(
     return replace(written, notes=(*notes, *written.notes)), batch if is_own else None
 
 
-def check_workbook(file: Path, sheet: Sheet, answers: Sequence[str], asked: Target) -> None:
+def check_workbook(file: Path, sheet: Sheet, answers: Sequence[str], asked: Target | None) -> None:
     """Raise InputError if answers will not find their place in the workbook ``file``.
 
     Files that get a new workbook or text file instead are left alone. ``sheet`` is what was read
-    of the file, and ``answers`` are the headers that the answers always have.
+    of the file, ``answers`` are the headers that the answers always have, and ``asked`` is None if
+    it is not said yet what becomes of them.
     """
-    is_new = asked.plain or asked.suffix == target.CSV or _suffix(sheet.name) not in WORKBOOKS
-    if not is_new and is_workbook(file, sheet.name):
+    is_new = asked is not None and (asked.plain or asked.suffix == target.CSV)
+    if not is_new and _suffix(sheet.name) in WORKBOOKS and is_workbook(file, sheet.name):
         check_parts(
             file,
             name=sheet.name,
             sheet=sheet.title,
             header_row=sheet.header_row,
+            edge=sheet.edge,
             new_columns=len(set(answers) - sheet.answers.keys()),
-            macros=asked.suffix == ".xlsm",
+            macros=None if asked is None else asked.suffix == ".xlsm",
         )

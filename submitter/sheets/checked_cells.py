@@ -31,6 +31,8 @@ class Scan:
     #: Column → its first merged range of several rows below the header: that range's first sheet
     #: row, and the range as a spreadsheet program writes it.
     merged: dict[int, tuple[int, str]] = field(default_factory=dict)
+    #: The last column of cells that are merged beside the header or the rows, -1 if none are.
+    merged_edge: int = -1
     #: Column widths in characters, where the sheet says them.
     widths: dict[int, float] = field(default_factory=dict)
     #: The last rows as `LastRuns` keeps them, none where the last one is not in the plain form.

@@ -98,6 +98,7 @@ class _Walk(CheckedCells):
         "ended",
         "ends",
         "in_text",
+        "last_filled",
         "past",
         "path",
         "shape_bytes",
@@ -123,6 +124,8 @@ class _Walk(CheckedCells):
         self.text_depth = 0
         #: Bytes that expat got since the last row started.
         self.bytes = 0
+        #: The last row that holds a value, from 1, once a merged range is seen.
+        self.last_filled = -1
         #: Columns that a width was said for.
         self.widened = 0
         #: Whether the rows have begun, and whether they are over.
@@ -268,13 +271,20 @@ class _Walk(CheckedCells):
                 raise self.malformed(f"has a cell of more than {MAX_CELL_CHARS:,} characters")
 
     def _merge(self, reference: str) -> None:
-        """Remember a merged range with filled rows below its first, which alone has the value."""
+        """Remember how far merged cells reach, and a range with filled rows below its first.
+
+        Of such a range only the first row has the value.
+        """
         try:
             left, top, right, bottom = range_boundaries(reference)
         except (TypeError, ValueError):
             return
         if left is None or top is None or right is None or bottom is None:
             return  # whole rows or columns, which no program merges
+        if self.last_filled < 0:  # the rows are over, so it stays
+            self.last_filled = self.found.filled.rfind(1) + 1
+        if bottom > self.below and top <= self.last_filled and right <= MAX_COLUMNS:
+            self.found.merged_edge = max(self.found.merged_edge, right - 1)
         if top - 1 <= self.below or max(left, right) > MAX_COLUMNS:
             return
         first, _ = self.found.merged.get(left - 1, (MAX_ROWS, ""))

@@ -45,6 +45,11 @@ class Sheet:
     #: For names in ``columns`` the column's first merged range of several rows: `A5:A7`.
     merged: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()  #: Titles of the workbook's other sheets.
+    #: Positions of rows that the sheet's own tables call their rows of totals.
+    table_totals: tuple[int, ...] = ()
+    #: The last sheet column in use beside the header and the rows, counted from 0: answers get
+    #: their place right of it.
+    edge: int = -1
 
     @property
     def first_row(self) -> int:

@@ -61,9 +61,11 @@ def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> BelowTheD
 
     A row of totals holds numbers. The columns that identify a row are blank in it, and it says that
     it is one: by a word such as `Total`, and no other text, or by a number that is the sum of those
-    above it. A row that names a tax is one beside such a row.
+    above it. A row that names a tax is one beside such a row. A row that a table of the sheet calls
+    its row of totals is one, whatever it holds.
     """
     left = bytearray(filled)
+    of_tables = _of_tables(sheet, left)
     last = _last(sheet, left, MOST_TOTALS + MOST_NOTES)
     unsent: tuple[int, ...] = ()
     if len(filled) == len(sheet.filled) and last and not _is_sent(sheet, last[-1][1]):
@@ -91,7 +93,20 @@ def below_the_data(sheet: Sheet, filled: bytearray, recipe: Recipe) -> BelowTheD
         else:
             break
         left[number] = 0
-    return BelowTheData(tuple(reversed(totals)), unsent, tuple(reversed(notes)) if totals else ())
+    totals += of_tables
+    return BelowTheData(tuple(sorted(totals)), unsent, tuple(reversed(notes)) if totals else ())
+
+
+def _of_tables(sheet: Sheet, left: bytearray) -> list[tuple[int, str]]:
+    """Take the rows of totals of the sheet's tables out of ``left``; return each with a text."""
+    found = []
+    for number in sheet.table_totals:
+        if number < len(left) and left[number] and left.count(1) > 1:
+            left[number] = 0
+            with closing(sheet.rows(number, 1)) as rows:
+                texts = [text for _, cells in rows for cell in cells if (text := _text(cell))]
+            found.append((number, texts[0] if texts else ""))
+    return found
 
 
 def _unsent(sheet: Sheet, filled: bytearray) -> tuple[int, ...]:

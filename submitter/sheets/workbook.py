@@ -120,18 +120,23 @@ class _Walk:
         return len(self._path)
 
 
-def _walk(
+def walk(
     package: zipfile.ZipFile,
     member: str,
     name: str,
     take: Callable[[str, str, dict[str, str]], None],
+    *,
+    whole: bool = True,
 ) -> None:
+    """Give ``take`` each element of a part, or those of its first bytes: see `_Walk`."""
     where = f"{name}: the part {member!r}"
-    walk = _Walk(where, take)
-    parser = safe_xml.Parser(where, walk.start, end=walk.end)
+    elements = _Walk(where, take)
+    parser = safe_xml.Parser(where, elements.start, end=elements.end)
     with opened(package, member, name) as stream:
         while chunk := stream.read(CHUNK):
-            parser.feed(chunk, walk.depth)
+            parser.feed(chunk, elements.depth)
+            if not whole:
+                return
         parser.close()
 
 
@@ -198,7 +203,7 @@ def _listed(
             found.setdefault("default", "xl/workbook.xml")
 
     if member is not None:
-        _walk(package, member, name, take)
+        walk(package, member, name, take)
     return found
 
 
@@ -227,7 +232,7 @@ def relations_of(
         _bounded(len(relations), MAX_ENTRIES, name, part, "relations")
 
     if member is not None:
-        _walk(package, member, name, take)
+        walk(package, member, name, take)
     return relations
 
 
@@ -257,7 +262,7 @@ def _sheets(
             book.worksheets.append(Found(title, attributes.get("state", "visible"), path))
         _bounded(len(book.charts) + len(book.worksheets), MAX_ENTRIES, name, member, "sheets")
 
-    _walk(package, member, name, take)
+    walk(package, member, name, take)
 
 
 def _styles(package: zipfile.ZipFile, member: str, name: str, book: Workbook) -> None:
@@ -277,7 +282,7 @@ def _styles(package: zipfile.ZipFile, member: str, name: str, book: Workbook) ->
             custom[number(attributes)] = attributes.get("formatCode", "")[:MAX_FORMAT_CHARS]
             _bounded(len(custom), MAX_NUMBER_FORMATS, name, member, "number formats")
 
-    _walk(package, member, name, take)
+    walk(package, member, name, take)
     shows: dict[int, tuple[bool, bool]] = {}
     for style, each in enumerate(formats):
         if each not in shows:

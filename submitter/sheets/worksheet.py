@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
 import zipfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from openpyxl.utils import range_boundaries
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from rowfleet.cells import Cell
@@ -17,17 +20,19 @@ from submitter.excel import MAX_ROWS, letter
 from submitter.sheets import values
 from submitter.sheets.checked_cells import Scan
 from submitter.sheets.header import LOOKED_FOR, Header, HeaderOptions, choose_row
-from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, opened
+from submitter.sheets.package import MAX_WORKSHEET_BYTES, MEND, Members, opened
 from submitter.sheets.plain import plain_rows
 from submitter.sheets.plain.plain_values import PlainRows
 from submitter.sheets.scan import scan as scan_
 from submitter.sheets.shared_strings import SharedStrings
 from submitter.sheets.sheet import Sheet, pick
 from submitter.sheets.sheet import below as _below
-from submitter.sheets.workbook import MAX_TITLES_SHOWN, Found, Workbook
+from submitter.sheets.workbook import MAX_TITLES_SHOWN, Found, Workbook, relations_of, walk
 
 #: Number formats at hand, by column and style; there are a few in a column.
 FORMATS_AT_HAND = 5_000
+#: How the type of a relation to a table ends.
+_TABLE = "/table"
 #: Excel's own width of a column, in characters.
 DEFAULT_WIDTH = 8.43
 
@@ -127,6 +132,34 @@ class Part:
             carried=carried,
         )
 
+    def table_totals(self, columns: Collection[int]) -> set[int]:
+        """Return the sheet rows of totals of the tables that hold all of those columns.
+
+        Of a table only its first tag is read; one that is damaged has no such row.
+        """
+        found: set[int] = set()
+        members = Members(self.package.namelist())
+        folder, file = posixpath.split(self.found.path)
+        with suppress(InputError):
+            part = f"{folder}/_rels/{file}.rels"
+            relations = relations_of(self.package, part, self.name, folder, members)
+            targets = {target for target, kind in relations.values() if kind.endswith(_TABLE)}
+            for member in filter(None, map(members.find, targets)):
+                with suppress(InputError):
+                    self._add_totals(member, columns, found)
+        return found
+
+    def _add_totals(self, member: str, columns: Collection[int], found: set[int]) -> None:
+        def take(element: str, around: str, attributes: dict[str, str]) -> None:
+            if around or element != "table" or attributes.get("totalsRowCount", "0") == "0":
+                return
+            with suppress(ValueError):
+                left, _, right, bottom = range_boundaries(attributes.get("ref", ""))
+                if left and right and bottom and left <= min(columns) + 1 and max(columns) < right:
+                    found.add(bottom - 1)
+
+        walk(self.package, member, self.name, take, whole=False)
+
     def _carried(self, styles: Mapping[int, int]) -> values.CarriedFormat:
         book = self.book
 
@@ -192,6 +225,8 @@ def check_worksheet(
             if header.indexes[index] in found.merged
         },
         others=part.others,
+        table_totals=tuple(row - first for row in part.table_totals(_sent(header)) if row >= first),
+        edge=max((*header.indexes, *header.answers.values(), *found.uncached, found.merged_edge)),
     )
 
 
@@ -216,12 +251,17 @@ def _widths(known: dict[int, float], indexes: tuple[int, ...]) -> tuple[float, .
     return tuple(known.get(index, DEFAULT_WIDTH) for index in indexes) if known else None
 
 
+def _sent(header: Header) -> set[int]:
+    """Return the sheet columns that are sent."""
+    return {header.indexes[index] for index in header.columns.values()}
+
+
 def _check_sent(found: Scan, header: Header, where: str) -> None:
     """Refuse a column that is sent and has a cell that can't be read, or a formula without a value.
 
     In the other columns such cells do no harm.
     """
-    sent = {header.indexes[column] for column in header.columns.values()}
+    sent = _sent(header)
     unreadable = sorted(
         (*found.unreadable[column], column) for column in found.unreadable.keys() & sent
     )

@@ -109,17 +109,26 @@ def write_back(
 
 
 def check_parts(
-    source: Path, *, name: str, sheet: str, header_row: int, new_columns: int, macros: bool
+    source: Path,
+    *,
+    name: str,
+    sheet: str,
+    header_row: int,
+    edge: int,
+    new_columns: int,
+    macros: bool | None,
 ) -> None:
     """Read all of the workbook ``source`` but the rows, as ``write_back`` will.
 
-    So what refuses the workbook does it before a row is paid for. Reading the rows is left out: it
-    takes as long as checking the sheet did, so merged cells are not seen. ``new_columns`` is how
-    many the answers need at least. Raises InputError as ``write_back`` does.
+    So what refuses the workbook does it before a row is paid for. ``edge`` is the last column that
+    the rows use, merged cells beside them included, from 0; ``new_columns`` is how many the answers
+    need. Raises InputError as ``write_back`` does.
     """
     with source.open("rb") as file, open_package(file, name) as package, one_sentence(name):
         parts = Parts(package, name)
-        _check_macros(ContentTypes(parts), name, macros=macros)
+        types = ContentTypes(parts)
+        if macros is not None:
+            _check_macros(types, name, macros=macros)
         book = workbook.read(package, name)
         found = _worksheet(book, sheet, name)
         relations.relations_of(parts, book.path)
@@ -127,8 +136,9 @@ def check_parts(
             relations.relations_of(parts, "")
         for table in tables.tables_of(parts, found.path):
             if table.range.bottom >= header_row:
-                _check_room(table.range.right + new_columns, name)
+                edge = max(edge, table.range.right)
             tables.grown(parts.read(table.path), parts.where(table.path), ["x"])
+        _check_room(edge + new_columns, name)
         if book.styles is not None:
             Stylesheet(parts.read(book.styles), parts.where(book.styles))
         for member in package.infolist():

@@ -455,3 +455,26 @@ def test_a_workbook_that_takes_no_answers_is_refused_before_its_first_row(
     assert "'xl/styles.xml' unpacks to 40 MiB, more than 40 MiB" in error
     with ledger.connect() as connection:
         assert not connection.execute(select(Row)).all()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_submission_without_an_export_says_that_its_workbook_takes_no_answers(
+    call: Call,
+    tmp_path: Path,
+    ledger: Engine,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    dry_run: bool,
+) -> None:
+    """It may still be exported as a new workbook, so it is not refused."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    source = invoices(tmp_path / "in.xlsx", 2)
+    rewrite(source, packages.STYLES, lambda old: old + b" " * MAX_CHANGED_BYTES)
+    words = ["submit", "--excel", source, "--analyzer", "rules", *["--dry-run"] * dry_run]
+    code, _, said = call(*words)
+    assert code == 0, said
+    assert "the answers can't be written into this workbook as it is: " in flat(said)
+    assert "'xl/styles.xml' unpacks to 40 MiB, more than 40 MiB" in flat(said)
+    assert "can't be written" not in call(*words, "--plain")[2]
+    fine = invoices(tmp_path / "fine.xlsx", 2)
+    assert "can't be written" not in call("submit", "--excel", fine, "--dry-run")[2]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openpyxl.worksheet.table import Table
 
 from rowfleet.errors import InputError
 from rowfleet.recipes.recipe import Recipe
 from submitter.sheets.header import AnswerHeaders, HeaderOptions
 from submitter.sheets.opening import open_sheet
 from submitter.sheets.selection import Choice, Selection, select
-from tests.support.workbooks import RECIPE, save
+from tests.support.workbooks import RECIPE, rewrite, save
 
 INVOICES = RECIPE.model_copy(update={"identity": ("Vendor",)})
 ROWS: list[list[Any]] = [
@@ -327,6 +328,48 @@ def test_a_block_of_totals_is_left_out_with_its_tax(path: Path) -> None:
     assert taken(path) == [0, 1, 2, 3, 4]
     save(path, [*ROWS, ["Subtotal", 100], ["MwSt. 19 %", 19]])
     assert taken(path) == [0, 1, 2, 3, 4]
+
+
+def with_table(path: Path, place: str, rows: list[list[Any]], totals: int = 1) -> Path:
+    def add(sheet: Any) -> None:
+        sheet.add_table(Table(displayName="T", ref=place, totalsRowCount=totals))
+
+    return save(path, rows, add)
+
+
+@pytest.mark.parametrize("below", [["Ergebnis", 7], ["Acme", 30.5, "x"], ["Average", "n/a"]])
+def test_a_tables_row_of_totals_is_one_whatever_it_holds(path: Path, below: list[Any]) -> None:
+    with_table(path, "A1:C7", [*ROWS, below])
+    assert taken(path) == [0, 1, 2, 3, 4]
+    with chosen(path) as selection:
+        assert selection.below.totals == ((5, below[0]),)
+    assert taken(path, keep_totals=True) == [0, 1, 2, 3, 4, 5]
+    with_table(path, "A1:C7", [*ROWS, below], totals=0)
+    assert taken(path) == [0, 1, 2, 3, 4, 5]
+
+
+def test_rows_below_a_tables_totals_are_data(path: Path) -> None:
+    with_table(path, "A1:C7", [*ROWS, ["Ergebnis", 7], ["Hooli", 3], ["Total", 3]])
+    with chosen(path) as selection:
+        assert selection.below.totals == ((5, "Ergebnis"), (7, "Total"))
+        assert [number for number, _ in selection.sheet.rows()] == [0, 1, 2, 3, 4, 6]
+
+
+def test_a_table_beside_the_data_says_nothing_of_it(path: Path) -> None:
+    rows = [[*row, *[None] * (3 - len(row)), "Sum", 5] for row in ROWS]
+    with_table(path, "D1:E3", rows)
+    assert taken(path) == [0, 1, 2, 3, 4]
+    for place in ("A1:A3", "B1:E3"):  # without one of the columns that are sent
+        with_table(path, place, rows)
+        assert taken(path) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("part", ["xl/tables/table1.xml", "xl/worksheets/_rels/sheet1.xml.rels"])
+@pytest.mark.parametrize("content", [b"<", b"\0", b'<table totalsRowCount="1" ref="x"/>'])
+def test_a_damaged_table_says_nothing(path: Path, part: str, content: bytes) -> None:
+    with_table(path, "A1:C7", [*ROWS, ["Ergebnis", 7]])
+    rewrite(path, part, lambda _: content)
+    assert taken(path) == [0, 1, 2, 3, 4, 5]
 
 
 UNSENT_AT_THE_END: list[list[Any]] = [*ROWS, ["Total", 5], [], *([None, None, "x"] for _ in "123")]

@@ -15,6 +15,7 @@ from rowfleet.recipes.loading import parse
 from rowfleet.settings import load_settings
 from submitter.cli.asked import Asked
 from submitter.cli.setup import opened_sheet
+from submitter.results import columns
 from submitter.results.export import Target
 from submitter.results.write_back import header_texts, relations, survey, tables, xml_bytes
 from submitter.results.write_back.finished import check_parts
@@ -272,7 +273,15 @@ def test_the_rows_are_not_walked_once_more(tmp_path: Path, monkeypatch: pytest.M
         "open",
         lambda self, name, *args: opened.append(name) or original(self, name, *args),
     )
-    check_parts(source, name="in.xlsx", sheet="Refunds", header_row=0, new_columns=1, macros=False)
+    check_parts(
+        source,
+        name="in.xlsx",
+        sheet="Refunds",
+        header_row=0,
+        edge=1,
+        new_columns=1,
+        macros=False,
+    )
     assert packages.STYLES in opened
     assert SHEET_PART not in opened
 
@@ -312,6 +321,7 @@ def test_a_table_that_leaves_no_room_is_found_before_the_first_row(
             name="in.xlsx",
             sheet="Refunds",
             header_row=header_row,
+            edge=1,
             new_columns=new_columns,
             macros=False,
         )
@@ -326,3 +336,36 @@ def test_a_table_that_leaves_no_room_is_found_before_the_first_row(
     with pytest.raises(InputError, match="reach beyond the last column"):
         opened_for(source)
     opened_for(source, plain=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "below", "fits"),
+    [
+        ("{}", '<mergeCells><mergeCell ref="D2:XEZ2"/></mergeCells>', False),
+        ("{}", '<mergeCells><mergeCell ref="D1:XEZ1"/></mergeCells>', False),
+        ("{}", '<mergeCells><mergeCell ref="D2:XEX2"/></mergeCells>', True),
+        ("{}", '<mergeCells><mergeCell ref="A4:XFD4"/></mergeCells>', True),
+        ('{}<row r="3"><c r="XEZ3"><v>1</v></c></row>', "", False),
+        ('{}<row r="3"><c r="XEX3"><v>1</v></c></row>', "", True),
+        ('{}<row r="3"><c r="A3"><v>1</v></c><c r="XEZ3"><f>1+1</f></c></row>', "", False),
+        ('{}<row r="9"><c r="XEZ9" s="1"/></row>', "", True),
+    ],
+)
+def test_cells_that_leave_no_room_are_found_before_the_first_row(
+    tmp_path: Path, rows: str, below: str, fits: bool
+) -> None:
+    """Beside five answers there is room up to column XEY."""
+    source = with_rows(tmp_path / "in.xlsx", rows.format(BODY))
+    rewrite(
+        source,
+        SHEET_PART,
+        lambda old: old.replace(b"</sheetData>", b"</sheetData>" + below.encode()),
+    )
+    recipe = parse("name: r\nprompt: p\noutput: {type: object, properties: {a: {}}}", "r.yaml")
+    headers = columns.least_headers(recipe)
+    for put in (opened_for, lambda path: written(path, {}, headers=headers)):
+        if fits:
+            put(source)
+        else:
+            with pytest.raises(InputError, match="reach beyond the last column"):
+                put(source)
