@@ -27,7 +27,8 @@ from submitter.results import composing, history, target
 from submitter.results.added_sheets.appending import append_sheets
 from submitter.results.composing import Sheets
 from submitter.results.original import Original, is_workbook, original_of, sha256_of
-from submitter.results.write_back.finished import Written, check_parts
+from submitter.results.write_back.finished import Written
+from submitter.results.write_back.refusals import check_parts
 from submitter.sheets.sheet import Sheet
 
 #: Suffixes of the workbooks that answers are written back into, and those of them with macros.

@@ -9,9 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from rowfleet.errors import InputError
 from rowfleet.recipes.names import fold
-from submitter.excel import MAX_COLUMNS
 from submitter.results.write_back import (
     around_rows,
     header_texts,
@@ -27,6 +25,7 @@ from submitter.results.write_back.answer_cells import (
     AnsweredRow,
     widths,
 )
+from submitter.results.write_back.refusals import check_macros, check_room, worksheet_of
 from submitter.results.write_back.relations import ContentTypes, Parts
 from submitter.results.write_back.rows import RowWriter
 from submitter.results.write_back.stylesheet import Stylesheet
@@ -80,7 +79,7 @@ def write_back(
             parts = Parts(package, name)
             types = ContentTypes(parts)
             if macros is not None:
-                _check_macros(types, name, macros=macros)
+                check_macros(types, name, macros=macros)
             job = _Job(parts, sheet, header_row, last_row, headers, answers_in)
             changed = job.changed_parts()
             dropped = job.dropped()
@@ -106,69 +105,6 @@ def write_back(
                 else:
                     raw_copy.copy_member(file, info, target, name)
         return Written(counted.count, job.notes())
-
-
-def check_parts(
-    source: Path,
-    *,
-    name: str,
-    sheet: str,
-    header_row: int,
-    edge: int,
-    new_columns: int,
-    macros: bool | None,
-) -> None:
-    """Read all of the workbook ``source`` but the rows, as ``write_back`` will.
-
-    So what refuses the workbook does it before a row is paid for. ``edge`` is the last column that
-    the rows use, merged cells beside them included, from 0; ``new_columns`` is how many the answers
-    need. Raises InputError as ``write_back`` does.
-    """
-    with source.open("rb") as file, open_package(file, name) as package, one_sentence(name):
-        parts = Parts(package, name)
-        types = ContentTypes(parts)
-        if macros is not None:
-            _check_macros(types, name, macros=macros)
-        book = workbook.read(package, name)
-        found = _worksheet(book, sheet, name)
-        relations.relations_of(parts, book.path)
-        if any(map(relations.is_signature, package.namelist())):
-            relations.relations_of(parts, "")
-        for table in tables.tables_of(parts, found.path):
-            if table.range.bottom >= header_row:
-                edge = max(edge, table.range.right)
-            tables.grown(parts.read(table.path), parts.where(table.path), ["x"])
-        _check_room(edge + new_columns, name)
-        if book.styles is not None:
-            Stylesheet(parts.read(book.styles), parts.where(book.styles))
-        for member in package.infolist():
-            raw_copy.found(file, member, name)
-
-
-def _check_room(last: int, name: str) -> None:
-    """Raise InputError if a worksheet has no column ``last``, counted from 0."""
-    if last >= MAX_COLUMNS:
-        raise InputError(
-            f"{name}: the answers reach beyond the last column that a worksheet can have; remove "
-            "some columns, or write a new workbook with --plain"
-        )
-
-
-def _worksheet(book: workbook.Workbook, sheet: str, name: str) -> workbook.Found:
-    for found in book.worksheets:
-        if found.title.casefold() == sheet.casefold():
-            return found
-    raise InputError(f"{name}: has no sheet {sheet!r}")
-
-
-def _check_macros(types: ContentTypes, name: str, *, macros: bool) -> None:
-    """Raise InputError unless the workbook holds macros just where its name says so."""
-    if macros != types.has_macros:
-        wanted, found = (".xlsm", "macros") if types.has_macros else (".xlsx", "no macros")
-        raise InputError(
-            f"{name}: is a workbook with {found}, so the finished one is an {wanted} file; "
-            "give a name that ends so, or write a new workbook with --plain"
-        )
 
 
 class _Counted:
@@ -210,7 +146,7 @@ class _Job:
         self._header_row = header_row
         package, name = parts.package, parts.name
         book = workbook.read(package, name)
-        found = _worksheet(book, sheet, name)
+        found = worksheet_of(book, sheet, name)
         self._title = found.title
         self._epoch = book.epoch
         self.sheet_path = found.path
@@ -253,7 +189,7 @@ class _Job:
                 name = f"{header}_{number}"
             taken.add(fold(name))
             placed.append(AnswerColumn(name, column, is_new=True))
-        _check_room(column, self._parts.name)
+        check_room(column, self._parts.name)
         return placed
 
     def changed_parts(self) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from submitter.cli.setup import opened_sheet
 from submitter.results import columns
 from submitter.results.export import Target
 from submitter.results.write_back import header_texts, relations, survey, tables, xml_bytes
-from submitter.results.write_back.finished import check_parts
+from submitter.results.write_back.refusals import check_parts
 from submitter.results.write_back.relations import MAX_CHANGED_BYTES, Parts
 from submitter.results.write_back.survey import HeaderCell
 from submitter.sheets.package import open_package
