@@ -15,8 +15,13 @@ from typing import Any
 
 import xlsxwriter
 
+from tests.support.pivots import Invoice, add_pivots
+
 HEADER = ("Vendor", "Invoice", "Date", "Amount", "Paid")
 ROWS = 12
+
+#: Where the pivot tables are: below the table, and on a sheet of their own.
+PIVOT_PLACES = ("A20:B24", "A3:B7")
 
 Maker = Callable[[xlsxwriter.Workbook, Any], int]
 
@@ -37,6 +42,8 @@ def made(folder: Path, name: str) -> tuple[Path, int]:
     sheet = book.add_worksheet("Invoices")
     header_row = MAKERS[name](book, sheet)
     book.close()
+    if name == "pivots":
+        add_pivots(path, "A1:E13", invoices(), PIVOT_PLACES)
     return path, header_row
 
 
@@ -45,19 +52,32 @@ def workbook(maker: Maker) -> Maker:
     return maker
 
 
+def invoices() -> list[Invoice]:
+    """Return the rows of the table."""
+    return [
+        (
+            f"Vendor {number % 3} & Söhne",
+            f"INV-{number:04d}",
+            date(2026, 1, 1 + number),
+            100.25 + number,
+            number % 2 == 0,
+        )
+        for number in range(ROWS)
+    ]
+
+
 def table(book: Any, sheet: Any, top: int = 0, left: int = 0) -> None:
     """Write the header and the rows."""
     day = book.add_format({"num_format": "dd.mm.yyyy"})
     money = book.add_format({"num_format": "[$€-407] #,##0.00;[Red]-[$€-407] #,##0.00"})
     bold = book.add_format({"bold": True, "bg_color": "#1F4E78", "font_color": "#FFFFFF"})
     sheet.write_row(top, left, HEADER, bold)
-    for number in range(ROWS):
-        row = top + 1 + number
-        sheet.write(row, left, f"Vendor {number % 3} & Söhne")
-        sheet.write(row, left + 1, f"INV-{number:04d}")
-        sheet.write(row, left + 2, date(2026, 1, 1 + number), day)
-        sheet.write(row, left + 3, 100.25 + number, money)
-        sheet.write(row, left + 4, number % 2 == 0)
+    for row, (vendor, invoice, of, amount, paid) in enumerate(invoices(), top + 1):
+        sheet.write(row, left, vendor)
+        sheet.write(row, left + 1, invoice)
+        sheet.write(row, left + 2, of, day)
+        sheet.write(row, left + 3, amount, money)
+        sheet.write(row, left + 4, paid)
 
 
 @workbook
@@ -105,6 +125,20 @@ def two_tables(book: Any, sheet: Any) -> int:
     sheet.add_table(0, 0, ROWS, 4, {"columns": [{"header": name} for name in HEADER]})
     table(book, sheet, left=7)
     sheet.add_table(0, 7, ROWS, 11, {"columns": [{"header": f"{name} 2"} for name in HEADER]})
+    return 0
+
+
+@workbook
+def pivots(book: Any, sheet: Any) -> int:
+    table(book, sheet)
+    sums: dict[str, float] = {}
+    for vendor, _, _, amount, _ in invoices():
+        sums[vendor] = sums.get(vendor, 0) + amount
+    lines = [("Row Labels", "Sum of Amount"), *sums.items(), ("Grand Total", sum(sums.values()))]
+    for each, place in zip((sheet, book.add_worksheet("Sums")), PIVOT_PLACES, strict=True):
+        top = int(place[1 : place.index(":")]) - 1
+        for number, line in enumerate(lines):
+            each.write_row(top + number, 0, line)
     return 0
 
 

@@ -155,10 +155,16 @@ def test_written_again_it_is_the_same(written: tuple[str, Path, Path, int], tmp_
 
 SOFFICE = shutil.which("soffice")
 
+#: LibreOffice's setting to calculate all formulas of an .xlsx when it opens it.
+CALCULATE_ANEW = """<oor:items xmlns:oor="http://openoffice.org/2001/registry">
+<item oor:path="/org.openoffice.Office.Calc/Formula/Load">
+<prop oor:name="OOXMLRecalcMode" oor:op="fuse"><value>0</value></prop></item></oor:items>
+"""
+
 
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
 def test_libreoffice_opens_them_and_shows_all_that_it_showed_before(tmp_path: Path) -> None:
-    """Other sheets and other columns show the same, formulas too; answers show what they are."""
+    """Other sheets and other columns show the same, formulas too, which are calculated anew."""
     before, after = tmp_path / "before", tmp_path / "after"
     header_rows = {}
     for folder in (before, after):
@@ -170,6 +176,9 @@ def test_libreoffice_opens_them_and_shows_all_that_it_showed_before(tmp_path: Pa
     assert was.keys() == now.keys()
     for sheet, lines in now.items():
         name, _, title = sheet.rpartition("-")
+        if sheet == "formulas-Invoices":  # what XlsxWriter stored is 1
+            assert [line[5] for line in lines[1:4]] == ["<small>"] * 3
+            assert lines[12][5] == "132.3875"
         first = FIRST_COLUMN.get(name, 5) if title == "Invoices" else None
         assert [line[:first] for line in was[sheet]] == [line[:first] for line in lines]
         if first is not None:
@@ -185,17 +194,31 @@ def test_libreoffice_opens_them_and_shows_all_that_it_showed_before(tmp_path: Pa
             ]
 
 
-def _convert(kind: str, folder: Path, books: Sequence[Path]) -> None:
+def _convert(
+    kind: str, folder: Path, books: Sequence[Path], *, calculate_anew: bool = False
+) -> None:
     assert SOFFICE is not None
-    profile = f"-env:UserInstallation=file://{folder}/profile"
-    command = [SOFFICE, profile, "--headless", "--convert-to", kind, "--outdir", folder, *books]
+    profile = folder / "profile"
+    (profile / "user").mkdir(parents=True, exist_ok=True)
+    if calculate_anew:
+        (profile / "user" / "registrymodifications.xcu").write_text(CALCULATE_ANEW)
+    command = [
+        SOFFICE,
+        f"-env:UserInstallation=file://{profile}",
+        "--headless",
+        "--convert-to",
+        kind,
+        "--outdir",
+        folder,
+        *books,
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=170)
 
 
 def _shown(folder: Path) -> dict[str, list[list[str]]]:
     """Return every sheet of the folder's workbooks as LibreOffice shows it."""
     options = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
-    _convert(options, folder, sorted(folder.glob("*.xls*")))
+    _convert(options, folder, sorted(folder.glob("*.xls*")), calculate_anew=True)
     sheets = {path.stem: path.read_text("utf-8") for path in folder.glob("*.csv")}
     return {name: list(csv.reader(StringIO(text, ""))) for name, text in sheets.items()}
 
@@ -231,3 +254,22 @@ def test_what_libreoffice_has_saved_comes_back_as_it_was(tmp_path: Path) -> None
         last = first + len(HEADERS) - 1
         packages.check_worksheet(before[sheet], after[sheet], first, last, header_row + 1)
         packages.check_styles(before[packages.STYLES], after[packages.STYLES])
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
+def test_pivot_tables_are_pivot_tables_of_the_same_rows(tmp_path: Path) -> None:
+    original, header_row = rich_workbooks.made(tmp_path, "pivots")
+    assert "xl/pivotTables/pivotTable2.xml" in packages.parts_of(original)
+    out = tmp_path / "finished.xlsx"
+    finished(original, header_row, out)
+    _convert("fods", tmp_path, [original, out])
+    before, after = (_pivots(tmp_path / f"{name}.fods") for name in ("pivots", "finished"))
+    assert len(before) == len(rich_workbooks.PIVOT_PLACES)
+    assert before == after
+
+
+def _pivots(path: Path) -> list[list[tuple[str, dict[str, str]]]]:
+    """Return the pivot tables of a document as LibreOffice understands them."""
+    table = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}data-pilot-table"
+    root = ET.parse(path).getroot()
+    return [[(each.tag, each.attrib) for each in pivot.iter()] for pivot in root.iter(table)]
