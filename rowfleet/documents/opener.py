@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 from rowfleet.documents.encoding import EncodingError, decode
 from rowfleet.documents.extracted import Box, Extracted
@@ -75,7 +75,7 @@ class Opener:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def extract(self, file: BinaryIO, name: str) -> bytes:
+    def extract(self, file: IO[bytes], name: str) -> bytes:
         """Return a document's text, encoded for the ledger: `encoding.decode` reads it.
 
         ``name`` is the file's name, of which the extension counts. Raises UnreadableError for a
@@ -89,13 +89,13 @@ class Opener:
             raise UnreadableError(Unread.CORRUPT) from None
         return encoded
 
-    def read(self, file: BinaryIO, name: str) -> Extracted:
+    def read(self, file: IO[bytes], name: str) -> Extracted:
         """Return a document's text; see `extract`."""
         return decode(self.extract(file, name))
 
     def render(
         self,
-        file: BinaryIO,
+        file: IO[bytes],
         name: str,
         pages: Sequence[int],
         *,
@@ -129,7 +129,7 @@ class Opener:
             self._server.wait()
         self._server = self._socket = None
 
-    def _ask(self, file: BinaryIO, wanted: bytes, request: dict[str, Any]) -> bytes:
+    def _ask(self, file: IO[bytes], wanted: bytes, request: dict[str, Any]) -> bytes:
         request["limits"] = asdict(self._limits)
         connection = self._connection()
         try:

@@ -61,7 +61,7 @@ class Contents:
             if pages is not None:
                 return Content(digest, size, pages, key, None)
             opener = self._opener(languages)
-            encoded = opener.extract(file, f"document{suffix}")  # type: ignore[arg-type]  # typeshed's IO and BinaryIO differ
+            encoded = opener.extract(file, f"document{suffix}")
             extracted = decode(encoded)
             beside = _attached(opener, file, f"document{suffix}", extracted, send)
         text = NewText(key, encoded, len(extracted.pages), beside)
@@ -121,6 +121,6 @@ def _attached(
     if send.startswith("images"):
         most = int(send.removeprefix("images"))
         numbers = [page.number for page in extracted.pages[:most]]
-        pictures = opener.render(file, name, numbers, max_side=attached.MAX_SIDE)  # type: ignore[arg-type]  # as above
+        pictures = opener.render(file, name, numbers, max_side=attached.MAX_SIDE)
         return attached.of_pictures([picture.content for picture in pictures])
     return None
