@@ -103,7 +103,7 @@ def _picture(opener: Opener, document: RowsDocument, source: Source) -> bytes | 
     try:
         with fetched(open_folder(Root(document.root)), document.path) as file:
             pictures = opener.render(
-                file,  # type: ignore[arg-type]  # typeshed's IO and BinaryIO differ
+                file,
                 f"document{PurePosixPath(document.path).suffix}",
                 [source.page],
                 max_side=MAX_SIDE,
