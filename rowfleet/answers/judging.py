@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rowfleet.answers import missing_documents
 from rowfleet.answers.backing import look_up
 from rowfleet.answers.reasons import Reason
 from rowfleet.cells import plain, value
@@ -47,14 +46,27 @@ def judge(question: Question, output: dict[str, Any]) -> Judged:
     """Judge an answer that fits the schema. A recipe that says nothing of answers costs nothing."""
     if not question.recipe.judges_answers:
         return Judged(output)
-    book = question.recipe.rulebook
     output, to_mend, reasons = _backed(question, output)
-    reasons += missing_documents.reasons(question)
     for name, lookup in question.recipe.lookups.items():
         if lookup.missing == "review" and lookup.join is not None:
             key = plain(value(question.cells.get(lookup.join)))
             if lookup.found(key) is None:
                 reasons.append(Reason(name, f"lookups.{name} has no key {key!r} of {lookup.join}"))
+    return _ruled(question, output, to_mend, reasons)
+
+
+def judge_corrected(question: Question, values: dict[str, Any]) -> Judged:
+    """Judge values that a person corrected. Nothing is looked up: a person needs no quote."""
+    if not question.recipe.judges_answers:
+        return Judged(values)
+    return _ruled(question, dict(values), [], [])
+
+
+def _ruled(
+    question: Question, output: dict[str, Any], to_mend: list[Reason], reasons: list[Reason]
+) -> Judged:
+    """Compute and check an answer that already has these reasons; ``output`` is changed."""
+    book = question.recipe.rulebook
     _compute(book, question, output, reasons)
     values = values_of(question.recipe, question.cells, output)
     for check, rule in book.checks:

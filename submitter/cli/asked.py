@@ -44,7 +44,6 @@ class Asked:
     max_failures: float | None = None
     sample_size: int | None = None
     dedupe: bool = False
-    documents: str | None = None
 
     @property
     def rows(self) -> Choice:

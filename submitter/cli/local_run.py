@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from submitter.cli.dry_run import show_dry_run
 from submitter.cli.run import announce, conclude, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
-    documents_of,
     feeder_for,
     kind_of,
     ledger_of,
@@ -31,7 +30,6 @@ from submitter.cli.setup import (
     recipe_of,
 )
 from submitter.local.broker import starting_broker
-from submitter.local.extractor import LocalExtractor
 from submitter.local.standby import Standby
 from submitter.local.state import state_directory
 from submitter.local.worker import LocalWorker, Run, queue_of
@@ -71,7 +69,6 @@ def run(
             + (", or use --analyzer rules, which computes offline" if offline else "")
         )
     terms = agreed_terms(recipe, settings, asked)
-    documents = documents_of(recipe, settings, asked)
     with said_how_to_go_on(), ExitStack() as stack:
         is_alone = settings.redis_url is None and not dry_run
         broker = stack.enter_context(starting_broker()) if is_alone else None
@@ -87,7 +84,6 @@ def run(
             terms=terms,
             tier=Tier.WORKERS,
             source=source,
-            documents=documents,
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=None, as_json=as_json)
@@ -110,19 +106,15 @@ def run(
         feeder = feeder_for(engine, settings)
         if settings.queue == queue_of(submission.batch_id):
             stack.callback(run.put_queue_back, settings.queue)
-        workers = [LocalWorker(settings, state_directory(), run, ready)]
-        if documents is not None:
-            workers.append(LocalExtractor(settings, state_directory(), run, str(documents)))
+        worker = LocalWorker(settings, state_directory(), run, ready)
         stack.push(
-            lambda kind, *_: _stop(workers, interrupted=kind in (KeyboardInterrupt, Terminated))
+            lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
         )
-        for worker in workers:
-            worker.start()
+        worker.start()
         recording.fill(engine, feeder, submission, found)
 
         def look_after() -> None:
-            for worker in workers:
-                worker.watch()
+            worker.watch()
             run.free_rows_of_dead_runs()
 
         announce(engine, submission, found, as_json=False)
@@ -130,7 +122,9 @@ def run(
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
-        for worker in workers:
+        if broker is not None:
+            worker.end()
+        else:  # which may run rows of others' batches
             worker.let_end()  # while the finished sheet is written
         return conclude(engine, progress, finished, as_json=as_json)
 
@@ -155,14 +149,10 @@ def _guard(finished: Target, run: Run) -> Callable[[Connection, str], None]:
     return allow
 
 
-def _stop(workers: Sequence[LocalWorker], *, interrupted: bool) -> None:
+def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
     if interrupted:
         console.err.print("finishing the rows that run; press Ctrl-C again to end them at once")
-    is_cut_short = False
-    for worker in reversed(workers):
-        try:
-            worker.stop()
-        except (KeyboardInterrupt, Terminated):
-            is_cut_short = True
-    if is_cut_short:
+    try:
+        worker.stop()
+    except (KeyboardInterrupt, Terminated):
         console.err.print("ended; their rows start anew next time")

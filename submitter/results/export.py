@@ -160,7 +160,7 @@ def export(
 ) -> Exported:
     """Write the batch's finished sheet as it is now. Raises InputError if it can't be written.
 
-    A workbook gets ``sheets`` behind its own; a text file has none.
+    A workbook gets ``sheets`` behind its own; a text file and one that is ``plain`` have none.
     """
     with reading(engine) as connection:
         batch = batch_records.get_batch(connection, batch_id)
@@ -215,7 +215,7 @@ def _workbook(
         macros = asked.suffix == ".xlsm"
         return composing.own_workbook(connection, batch, original.path, book, macros=macros)
 
-    added = sheets(connection, batch, places)
+    added = () if asked.plain else sheets(connection, batch, places)
     if added:
         with NamedTemporaryFile(dir=out.parent, prefix=target.PREFIX) as book:
             written = write(book)

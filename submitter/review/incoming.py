@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rowfleet import cells as row_cells
 from rowfleet.analysis import Question
 from rowfleet.answers import reasons
-from rowfleet.answers.judging import judge
+from rowfleet.answers.judging import judge_corrected
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Engine, reading, writing
 from rowfleet.ledger.queries import batch_records, reviews
@@ -188,11 +188,12 @@ class _Deciding:
             address = row.addresses.get(field, row.addresses[review_sheet.DECISION])
             self._problems.add(address, f"does not fit the recipe: {what[:200]}")
             return None
-        judged = judge(self._question(recorded), asked)
+        kept = {name: value for name, value in seen.items() if name not in self._recipe.computed}
+        judged = judge_corrected(self._question(recorded), kept | asked)
         left = judged.all_reasons
         if judged.failure is not None:
             left = (reasons.Reason("check", judged.failure), *left)
-        return {**seen, **judged.output}, left
+        return judged.output, left
 
     def _question(self, row: RecordedRow) -> Question:
         batch = self._batch

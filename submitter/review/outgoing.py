@@ -10,9 +10,10 @@ from typing import Any
 from rowfleet import cells as row_cells
 from rowfleet.answers import reasons
 from rowfleet.cells import Cell, decode_all, plain
+from rowfleet.documents.places.root import Root
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Connection, Engine, reading
-from rowfleet.ledger.queries import batch_records, reviews
+from rowfleet.ledger.queries import batch_records, document_facts, reviews
 from rowfleet.ledger.queries.rows import rows_by_number
 from rowfleet.ledger.records import BatchRecord, RecordedRow
 from rowfleet.ledger.review_records import DecisionRecord
@@ -32,6 +33,8 @@ from submitter.review.review_sheet import Key
 
 #: Rows that are read from the ledger at a time, once in the order of the sheet and once in ours.
 CHUNK = 500
+#: Documents of a row that the sheet leads to.
+MOST_DOCUMENTS = 10
 #: How a cell begins that is an address of the web.
 _WEB = ("https://", "http://")
 
@@ -92,6 +95,8 @@ class _Sheet:
         self._answers = recipe.headers()
         self._schemas: Mapping[str, Any] = recipe.output["properties"]
         self._corrections = review_sheet.corrections(recipe)
+        most = document_facts.most_of_a_row(connection, batch.id)
+        self._documents = min(most, MOST_DOCUMENTS)
 
     def of(self, numbers: Sequence[int]) -> NewSheet:
         """Return the sheet of those rows."""
@@ -108,12 +113,15 @@ class _Sheet:
             NewColumn(review_sheet.PRIORITY, 10),
         ]
         for name, header in self._answers.items():
-            columns.append(NewColumn(header, 18))
+            columns.append(NewColumn(header, _width(header)))
             if name in self._corrections:
                 listed = review_sheet.choices(self._schemas[name])
-                columns.append(
-                    NewColumn(self._corrections[name], 18, is_input=True, choices=listed)
-                )
+                heading = self._corrections[name]
+                columns.append(NewColumn(heading, _width(heading), is_input=True, choices=listed))
+        columns += [
+            NewColumn(review_sheet.DOCUMENT.format(number), 24)
+            for number in range(1, self._documents + 1)
+        ]
         columns += [
             NewColumn(review_sheet.EARLIER, 24),
             NewColumn(review_sheet.KEY, is_hidden=True),
@@ -134,8 +142,12 @@ class _Sheet:
         for part in _parts([number for _, number in ranked]):
             rows = rows_by_number(self._connection, self._batch.id, part)
             decisions = reviews.decisions_on(self._connection, self._batch.id, part)
+            documents = document_facts.places_of(self._connection, self._batch.id, part)
             for number in part:
-                cells = self._row(rows[number], decisions.get(number, []), priorities[number])
+                named = documents.get(number, [])[: self._documents]
+                cells = self._row(
+                    rows[number], decisions.get(number, []), priorities[number], named
+                )
                 yield cells[:width] + [None] * (width - len(cells))
 
     def _priorities(self, numbers: Sequence[int]) -> Iterator[tuple[int, float]]:
@@ -144,7 +156,11 @@ class _Sheet:
             yield number, self._ranking.priority(row.values or row.output, sent)
 
     def _row(
-        self, row: RecordedRow, decisions: Sequence[DecisionRecord], priority: float
+        self,
+        row: RecordedRow,
+        decisions: Sequence[DecisionRecord],
+        priority: float,
+        documents: Sequence[tuple[str, str]],
     ) -> list[Cell | Linked]:
         seen = len(decisions)
         values = review_sheet.seen_values(row.output, decisions, seen)
@@ -163,9 +179,16 @@ class _Sheet:
             cells.append(answer_cell((values or {}).get(name), known))
             if name in self._corrections:
                 cells.append(None)
+        cells += [_document(*each) for each in documents]
+        cells += [None] * (self._documents - len(documents))
         key = Key(self._batch.id, row.number, seen, review_sheet.digest(values))
         cells += [_earlier(decisions), str(key)]
         return [*cells, *map(_linked, decode_all(row.cells))]
+
+
+def _width(header: str) -> float:
+    """Return the width of a column whose header stands on two lines at most, in characters."""
+    return float(max(14, len(header) * 2 // 3 + 3))
 
 
 def _earlier(decisions: Sequence[DecisionRecord]) -> str | None:
@@ -174,6 +197,14 @@ def _earlier(decisions: Sequence[DecisionRecord]) -> str | None:
         return None
     newest = decisions[-1]
     return f"{newest.verdict} by {newest.reviewer}, {newest.decided_at.astimezone(UTC):%Y-%m-%d}"
+
+
+def _document(root: str, path: str) -> Cell | Linked:
+    """Let a file of this machine be opened; that of a store is named, since no program opens it."""
+    place = Root(root)
+    if not place.is_local:
+        return place.address(path)
+    return Linked(path, place.path.joinpath(path).as_uri())
 
 
 def _linked(cell: Cell) -> Cell | Linked:

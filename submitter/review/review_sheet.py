@@ -27,6 +27,9 @@ REASONS, PRIORITY, EARLIER, KEY = "Reasons", "Priority", "Earlier_Decision", "Re
 #: What a column of corrections is called, before the header of the answer that it corrects.
 CORRECTION = "Correction "
 
+#: The column of the n-th document that a row names.
+DOCUMENT = "Document_{}"
+
 #: What a person may write under DECISION.
 VERDICTS = tuple(verdict.value for verdict in Verdict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, select
@@ -38,6 +38,29 @@ def of_row(connection: Connection, batch_id: str, number: int) -> list[RowsDocum
         .order_by(RowDocument.position)
     )
     return [RowsDocument(*row) for row in rows]
+
+
+def places_of(
+    connection: Connection, batch_id: str, numbers: Sequence[int]
+) -> dict[int, list[tuple[str, str]]]:
+    """Return root and path of the documents of those rows that name any, in the rows' order."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    rows = connection.execute(
+        select(RowDocument.number, Document.root, Document.path)
+        .join(Document, RowDocument.document_id == Document.id)
+        .where(RowDocument.batch_id == batch_id, RowDocument.number.in_(numbers))
+        .order_by(RowDocument.number, RowDocument.position)
+    )
+    for number, root, path in rows:
+        found.setdefault(number, []).append((root, path))
+    return found
+
+
+def most_of_a_row(connection: Connection, batch_id: str) -> int:
+    """Return how many documents a row of the batch names at most."""
+    last = select(func.max(RowDocument.position)).where(RowDocument.batch_id == batch_id)
+    found: int | None = connection.execute(last).scalar()
+    return 0 if found is None else found + 1
 
 
 def text_of(connection: Connection, text_id: str) -> bytes | None:

@@ -117,7 +117,7 @@ class SheetWriter:
             )
             for at, column in zip(letters, columns, strict=True)
         ]
-        part.write(f'<row r="1">{"".join(cells)}</row>'.encode())
+        part.write(f'<row r="1" ht="30" customHeight="1">{"".join(cells)}</row>'.encode())
         number = 1
         for number, row in enumerate(self.sheet.rows, 2):
             cells = [

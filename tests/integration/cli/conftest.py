@@ -31,3 +31,10 @@ def named_ledger(
     engine = open_ledger(url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def local_ledger(named_ledger: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
+    """The same, for commands that run in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    return named_ledger

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,128 +14,14 @@ import openpyxl
 import pytest
 import yaml
 from openpyxl.worksheet.worksheet import Worksheet
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine
 
-from rowfleet.answers import reasons
-from rowfleet.answers.reasons import Reason
-from rowfleet.ledger.engine import open_ledger
-from rowfleet.ledger.models import Batch, Row
-from rowfleet.ledger.queries import reviews
-from rowfleet.ledger.schema import migrate
-from rowfleet.ledger.transitions.tallies import write_tallies
-from rowfleet.recipes.recipe import Recipe
-from submitter.sheets.opening import open_sheet
-from submitter.sheets.selection import Choice
-from submitter.submission import recording
-from submitter.submission.submission import prepare
-from tests.support.workbooks import save
+from tests.support import office
+from tests.support.reviews import answer, decide_all, edit, fill, kept, lines, submitted
 
 Call = Callable[..., tuple[int, str, str]]
 
-RECIPE = Recipe.model_validate(
-    {
-        "name": "audit",
-        "analyzer": "openai",
-        "model": "gpt-5-mini",
-        "prompt": "Is money due back?",
-        "columns": [{"name": "Vendor"}, {"name": "Amount"}, {"name": "File", "required": False}],
-        "output": {
-            "type": "object",
-            "properties": {
-                "basis": {"type": "string", "enum": ["none", "duplicate", "tax"]},
-                "refund": {"type": "number", "minimum": 0},
-                "due": {"type": "boolean"},
-                "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
-                "tags": {"type": "array", "items": {"type": "string"}},
-                "why": {"type": ["string", "null"]},
-            },
-        },
-    }
-)
-#: A column of the person's own has the name of one of the review's.
-HEADER = ["Vendor", "Amount", "Note", "File"]
 ROWS = 300
-
-
-def answer(number: int) -> dict[str, Any]:
-    return {
-        "basis": "tax",
-        "refund": number + 0.25,
-        "due": True,
-        "confidence": 50 + number % 50,
-        "tags": ["a", "b"],
-        "why": f"row {number}",
-    }
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.chdir(tmp_path)
-    engine = open_ledger(url)
-    migrate(engine)
-    return engine
-
-
-def submitted(engine: Engine, folder: Path, count: int, recipe: Recipe = RECIPE) -> Path:
-    """Record a batch `b` of a workbook, whose rows are all done and need review."""
-    source = save(
-        folder / "refunds.xlsx",
-        [["Refunds of 2026"], HEADER]
-        + [[f"V{n}", n * 10, f"my note {n}", f"https://f.example/{n}.pdf"] for n in range(count)],
-    )
-    with open_sheet(source, recipe=recipe) as sheet:
-        asked = prepare(sheet, Choice(), recipe, queue="q", batch_id="b", source=source)
-        recording.record(engine, None, asked)
-    why = reasons.encode([Reason("confidence", "it is low", "confidence")])
-    with engine.begin() as connection:
-        for number in range(count):
-            connection.execute(
-                update(Row)
-                .where(Row.number == number)
-                .values(
-                    status="done",
-                    output=answer(number),
-                    review="needs_review",
-                    review_reasons=why,
-                )
-            )
-        connection.execute(update(Batch).values(status="finished"))
-        write_tallies(connection, "test", {"b": {"done": count, "needs_review": count}})
-    return source
-
-
-def edit(path: Path, change: Callable[[Worksheet, dict[str, int]], None]) -> None:
-    """Change the review's sheet as a person does; columns are given by their headers."""
-    book = openpyxl.load_workbook(path)
-    sheet = book["AI_Review"]
-    columns = {str(cell.value): cell.column for cell in sheet[1]}
-    change(sheet, columns)
-    book.save(path)
-
-
-def fill(path: Path, row: int, **cells: Any) -> None:
-    """Fill in cells of one row of the review's sheet."""
-
-    def change(sheet: Worksheet, columns: dict[str, int]) -> None:
-        for header, value in {"Reviewer": "Ann", **cells}.items():
-            sheet.cell(row, columns[header.replace("Correction_AI", "Correction AI")], value)
-
-    edit(path, change)
-
-
-def decide_all(sheet: Worksheet, columns: dict[str, int]) -> None:
-    """Decide each row by its number: approve, correct or reject."""
-    for row in range(2, sheet.max_row + 1):
-        number = sheet.cell(row, columns["Row"]).value - 3
-        verdict = ("approve", "correct", "reject")[number % 3]
-        sheet.cell(row, columns["Decision"], verdict)
-        sheet.cell(row, columns["Reviewer"], "Ann")
-        sheet.cell(row, columns["Note"], f"seen {number}")
-        if verdict == "correct":
-            sheet.cell(row, columns["Correction AI_Basis"], "duplicate")
-            sheet.cell(row, columns["Correction AI_Refund"], number * 2)
 
 
 def final(number: int) -> dict[str, Any] | None:
@@ -144,26 +31,10 @@ def final(number: int) -> dict[str, Any] | None:
     return answer(number) | ({"basis": "duplicate", "refund": number * 2} if number % 3 else {})
 
 
-def kept(engine: Engine) -> list[tuple[Any, ...]]:
-    with engine.connect() as connection:
-        return [
-            (each.number, each.version, each.verdict, each.reviewer, each.note, each.after)
-            for each in reviews.history(connection, "b")
-        ]
-
-
-def lines(path: Path, sheet: str) -> list[dict[str, Any]]:
-    """Return the rows of a sheet below its header, as header → value."""
-    rows = openpyxl.load_workbook(path)[sheet].iter_rows(values_only=True)
-    found = [list(row) for row in rows]
-    top = next(at for at, row in enumerate(found) if None not in row[:3])
-    return [dict(zip(found[top], row, strict=True)) for row in found[top + 1 :]]
-
-
 def test_300_rows_out_decided_in_twice_and_out_again(
-    ledger: Engine, call: Call, tmp_path: Path
+    local_ledger: Engine, call: Call, tmp_path: Path
 ) -> None:
-    submitted(ledger, tmp_path, ROWS)
+    submitted(local_ledger, tmp_path, ROWS)
     code, out, err = call("review", "b", "--export", "review.xlsx")
     assert (code, err) == (0, "")
     assert out.startswith(
@@ -171,26 +42,40 @@ def test_300_rows_out_decided_in_twice_and_out_again(
         "Amount and a low confidence first\n"
     )
     edit(tmp_path / "review.xlsx", decide_all)
-    check_decided(ledger, call, tmp_path / "review.xlsx", tmp_path)
+    check_decided(local_ledger, call, tmp_path / "review.xlsx", tmp_path)
 
 
-def check_decided(ledger: Engine, call: Call, review: Path, tmp_path: Path) -> None:
+SOFFICE = shutil.which("soffice")
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: no soffice in the PATH")
+def test_300_rows_decided_by_a_script_in_libreoffice(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    assert SOFFICE is not None
+    submitted(local_ledger, tmp_path, ROWS)
+    assert call("review", "b", "--export", "review.xlsx")[0] == 0
+    office.decide(SOFFICE, tmp_path / "review.xlsx", tmp_path / "profile")
+    check_decided(local_ledger, call, tmp_path / "review.xlsx", tmp_path)
+
+
+def check_decided(local_ledger: Engine, call: Call, review: Path, tmp_path: Path) -> None:
     """Import a file that ``decide_all`` has decided, twice, and look at all that follows."""
     code, out, err = call("review", "b", "--import", review)
     assert (code, err) == (0, ""), err
     assert out.splitlines()[0] == "300 rows decided, 0 as before, 0 without a decision"
     assert re.search(r"\nno row needs review; .*: .*rowfleet export b b.results.xlsx\n$", out)
-    decided = kept(ledger)
+    decided = kept(local_ledger)
     assert [(*each[:4], each[5]) for each in decided] == [
         (n, 1, ("approve", "correct", "reject")[n % 3], "Ann", final(n)) for n in range(ROWS)
     ]
     code, out, _ = call("review", "b", "--import", review)
     assert out.splitlines()[0] == "0 rows decided, 300 as before, 0 without a decision"
-    assert kept(ledger) == decided
+    assert kept(local_ledger) == decided
     assert call("retry", "b")[:2] == (0, "no row of b has failed\n")
     assert call("export", "b", "out.xlsx")[0] == 0
     check_final_values(tmp_path / "out.xlsx")
-    assert kept(ledger) == decided
+    assert kept(local_ledger) == decided
 
 
 def check_final_values(out: Path) -> None:
@@ -223,8 +108,10 @@ def check_final_values(out: Path) -> None:
     assert len(history) == 100 + 200 + 100 * 6
 
 
-def test_the_sheet_shows_what_a_person_needs(ledger: Engine, call: Call, tmp_path: Path) -> None:
-    submitted(ledger, tmp_path, 20)
+def test_the_sheet_shows_what_a_person_needs(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    submitted(local_ledger, tmp_path, 20)
     assert call("review", "b", "--export", "r.xlsx")[0] == 0
     book = openpyxl.load_workbook(tmp_path / "r.xlsx")
     assert book.sheetnames == ["Refunds", "AI_Review"]
@@ -298,9 +185,9 @@ def test_the_sheet_shows_what_a_person_needs(ledger: Engine, call: Call, tmp_pat
     ],
 )
 def test_a_wrong_cell_is_said_with_its_address_and_nothing_is_imported(
-    ledger: Engine, call: Call, tmp_path: Path, cells: dict[str, Any], sentence: str
+    local_ledger: Engine, call: Call, tmp_path: Path, cells: dict[str, Any], sentence: str
 ) -> None:
-    submitted(ledger, tmp_path, 3)
+    submitted(local_ledger, tmp_path, 3)
     call("review", "b", "--export", "r.xlsx")
     fill(tmp_path / "r.xlsx", 3, Decision="approve")
     fill(tmp_path / "r.xlsx", 2, **cells)
@@ -308,11 +195,13 @@ def test_a_wrong_cell_is_said_with_its_address_and_nothing_is_imported(
     assert (code, out) == (2, "")
     assert f"r.xlsx, sheet 'AI_Review': {sentence}" in err
     assert err.count("\n") == 1
-    assert kept(ledger) == []
+    assert kept(local_ledger) == []
 
 
-def test_a_row_that_stands_twice_is_refused(ledger: Engine, call: Call, tmp_path: Path) -> None:
-    submitted(ledger, tmp_path, 2)
+def test_a_row_that_stands_twice_is_refused(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    submitted(local_ledger, tmp_path, 2)
     call("review", "b", "--export", "r.xlsx")
 
     def change(sheet: Worksheet, columns: dict[str, int]) -> None:
@@ -327,23 +216,23 @@ def test_a_row_that_stands_twice_is_refused(ledger: Engine, call: Call, tmp_path
 
 
 def test_a_later_decision_is_not_overwritten_silently(
-    ledger: Engine, call: Call, tmp_path: Path
+    local_ledger: Engine, call: Call, tmp_path: Path
 ) -> None:
-    submitted(ledger, tmp_path, 3)
+    submitted(local_ledger, tmp_path, 3)
     call("review", "b", "--export", "ann.xlsx")
     call("review", "b", "--export", "bob.xlsx")
     fill(tmp_path / "ann.xlsx", 2, Decision="approve")
     for row in (2, 3):
         fill(tmp_path / "bob.xlsx", row, Decision="reject", Reviewer="Bob")
     assert call("review", "b", "--import", "ann.xlsx")[0] == 0
-    before = kept(ledger)
+    before = kept(local_ledger)
     code, _, err = call("review", "b", "--import", "bob.xlsx")
     assert code == 2
     assert re.search(r"rows were decided otherwise: B2 \(by Ann at [-0-9: ]+ UTC: approve\)", err)
     assert "nothing is imported" in err
-    assert kept(ledger) == before, "the other row of the file is not imported, either"
+    assert kept(local_ledger) == before, "the other row of the file is not imported, either"
     assert call("review", "b", "--import", "bob.xlsx", "--supersede")[0] == 0
-    assert [each[:4] for each in kept(ledger)] == [
+    assert [each[:4] for each in kept(local_ledger)] == [
         (1, 1, "reject", "Bob"),
         (2, 1, "approve", "Ann"),
         (2, 2, "reject", "Bob"),
@@ -355,14 +244,14 @@ def test_a_later_decision_is_not_overwritten_silently(
     assert [str(row["Earlier_Decision"])[:13] for row in rows] == ["reject by Bob"] * 2 + ["None"]
     fill(tmp_path / "again.xlsx", 2, Decision="approve")
     assert call("review", "b", "--import", "again.xlsx")[0] == 0
-    assert kept(ledger)[-1][:4] == (2, 3, "approve", "Ann")
-    assert kept(ledger)[-1][5] == answer(2), "a rejected answer that is approved counts again"
+    assert kept(local_ledger)[-1][:4] == (2, 3, "approve", "Ann")
+    assert kept(local_ledger)[-1][5] == answer(2), "a rejected answer that is approved counts again"
 
 
 def test_it_says_what_waits_and_the_command_that_it_prints_works(
-    ledger: Engine, call: Call, tmp_path: Path
+    local_ledger: Engine, call: Call, tmp_path: Path
 ) -> None:
-    submitted(ledger, tmp_path, 3)
+    submitted(local_ledger, tmp_path, 3)
     code, out, err = call("review", "b")
     assert (code, err) == (0, "")
     first, reason, how = out.splitlines()
@@ -384,8 +273,10 @@ def test_it_says_what_waits_and_the_command_that_it_prints_works(
     assert json.loads(call("progress", "b", "--json")[1])["needs_review"] == 2
 
 
-def test_a_filled_review_is_not_written_over(ledger: Engine, call: Call, tmp_path: Path) -> None:
-    submitted(ledger, tmp_path, 3)
+def test_a_filled_review_is_not_written_over(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    submitted(local_ledger, tmp_path, 3)
     assert call("review", "b", "--export", "r.xlsx")[0] == 0
     assert call("review", "b", "--export", "r.xlsx")[0] == 0, "it is as it was written"
     fill(tmp_path / "r.xlsx", 2, Decision="approve")
@@ -395,8 +286,8 @@ def test_a_filled_review_is_not_written_over(ledger: Engine, call: Call, tmp_pat
     assert call("review", "b", "--export", "r.xlsx", "--overwrite")[0] == 0
 
 
-def test_reviewed_rows_are_examples(ledger: Engine, call: Call, tmp_path: Path) -> None:
-    submitted(ledger, tmp_path, 4)
+def test_reviewed_rows_are_examples(local_ledger: Engine, call: Call, tmp_path: Path) -> None:
+    submitted(local_ledger, tmp_path, 4)
     assert call("review", "b", "--examples", 2)[0] == 2
     call("review", "b", "--export", "r.xlsx")
 
@@ -425,11 +316,6 @@ def test_reviewed_rows_are_examples(ledger: Engine, call: Call, tmp_path: Path) 
     assert len(yaml.safe_load(call("review", "b", "--examples", 1)[1])) == 1
 
 
-def outputs(engine: Engine) -> Sequence[Any]:
-    with engine.connect() as connection:
-        return connection.execute(select(Row.output).order_by(Row.number)).scalars().all()
-
-
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -444,17 +330,19 @@ def outputs(engine: Engine) -> Sequence[Any]:
     ],
 )
 def test_what_can_not_be_is_one_sentence(
-    ledger: Engine, call: Call, tmp_path: Path, options: tuple[str, ...], sentence: str
+    local_ledger: Engine, call: Call, tmp_path: Path, options: tuple[str, ...], sentence: str
 ) -> None:
-    submitted(ledger, tmp_path, 1)
+    submitted(local_ledger, tmp_path, 1)
     code, out, err = call("review", "b", *options)
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
 
 
-def test_a_file_of_another_batch_is_refused(ledger: Engine, call: Call, tmp_path: Path) -> None:
-    submitted(ledger, tmp_path, 1)
+def test_a_file_of_another_batch_is_refused(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    submitted(local_ledger, tmp_path, 1)
     call("review", "b", "--export", "r.xlsx")
     fill(tmp_path / "r.xlsx", 2, Decision="approve", Review_Key="other 0 0 0123456789ab")
     code, _, err = call("review", "b", "--import", "r.xlsx")
