@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rowfleet import analyzer_kinds
 from rowfleet.analyzer_kinds import Kind
+from rowfleet.ledger.document_records import RowsDocument
 from rowfleet.ledger.records import BatchRecord, Claimed
 from rowfleet.prices import Price
 from rowfleet.recipes.recipe import Recipe
@@ -37,6 +38,8 @@ class Assignment:
     duplicate_of: Sequence[int]
     #: What its time limit is measured by; whoever runs the row stops it while that waits.
     clock: Stopwatch = field(default_factory=Stopwatch)
+    #: The documents that it names, where its recipe has them sent.
+    documents: Sequence[RowsDocument] = ()
 
     @property
     def sheet_row(self) -> int:

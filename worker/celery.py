@@ -32,6 +32,7 @@ from rowfleet.queue.message import TASK_NAME
 from rowfleet.retry import RetryPolicy
 from worker import ledger, program
 from worker.analyzers.registry import Registry
+from worker.analyzers.texts import Texts
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
 from worker.steps.deletion_cost import DeletionCost
@@ -66,6 +67,7 @@ _doubts = Doubts()
 
 _lock = threading.Lock()
 _books: Bookkeeper | None = None
+_texts: Texts | None = None
 analyzers = Registry(settings)
 
 
@@ -97,8 +99,8 @@ def _import_early() -> None:
 @worker_process_init.connect(weak=False)
 def _forget_parents_books(**_: Any) -> None:
     """A forked child has its parent's memory, but not its threads: it keeps books of its own."""
-    global _books, _lock, analyzers
-    _books, _lock, analyzers = None, threading.Lock(), Registry(settings)
+    global _books, _lock, _texts, analyzers
+    _books, _lock, _texts, analyzers = None, threading.Lock(), None, Registry(settings)
 
 
 def books() -> Bookkeeper:
@@ -117,6 +119,15 @@ def books() -> Bookkeeper:
         return _books
 
 
+def texts() -> Texts:
+    """Return this process's texts of documents; the first call opens a way to them."""
+    global _texts  # noqa: PLW0603 (one per process, made on first use)
+    with _lock:
+        if _texts is None:
+            _texts = Texts(ledger.second_engine(settings))
+        return _texts
+
+
 class Unexpected(Exception):
     """An unforeseen exception as Celery, Flower and the log are told of it: its kind alone."""
 
@@ -132,6 +143,7 @@ def analyze(batch_id: str, row_number: int) -> str:
             analyzer=analyzers.get,
             limits=_limits,
             doubts=_doubts,
+            texts=texts,
         )
     except (RowFailed, TaskPredicate):
         raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from rowfleet.ledger.document_records import RowsDocument
 from rowfleet.ledger.engine import Connection
-from rowfleet.ledger.queries import fleet, rows
+from rowfleet.ledger.queries import document_facts, fleet, rows
 from rowfleet.ledger.records import Claimed, Key, RowState
 from rowfleet.ledger.statuses import HELD, RowStatus
 from rowfleet.ledger.transitions import claiming, stopping
@@ -95,7 +96,10 @@ class Claims:
         duplicates: list[int] = []
         if row.identity is not None and batch.kind.compares_rows:
             duplicates = rows.earlier_duplicates(connection, row.key[0], row.identity, row.key[1])
-        return Assignment(row, batch, duplicates)
+        documents: list[RowsDocument] = []
+        if batch.recipe.documents is not None:
+            documents = document_facts.of_row(connection, *row.key)
+        return Assignment(row, batch, duplicates, documents=documents)
 
     def _leave_to_newer(self, connection: Connection, key: Key, unknown: str) -> Refused:
         """Put a row off whose recipe only a newer worker understands.

@@ -26,6 +26,15 @@ def engine(settings: Settings) -> Engine:
         return _engine
 
 
+def second_engine(settings: Settings) -> Engine:
+    """Return another engine, so that reading large texts holds no result up.
+
+    Made by those processes alone whose rows name documents.
+    """
+    assert settings.database_url is not None
+    return open_ledger(settings.database_url.get_secret_value())
+
+
 def _forget_parents() -> None:
     """A forked child must not speak on its parent's connections, nor close them."""
     global _engine, _lock  # noqa: PLW0603 (of the child)

@@ -18,11 +18,13 @@ from rowfleet.analysis import (
     Transient,
     Usage,
 )
+from rowfleet.answers import missing_documents
 from rowfleet.ledger.records import Outcome, Spent
 from rowfleet.ledger.statuses import RowStatus
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.retry import RetryPolicy
 from worker.analyzers import Analyzer
+from worker.analyzers.texts import Texts
 from worker.assignment import Assignment, BatchInfo, Refused, ResultRefused
 from worker.bookkeeper import Bookkeeper
 
@@ -52,6 +54,7 @@ def run_row(
     analyzer: Callable[[str], Analyzer],
     limits: Limits,
     doubts: Doubts,
+    texts: Callable[[], Texts],
 ) -> str:
     """Run one row and return how it ended, in a few words for Flower.
 
@@ -67,7 +70,7 @@ def run_row(
         log.info("%s of %s not run: %s", named, batch_id, assignment.why)
         return f"{named}: {assignment.why}"
     try:
-        outcome = _outcome(assignment, analyzer, limits, books, doubts)
+        outcome = _outcome(assignment, analyzer, limits, books, doubts, texts)
     except Exception as error:
         outcome = _unexpected(assignment, error)
     except BaseException:  # the slot ends, not the row
@@ -89,13 +92,16 @@ def _outcome(
     limits: Limits,
     books: Bookkeeper,
     doubts: Doubts,
+    texts: Callable[[], Texts],
 ) -> Outcome:
     """Ask about the row and return what becomes of it, whatever its analyzer raises."""
     row, batch, clock = assignment.row, assignment.batch, assignment.clock
     try:
-        answer = analyzer(batch.record.analyzer).answer(
-            _question(assignment, limits.soft_time_limit)
-        )
+        question = _question(assignment, limits.soft_time_limit, texts)
+        if refused := missing_documents.refusal(question):
+            why, said = refused
+            raise Permanent(why, said=said)
+        answer = analyzer(batch.record.analyzer).answer(question)
         doubts.answered(row.key[0])
         return retry.after_answer(row, answer, _spent(answer.usage, batch), clock.seconds())
     except AnalysisError as error:
@@ -142,7 +148,7 @@ def _reported(sheet_row: int, outcome: Outcome) -> str:
     return f"{named}: {RowStatus.DONE.value}"
 
 
-def _question(assignment: Assignment, time_limit: float) -> Question:
+def _question(assignment: Assignment, time_limit: float, texts: Callable[[], Texts]) -> Question:
     record = assignment.batch.record
     row = assignment.row
     return Question(
@@ -154,6 +160,7 @@ def _question(assignment: Assignment, time_limit: float) -> Question:
         duplicate_of=[record.sheet_row(number) for number in assignment.duplicate_of],
         time_limit=time_limit,
         clock=assignment.clock,
+        documents=texts().of(assignment.documents) if assignment.documents else (),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rowfleet.answers import missing_documents
 from rowfleet.answers.backing import look_up
 from rowfleet.answers.reasons import Reason
 from rowfleet.cells import plain, value
@@ -47,6 +48,7 @@ def judge(question: Question, output: dict[str, Any]) -> Judged:
     if not question.recipe.judges_answers:
         return Judged(output)
     output, to_mend, reasons = _backed(question, output)
+    reasons += missing_documents.reasons(question)
     for name, lookup in question.recipe.lookups.items():
         if lookup.missing == "review" and lookup.join is not None:
             key = plain(value(question.cells.get(lookup.join)))

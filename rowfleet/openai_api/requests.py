@@ -7,12 +7,14 @@ files of rows; both send the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rowfleet.analysis import Question
 from rowfleet.cells import Cell, plain
+from rowfleet.openai_api import document_frame
 from rowfleet.openai_api.replies import EXCERPT
+from rowfleet.recipes.recipe import Recipe
 
 #: Follows every recipe's prompt, the same for all rows, so that the API can cache both.
 DATA_RULE = (
@@ -22,16 +24,37 @@ DATA_RULE = (
 )
 
 
-def messages(question: Question) -> list[dict[str, str]]:
-    """Return the messages to the model: the prompt, the same for all rows, and the row."""
-    recipe, sent = question.recipe, {**question.cells, **question.shown}
+def rules(recipe: Recipe) -> str:
+    """Return what follows the recipe's prompt: the rows, and their documents, are data."""
+    return f"{DATA_RULE} {document_frame.DOCUMENTS_RULE}" if recipe.documents else DATA_RULE
+
+
+def messages(question: Question) -> list[dict[str, Any]]:
+    """Return the messages to the model: the prompt, the same for all rows, and the row.
+
+    Behind the row stand its documents, if the recipe has them sent.
+    """
+    recipe = question.recipe
+    sent = {**question.cells, **question.shown}
+    row = as_data(question.row_number, sent, recipe.joined(question.cells))
+    asked: str | list[dict[str, Any]] = row
+    if recipe.documents:
+        asked = document_frame.content(row, question.documents, recipe.documents, recipe.api)
     return [
-        {"role": "system", "content": f"{recipe.instructions()}\n\n{DATA_RULE}"},
-        {
-            "role": "user",
-            "content": as_data(question.row_number, sent, recipe.joined(question.cells)),
-        },
+        {"role": "system", "content": f"{recipe.instructions()}\n\n{rules(recipe)}"},
+        {"role": "user", "content": asked},
     ]
+
+
+def size(body: bytes, messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return the characters of a request that count for the fleet's limits.
+
+    Pictures and files count as what they cost, and not as their bytes.
+    """
+    content = messages[1]["content"]
+    if isinstance(content, str):
+        return len(body)
+    return sum(document_frame.size(message["content"]) for message in messages)
 
 
 def as_data(

@@ -207,7 +207,8 @@ class Recipe(Part):
     @property
     def judges_answers(self) -> bool:
         """Whether an answer that fits the schema may still need review."""
-        return any(getattr(self, field) for field in JUDGED_BY)
+        is_flagged = self.documents is not None and self.documents.missing == "needs_review"
+        return is_flagged or any(getattr(self, field) for field in JUDGED_BY)
 
     def strict_schema(self) -> dict[str, Any]:
         """Return ``output`` as strict structured output wants it: closed, all properties required.

@@ -41,6 +41,11 @@ def check(recipe: Recipe, *, urgent: bool, terms: Terms) -> None:
             raise InputError(f"{option}: not with --tier batch, which sends all rows at once")
     if urgent:
         raise InputError("--urgent: workers take such rows first, the Batch API knows no order")
+    if recipe.documents is not None:
+        raise InputError(
+            "--tier batch: documents are read by the fleet's own extractors, and sent by its "
+            "workers; leave it out"
+        )
     assert recipe.analyzer is not None
     if not analyzer_kinds.get(recipe.analyzer).asks_openai:
         raise InputError(

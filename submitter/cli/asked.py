@@ -44,6 +44,7 @@ class Asked:
     max_failures: float | None = None
     sample_size: int | None = None
     dedupe: bool = False
+    documents: str | None = None
 
     @property
     def rows(self) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from submitter.cli.dry_run import show_dry_run
 from submitter.cli.run import announce, conclude, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
+    documents_of,
     feeder_for,
     kind_of,
     ledger_of,
@@ -30,6 +31,7 @@ from submitter.cli.setup import (
     recipe_of,
 )
 from submitter.local.broker import starting_broker
+from submitter.local.extractor import LocalExtractor
 from submitter.local.standby import Standby
 from submitter.local.state import state_directory
 from submitter.local.worker import LocalWorker, Run, queue_of
@@ -69,6 +71,7 @@ def run(
             + (", or use --analyzer rules, which computes offline" if offline else "")
         )
     terms = agreed_terms(recipe, settings, asked)
+    documents = documents_of(recipe, settings, asked)
     with said_how_to_go_on(), ExitStack() as stack:
         is_alone = settings.redis_url is None and not dry_run
         broker = stack.enter_context(starting_broker()) if is_alone else None
@@ -84,6 +87,7 @@ def run(
             terms=terms,
             tier=Tier.WORKERS,
             source=source,
+            documents=documents,
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=None, as_json=as_json)
@@ -106,15 +110,19 @@ def run(
         feeder = feeder_for(engine, settings)
         if settings.queue == queue_of(submission.batch_id):
             stack.callback(run.put_queue_back, settings.queue)
-        worker = LocalWorker(settings, state_directory(), run, ready)
+        workers = [LocalWorker(settings, state_directory(), run, ready)]
+        if documents is not None:
+            workers.append(LocalExtractor(settings, state_directory(), run, str(documents)))
         stack.push(
-            lambda kind, *_: _stop(worker, interrupted=kind in (KeyboardInterrupt, Terminated))
+            lambda kind, *_: _stop(workers, interrupted=kind in (KeyboardInterrupt, Terminated))
         )
-        worker.start()
+        for worker in workers:
+            worker.start()
         recording.fill(engine, feeder, submission, found)
 
         def look_after() -> None:
-            worker.watch()
+            for worker in workers:
+                worker.watch()
             run.free_rows_of_dead_runs()
 
         announce(engine, submission, found, as_json=False)
@@ -122,9 +130,7 @@ def run(
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
-        if broker is not None:
-            worker.end()
-        else:  # which may run rows of others' batches
+        for worker in workers:
             worker.let_end()  # while the finished sheet is written
         return conclude(engine, progress, finished, as_json=as_json)
 
@@ -149,10 +155,14 @@ def _guard(finished: Target, run: Run) -> Callable[[Connection, str], None]:
     return allow
 
 
-def _stop(worker: LocalWorker, *, interrupted: bool) -> None:
+def _stop(workers: Sequence[LocalWorker], *, interrupted: bool) -> None:
     if interrupted:
         console.err.print("finishing the rows that run; press Ctrl-C again to end them at once")
-    try:
-        worker.stop()
-    except (KeyboardInterrupt, Terminated):
+    is_cut_short = False
+    for worker in reversed(workers):
+        try:
+            worker.stop()
+        except (KeyboardInterrupt, Terminated):
+            is_cut_short = True
+    if is_cut_short:
         console.err.print("ended; their rows start anew next time")

@@ -11,7 +11,7 @@ import click
 from rowfleet import analyzer_kinds
 from rowfleet.ledger.statuses import Tier
 from rowfleet.recipes.recipe import DEFAULT_RECIPE
-from rowfleet.storage import location
+from rowfleet.storage import location, schemes
 from submitter.cli.amounts import DOLLARS, PERCENT, Number, WholeNumber
 from submitter.costs.sample import MOST_SAMPLED
 from submitter.sheets.selection import Hidden
@@ -219,6 +219,13 @@ def terms_options(more_of_sample: str = "") -> Option:
     )
 
 
+documents_option = click.option(
+    "--documents",
+    metavar="DIR",
+    help="The folder of the files that rows name; a path, or "
+    f"{schemes.listed(schemes.object_stores(), ' or ')}; default: ROWFLEET_DOCUMENTS.",
+)
+
 #: What `submit` and `local` take.
 submission_options = together(
     # The sheet itself says which of its rows there are.
@@ -231,6 +238,7 @@ submission_options = together(
         help="What to ask, as YAML; default: what the batch of --batch-id was asked, else the "
         f"bundled {DEFAULT_RECIPE}.",
     ),
+    documents_option,
     answer_options,
     batch_id_option(", so that equal content continues"),
     export_options,
@@ -256,6 +264,7 @@ HANDED_ON = (
     "--order-by",
     "--hidden",
     "--max-failures",
+    "--documents",
     "--urgent",
     "--dedupe",
     "--keep-totals",

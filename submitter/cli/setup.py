@@ -12,6 +12,8 @@ from pydantic import SecretStr, ValidationError
 
 from rowfleet import analyzer_kinds, prices
 from rowfleet.analyzer_kinds import Kind
+from rowfleet.documents.places import root
+from rowfleet.documents.places.root import Root
 from rowfleet.errors import InputError
 from rowfleet.feeding.feeder import Feeder
 from rowfleet.ledger import records, schema
@@ -65,6 +67,31 @@ def agreed_terms(recipe: Recipe, settings: Settings, asked: Asked) -> Terms:
         sample=asked.sample_size,
         dedupe=asked.dedupe,
     )
+
+
+def documents_of(recipe: Recipe, settings: Settings, asked: Asked) -> Root | None:
+    """Return the folder of the documents that the recipe has read, None where it has none.
+
+    Raises InputError where it is not given, where nothing reads it, and where it is not there.
+    """
+    if recipe.documents is None:
+        if asked.documents is not None:
+            raise InputError(
+                f"--documents: the recipe {recipe.name!r} reads no documents; say under documents "
+                "which columns name them"
+            )
+        return None
+    given = asked.documents or settings.documents
+    if given is None:
+        named = " and ".join(recipe.documents.columns)
+        raise InputError(
+            f"the recipe {recipe.name!r} reads the files that {named} names; give their folder "
+            "with --documents"
+        )
+    found = root.parse(given)
+    if found.is_local and not found.path.is_dir():
+        raise InputError(f"--documents {found}: there is no such folder")
+    return found
 
 
 def kind_of(recipe: Recipe) -> Kind:

@@ -44,7 +44,7 @@ def embedded_broker() -> Iterator[str]:
         try:
             yield f"unix://{home / 'valkey.sock'}"
         finally:
-            server.terminate()  # at once: it keeps nothing
+            server.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
         lock.release()

@@ -17,8 +17,13 @@ from pathlib import Path
 class Standby:
     """One such process. It ends by itself when this one does."""
 
-    def __init__(self, errors: int = subprocess.DEVNULL) -> None:
-        """Start it. ``errors`` is where it says why it can't start; later it has a log."""
+    def __init__(
+        self, errors: int = subprocess.DEVNULL, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it. ``errors`` is where it says why it can't start; later it has a log.
+
+        ``environment`` is what it starts with; None: that of this process.
+        """
         self._channel, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -27,6 +32,7 @@ class Standby:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env=None if environment is None else dict(environment),
                 start_new_session=True,  # Ctrl-C is this process's to handle
             )
 

@@ -24,8 +24,9 @@ from rowfleet.ledger.engine import (
     writing,
 )
 from rowfleet.ledger.ledger_errors import LedgerError
-from rowfleet.ledger.queries import fleet, rows
+from rowfleet.ledger.queries import document_facts, fleet, rows
 from rowfleet.ledger.transitions import claiming, feeding
+from rowfleet.ledger.transitions.documents import extracting, wanting
 from rowfleet.settings import VARIABLES, Settings
 from rowfleet.storage.location import Location
 from submitter.local import run_lock
@@ -86,7 +87,7 @@ class Run:
             )
         self._writing = RunLock(self._directory, WRITING, note=note)
 
-    def worker_name(self, number: int) -> str:
+    def worker_name(self, number: int | str) -> str:
         """Return the Celery node name of this run's worker of that number."""
         return f"{_prefix(self._lock.name)}{number}@{os.uname().nodename}"
 
@@ -99,13 +100,15 @@ class Run:
             for name in run_lock.dead(self._directory):
                 with reading(self._engine) as connection:
                     workers = fleet.workers_with_rows(connection, _prefix(name))
+                    workers += document_facts.extractors_with_documents(connection, _prefix(name))
                 for worker in workers:
                     self.free_rows(worker)
 
     def free_rows(self, worker: str) -> None:
-        """Put the rows back that ``worker``, a process that has ended, was running."""
+        """Put back the rows, or the documents, that ``worker``, which has ended, was running."""
         with writing(self._engine) as connection:
             claiming.give_up(connection, worker=worker, by=worker)
+            extracting.give_up(connection, worker=worker)
 
     def put_queue_back(self, queue: str) -> None:
         """Put the rows back whose messages end with this run's broker, so that none counts as lost.
@@ -117,6 +120,7 @@ class Run:
             # Up to a minute from now: whatever the clocks, all that are queued.
             for batch_id, numbers in rows.queued_before(connection, live, -60).items():
                 feeding.put_back(connection, batch_id, numbers, by=self._lock.name)
+            wanting.put_back(connection, document_facts.queued_before(connection, queue, -60))
 
     def end(self) -> None:
         """Give the names up."""
@@ -157,6 +161,9 @@ def is_submitting(engine: Engine, queue: str) -> bool:
 class LocalWorker:
     """A Celery worker in a process of its own, started again if it dies."""
 
+    #: The app that Celery starts, and what the log and messages call the process.
+    app = word = "worker"
+
     def __init__(self, settings: Settings, logs: Path, run: Run, ready: list[Standby]) -> None:
         """Nothing starts before `start`; the worker's log goes to a file in ``logs``.
 
@@ -168,7 +175,7 @@ class LocalWorker:
         self._settings = settings
         self._logs = logs
         self._run = run
-        self.log_file = logs / f"worker-{os.getpid()}.log"
+        self.log_file = logs / f"{self.word}-{os.getpid()}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._starts: list[float] = []
         self._name = ""
@@ -180,18 +187,18 @@ class LocalWorker:
         with suppress(OSError):  # an older version made it for all to read, and its files too
             self._logs.chmod(PRIVATE_FOLDER)
         self._starts.append(time.monotonic())
-        self._name = self._run.worker_name(len(self._starts))
+        self._name = self._run.worker_name(self._numbered(len(self._starts)))
         with run_lock.writing(self.log_file):
             descriptor = os.open(
                 self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE
             )
         with os.fdopen(descriptor, "ab") as output:
-            standby = self._ready.pop() if self._ready else Standby(output.fileno())
+            standby = self._ready.pop() if self._ready else self._anew(output.fileno())
             self._standby, self._process = standby, standby.process
             standby.go(
                 [
                     "-A",
-                    "worker",
+                    self.app,
                     "worker",
                     "-n",
                     self._name,
@@ -200,11 +207,17 @@ class LocalWorker:
                     "--loglevel",
                     "INFO",
                 ],
-                _environment(self._settings),
+                environment_of(self._settings),
                 self._logs,  # Celery looks for `worker` in its directory first
                 log=output.fileno(),
                 lock=self._run.descriptor,  # the run lives while its worker does
             )
+
+    def _numbered(self, start: int) -> int | str:
+        return start
+
+    def _anew(self, errors: int) -> Standby:
+        return Standby(errors)
 
     def watch(self) -> None:
         """Start the worker again if it died, and free its rows at once.
@@ -219,9 +232,9 @@ class LocalWorker:
         recent = [at for at in self._starts if time.monotonic() - at < 60]
         if len(recent) > MOST_RESTARTS:
             raise ServiceError(
-                f"the worker keeps dying; its log {self.log_file} ends: {self._tail()}"
+                f"the {self.word} keeps dying; its log {self.log_file} ends: {self._tail()}"
             )
-        log.warning("the worker died (%s); starting another", _how(code))
+        log.warning("the %s died (%s); starting another", self.word, _how(code))
         self._hang_up()
         self.start()
 
@@ -230,12 +243,6 @@ class LocalWorker:
         if self._process is not None and not self._is_told:
             self._is_told = True
             self._process.terminate()
-
-    def end(self) -> None:
-        """End the worker at once: nothing runs any more, and no other batch is on its queue."""
-        if self._process is not None and not self._is_told:
-            self._is_told = True
-            self._process.kill()
 
     def stop(self) -> None:
         """Let the worker finish the rows it runs, then end it. An interrupt ends it at once."""
@@ -275,7 +282,7 @@ def _how(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """Return this process's environment with the settings as they are now.
 
     Secrets go by the environment, never by the command line, which `ps` shows.

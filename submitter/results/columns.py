@@ -151,7 +151,8 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _is_judged(batch: BatchRecord) -> bool:
-    return any(batch.recipe.get(field) for field in JUDGED_BY)
+    missing = (batch.recipe.get("documents") or {}).get("missing")
+    return missing == "needs_review" or any(batch.recipe.get(field) for field in JUDGED_BY)
 
 
 def _nothing(_batch: BatchRecord, _row: FinishedRow) -> None:

@@ -49,6 +49,9 @@ def _asks_the_same(batch: BatchRecord, submission: Submission) -> bool:
     places = _places(batch, sheet)
     if places is None:
         return False
+    root = submission.documents
+    if batch.documents != (None if root is None else str(root)):
+        return False
     sent = _sent(sheet.header, sheet.columns)
     if not recipe.columns:
         answers = _under_other_headers(batch, sheet, recipe)

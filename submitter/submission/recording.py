@@ -23,6 +23,7 @@ from rowfleet.ledger.transitions import recording
 from submitter.submission import matching
 from submitter.submission.identity import Identity
 from submitter.submission.identity import sent as _sent
+from submitter.submission.named_files import NamedFiles
 from submitter.submission.resuming import resume
 from submitter.submission.submission import Submission, new_batch
 from submitter.submission.takeover import QueueFor
@@ -118,20 +119,32 @@ def _record_rows(engine: Engine, feeding: _Feeding, submission: Submission) -> N
     batch_id = submission.batch_id
     with reading(engine) as connection:
         last = last_recorded(connection, batch_id)
-        dedupe = batch_records.get_batch(connection, batch_id).dedupe
+        batch = batch_records.get_batch(connection, batch_id)
+    dedupe = batch.dedupe
     rows = submission.sheet.rows(submission.rows.start_row, submission.rows.num_rows)
     fresh = rows if last is None else (row for row in rows if row[0] > last)
     identity = Identity(submission.recipe, submission.sheet.columns)
     columns, ranks = submission.sheet.columns, submission.selection.ranks
+    files = None
+    if submission.documents is not None and submission.recipe.documents is not None:
+        files = NamedFiles(submission.recipe.documents, columns, submission.documents)
     size = FIRST_CHUNK
     while chunk := list(islice(fresh, size)):
         size = RECORD_CHUNK
         new = [(number, encode_all(cells), identity.of(cells)) for number, cells in chunk]
         sent = {number: _sent(columns, cells) for number, cells in chunk} if dedupe else None
         ranked = None if ranks is None else {number: ranks[number] for number, _ in chunk}
+        named = None if files is None else files.named(chunk, submission.queue, batch.sample)
         _patiently(
             engine,
-            partial(recording.record_rows, batch_id=batch_id, rows=new, sent=sent, ranks=ranked),
+            partial(
+                recording.record_rows,
+                batch_id=batch_id,
+                rows=new,
+                sent=sent,
+                ranks=ranked,
+                named=named,
+            ),
         )
         feeding.step()
     _patiently(engine, lambda connection: recording.finish_loading(connection, batch_id))

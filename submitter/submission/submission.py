@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from rowfleet.documents.places.root import Root
 from rowfleet.errors import InputError
 from rowfleet.ledger.records import NewBatch
 from rowfleet.ledger.statuses import Tier
@@ -63,6 +64,8 @@ class Submission:
     is_named: bool = False
     #: Where the file was read: an absolute path, or a URI without credentials.
     origin: str | None = None
+    #: The folder of its documents, if the recipe has them read.
+    documents: Root | None = None
 
     @property
     def sheet(self) -> Sheet:
@@ -77,7 +80,7 @@ class Submission:
     @property
     def content_hash(self) -> str:
         """Hash of file, rows and recipe, which makes the id of a batch that was not named."""
-        return _content_hash(self.sheet, self.rows, self.recipe)
+        return _content_hash(self.sheet, self.rows, self.recipe, self.documents)
 
     @property
     def count(self) -> int:
@@ -96,6 +99,7 @@ def prepare(
     terms: Terms = Terms(),
     tier: Tier | None = None,
     source: Location | None = None,
+    documents: Root | None = None,
 ) -> Submission:
     """Return the submission, with an id from its content unless ``batch_id`` gives one.
 
@@ -111,7 +115,7 @@ def prepare(
         check_id(batch_id)
     else:
         stem = re.sub(r"[^a-z0-9]+", "-", PurePath(sheet.name).stem.lower()).strip("-")[:40]
-        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe)[:12]}"
+        batch_id = f"{stem or 'sheet'}-{_content_hash(sheet, rows, recipe, documents)[:12]}"
     return Submission(
         selection,
         recipe,
@@ -122,6 +126,7 @@ def prepare(
         tier,
         is_named=is_named,
         origin=None if source is None else location.origin(source),
+        documents=documents,
     )
 
 
@@ -173,10 +178,11 @@ def new_batch(submission: Submission) -> NewBatch:
         order_by=submission.rows.order_by,
         hidden=submission.rows.hidden,
         totals="keep" if submission.rows.keep_totals else "skip",
+        documents=None if submission.documents is None else str(submission.documents),
     )
 
 
-def _content_hash(sheet: Sheet, rows: Choice, recipe: Recipe) -> str:
+def _content_hash(sheet: Sheet, rows: Choice, recipe: Recipe, documents: Root | None) -> str:
     content: list[object] = [sheet.sha256, sheet.title, rows.start_row, rows.num_rows]
     content.append(recipe.canonical())
     # An option that is not given changes nothing, so that batches of older versions keep their ids.
@@ -187,6 +193,8 @@ def _content_hash(sheet: Sheet, rows: Choice, recipe: Recipe) -> str:
         "hidden": rows.hidden if rows.hidden != "include" else None,
         "keep_totals": rows.keep_totals,
     }
+    if documents is not None:
+        said["documents"] = str(documents)
     if any(said.values()):
         content.append(said)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

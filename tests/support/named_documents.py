@@ -18,11 +18,19 @@ def new_document(path: str, **fields: str) -> NewDocument:
     )
 
 
+def never_read(path: str) -> NewDocument:
+    return new_document(path, reason="outside_root", error="it lies outside")
+
+
 def named(
     paths: Sequence[Sequence[str]], queue: str = "q", sample: Sequence[int] | None = None
 ) -> Named:
     """Return what rows name whose documents have these paths, row by row."""
-    documents = {path: new_document(path) for row in paths for path in row}
+    documents = {
+        path: never_read(path) if path.startswith("../") else new_document(path)
+        for row in paths
+        for path in row
+    }
     return Named(
         rows={
             number: [(documents[path].id, "Invoice") for path in row]

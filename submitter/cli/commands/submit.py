@@ -24,6 +24,7 @@ from submitter.cli.options import (
 from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
 from submitter.cli.setup import (
     agreed_terms,
+    documents_of,
     feeder_for,
     ledger_of,
     opened_sheet,
@@ -82,6 +83,7 @@ def submit(
     settings = with_a_ledger(named)
     recipe = recipe_of(asked, settings, dry_run=dry_run)
     terms = agreed_terms(recipe, settings, asked)
+    documents = documents_of(recipe, settings, asked)
     wait = wait or asked.sample_size is not None
     if tier == Tier.BATCH:
         batch_tier.check(recipe, urgent=urgent, terms=terms)
@@ -98,6 +100,7 @@ def submit(
             terms=terms,
             tier=tier,
             source=source,
+            documents=documents,
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=tier, as_json=as_json)

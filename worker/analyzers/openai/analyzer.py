@@ -140,9 +140,10 @@ class OpenAIAnalyzer:
     ) -> tuple[str, Usage]:
         """Ask once, when it is the question's turn; a 429 takes it back to the line."""
         body = requests.encoded(requests.request(question, messages))
+        size = requests.size(body, messages)
         refusals = 0
         while True:
-            turn = await self._turn(question, len(body), used, wait, again=refusals > 0)
+            turn = await self._turn(question, size, used, wait, again=refusals > 0)
             began = time.monotonic()
             reply = await self._send(question, body, used)
             if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rowfleet.documents.unread import Unread
@@ -55,7 +55,7 @@ def name(connection: Connection, batch_id: str, named: Named, *, again: bool) ->
         connection.execute(
             update(Document)
             .where(Document.id.in_(part), Document.state.in_(DOCUMENT_ENDED))
-            .values(is_released=False)
+            .values(is_released=False, finished_at=func.coalesce(Document.finished_at, now()))
         )
         connection.execute(
             update(Document)
@@ -109,7 +109,6 @@ def _values(named: Named, document_id: str) -> dict[str, object]:
         "state": DocumentState.FAILED if is_never_read else DocumentState.PENDING,
         "reason": new.reason,
         "error": new.error,
-        "finished_at": now() if is_never_read else None,
         "is_released": not is_never_read,
     }
 

@@ -93,6 +93,18 @@ def test_later_rows_that_name_a_document_of_before_wait_for_no_reading(engine: E
     assert statuses(engine, "later") == ["pending", "pending"]
 
 
+def test_a_reference_that_leads_nowhere_is_never_read(engine: Engine) -> None:
+    make_batch_with(engine, [["../a", "b"], ["../a"]])
+    assert states(engine) == {"../a": "failed", "b": "pending"}
+    (document_id,) = feed(engine)
+    assert release(engine) == 1
+    read(engine, document_id)
+    assert release(engine) == 1
+    with engine.connect() as connection:
+        first, _ = document_facts.of_row(connection, "b", 0)
+    assert (first.reason, first.error) == ("outside_root", "it lies outside")
+
+
 def test_rows_are_told_in_parts(engine: Engine) -> None:
     make_batch_with(engine, [["a"]] * 5)
     (document_id,) = feed(engine)
