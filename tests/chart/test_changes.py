@@ -60,19 +60,22 @@ def test_an_upgrade_that_changes_nothing_rolls_nothing():
     ("path", "value", "rolled"),
     [
         # Flower reads the same ConfigMap, if nothing of this in it.
-        ("openai.model", "gpt-5", {"worker", "flower"}),
-        ("openai.baseUrl", "https://models.example.com/v1", {"worker", "flower"}),
+        ("openai.model", "gpt-5", {"worker", "extractor", "flower"}),
+        ("openai.baseUrl", "https://models.example.com/v1", {"worker", "extractor", "flower"}),
         ("openai.apiKey", "sk-two", {"worker"}),
-        ("worker.queue", "another", {"worker", "flower", "redis"}),  # whose users it names
-        ("worker.visibilityTimeout", 60, {"worker", "flower"}),
+        # Redis has users that it names.
+        ("worker.queue", "another", {"worker", "extractor", "flower", "redis"}),
+        ("worker.visibilityTimeout", 60, {"worker", "extractor", "flower"}),
         ("worker.slots", 50, {"worker"}),
         ("redis.password", "redis-two", {"redis"}),  # of Jobs, which start with it
         ("redis.maxmemory", "1gb", {"redis"}),
-        ("postgresql.password", "postgres-two", {"postgresql", "worker"}),
+        ("postgresql.password", "postgres-two", {"postgresql", "worker", "extractor"}),
         ("postgresql.owner.password", "owner-two", {"postgresql"}),
         ("flower.password", "flower-two", {"flower"}),
         ("flower.username", "other", {"flower"}),
         ("flower.urlPrefix", "flower", {"flower"}),
+        ("extractor.processes", 4, {"extractor", "postgresql"}),
+        ("documents.root", "s3://invoices", {"worker", "extractor", "flower"}),
         ("worker.replicas", 3, set()),
         ("autoscaling.minReplicas", 1, set()),
         ("autoscaling.cooldownPeriod", 60, set()),
@@ -102,7 +105,7 @@ def test_a_new_version_of_the_chart_restarts_neither_broker_nor_ledger(tmp_path:
     about = helm.about() | {"version": "9.9.9", "appVersion": "9.9.9"}
     (chart / "Chart.yaml").write_text(json.dumps(about), "utf-8")
     rolled = changed(helm.template(BASE), helm.template(BASE, chart=chart))
-    assert rolled == {"worker", "flower"}  # whose image is a new one
+    assert rolled == {"worker", "extractor", "flower"}  # whose image is a new one
 
 
 @pytest.mark.parametrize("field", ["existingSecret", "existingSecretKey"])

@@ -27,6 +27,8 @@ PORTS = {"redis": 6379, "postgresql": 5432, "flower": 5555}
 NEEDED = {
     ("worker", "redis"),
     ("worker", "postgresql"),
+    ("extractor", "redis"),
+    ("extractor", "postgresql"),
     ("submitter", "redis"),
     ("submitter", "postgresql"),
     ("migration", "postgresql"),

@@ -43,7 +43,7 @@ def test_kubernetes_and_keda_take_every_object(manifests: list[Manifest], versio
 def test_schemas_refuse_what_is_wrong():
     """The test above says something: a misspelt, missing or wrong field far inside is seen."""
     (worker,) = [m for m in rendered("minimal") if title(m) == "Deployment/rowfleet-worker"]
-    (scaler,) = of_kind(rendered("minimal"), "ScaledObject")
+    scaler = of_kind(rendered("minimal"), "ScaledObject")[-1]
     broken = json.loads(json.dumps([worker, scaler]))
     container = broken[0]["spec"]["template"]["spec"]["containers"][0]
     container["imagePullPolice"] = "Always"

@@ -29,8 +29,16 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def scaler(manifests: list[Manifest]) -> Manifest:
-    """The one ScaledObject."""
-    (found,) = of_kind(manifests, "ScaledObject")
+    """The workers' ScaledObject."""
+    return scaled(manifests, "worker")
+
+
+def scaled(manifests: list[Manifest], component: str) -> Manifest:
+    (found,) = (
+        each
+        for each in of_kind(manifests, "ScaledObject")
+        if each["metadata"]["labels"]["app.kubernetes.io/component"] == component
+    )
     return found
 
 

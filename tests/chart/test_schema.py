@@ -21,6 +21,7 @@ KEY: Values = {"openai": {"existingSecret": "openai"}}
 FREE = {
     "nodeSelector",
     "affinity",
+    "volume",
     "podAnnotations",
     "podLabels",
     "annotations",

@@ -479,9 +479,38 @@ volumeMounts:
   - {name: recipes, mountPath: /etc/rowfleet/recipes, readOnly: true}
   {{- end }}
   {{- if not $migrates }}
+  {{- include "rowfleet.documentsMount" . | nindent 2 }}
   {{- include "rowfleet.redisCaMount" . | nindent 2 }}
   {{- end }}
   {{- include "rowfleet.postgresqlCaMount" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Connections to the ledger that all extractors together use at most. */}}
+{{- define "rowfleet.extractorConnections" -}}
+{{- $pods := ternary .Values.extractor.maxReplicas .Values.extractor.replicas .Values.autoscaling.enabled -}}
+{{ ternary (mul $pods (add 4 (mul 2 .Values.extractor.processes))) 0 .Values.extractor.enabled }}
+{{- end }}
+
+{{/* The folder of documents: in object storage, or where the volume is mounted; or nothing. */}}
+{{- define "rowfleet.documentsRoot" -}}
+{{- if .Values.documents.volume -}}
+/documents
+{{- else -}}
+{{ .Values.documents.root }}
+{{- end -}}
+{{- end }}
+
+{{- define "rowfleet.documentsVolume" -}}
+{{- with .Values.documents.volume }}
+- name: documents
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "rowfleet.documentsMount" -}}
+{{- if .Values.documents.volume }}
+- {name: documents, mountPath: /documents, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -494,6 +523,7 @@ volumes:
     configMap:
       name: {{ . }}
   {{- end }}
+  {{- include "rowfleet.documentsVolume" . | nindent 2 }}
   {{- include "rowfleet.redisCaVolume" . | nindent 2 }}
   {{- include "rowfleet.postgresqlCaVolume" . | nindent 2 }}
 {{- end }}
