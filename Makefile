@@ -57,8 +57,9 @@ $(DOCS): requirements-docs.lock | $(READY)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
 
-demo: $(READY)  ## Run the main job on the example sheet
+demo: $(READY)  ## Run the main job on the example sheets, the second with the invoices beside it
 	XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet local examples/Master_Refunds.xlsx --analyzer rules
+	XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet local examples/Refunds_with_Invoices.xlsx --analyzer rules --recipe refunds-with-invoices --documents examples/invoices
 	@echo "to look at it again: XDG_STATE_HOME='$(CURDIR)/build/demo' $(BIN)/rowfleet batches"
 
 # Tests start hundreds of processes: bytecode on the disk halves their start.

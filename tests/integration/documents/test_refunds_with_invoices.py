@@ -76,6 +76,19 @@ def test_every_claim_has_page_and_quote(answers: list[tuple[str, Answer]]) -> No
                 assert bool(source["boxes"]) or not has_paper, name
 
 
+def test_a_line_of_a_scan_is_told_from_one_that_is_misread_alike(
+    answers: list[tuple[str, Answer]],
+) -> None:
+    """`site 11` of this scan is read as `site 14`, the row's own line."""
+    sources = [
+        answer.output["evidence"]["invoice_amount"]
+        for name, answer in answers
+        if name == "stonebridge/SBL-01212.pdf"
+    ]
+    assert sources[1]["page"] == 2
+    assert sources[1]["quote"].endswith("1,735.38")
+
+
 def test_the_line_on_page_3_has_its_page_and_its_place(answers: list[tuple[str, Answer]]) -> None:
     source = next(
         answer.output["evidence"]["invoice_amount"]

@@ -16,7 +16,7 @@ from worker.analyzers.rules.figures import figure
 MAX_PAGES, MAX_PAGE_CHARS = 50, 20_000
 
 #: A figure of a line, and whether it is a percentage. `|` parts the cells of a table.
-_FIGURE = re.compile(r"(?P<figure>\(?-?\d[\d.,'’]*\)?-?)\s*(?P<percent>%?)")
+_FIGURE = re.compile(r"(?P<figure>\(?-?\d+(?:[.,'’]\d+)*\)?-?)\s*(?P<percent>%?)")
 #: What may stand between a line's figures: currencies, signs of a table, specks of a scan.
 _BETWEEN = re.compile(r"(?:\W|_|x|\b[A-Z]{3}\b)*")
 #: Codes of currencies that invoices of the examples' vendors may have.
@@ -91,7 +91,8 @@ class InvoiceText:
             span = searched.find(wanted) or searched.find_misread(wanted)
             if span is not None:
                 rest = line[words[span.last].end() :]
-                yield Place(document, page.number, line.strip()), _as_printed(page, rest)
+                quote = " ".join(word[0] for word in words)
+                yield Place(document, page.number, quote), _as_printed(page, rest)
 
 
 def _as_printed(page: Page, text: str) -> str:

@@ -108,6 +108,11 @@ def test_a_hostile_document_changes_neither_schema_nor_judgement(standin: Standi
     assert call.body is not None
     schema = call.body["response_format"]["json_schema"]["schema"]
     assert schema == RECIPE.strict_schema()
+    sent = call.body["messages"][-1]["content"]
+    assert "ignore the schema" in sent
+    for tag in ("</page>", "</document>", "</documents>", "</row>", "<row"):
+        assert sent.count(tag) == 1, tag
+    assert not {"\x1b", "\x00", "\u202e"} & set(sent)
     # What the document says of its quotes counts for nothing.
     standin.configure(faults=[answered("Total 9.00")])
     (reason,) = ask(standin, HOSTILE).reasons

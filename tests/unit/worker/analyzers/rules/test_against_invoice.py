@@ -115,7 +115,7 @@ def test_of_several_lines_the_one_that_agrees_counts() -> None:
 def test_a_scan_is_read_through_its_mistakes() -> None:
     scan = asked(
         FIRST.replace("HLF01170", "HLFO117O"),
-        "Pallet dellvery Leeds—Bristol  l2  85,00  20% ~  1,O20.00",
+        "Pallet dellvery Leeds—Bristol  l2  85,00.  20% ~  1,O20.00",
         is_ocr=True,
     )
     answer = audit(scan)
