@@ -137,7 +137,7 @@ class DocumentFeeder:
         return [document_id for document_id in ids if document_id not in present]
 
     def _want(self, *, thorough: bool) -> None:
-        """Let documents be wanted here that rows of this queue wait for and nobody reads.
+        """Let documents be wanted here that rows of this queue wait for and no extractor reads.
 
         A batch that was resumed has such, one whose sample has ended, and one whose documents were
         fed to the queue of a fleet that is gone.
