@@ -25,7 +25,7 @@ MOST_LOOKED_AT: Final = 100_000
 
 
 class UnreachableError(Exception):
-    """The storage does not answer, or refuses its credentials. Another try may succeed. Says why."""
+    """The storage does not answer or refuses a key. Another try may succeed. Says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ def want(
 ) -> int:
     """Let up to ``limit`` documents that rows of the batch wait for be read by way of ``queue``.
 
-    Those are documents that no row is waiting for by now, or that another queue has forgotten. Of a batch
-    with a ``sample`` only its rows count. Return how many.
+    Those are documents that are on no queue, or on one that has forgotten them. Of a batch with a
+    ``sample`` only its rows count. Return how many.
     """
     waits = exists().where(
         RowDocument.document_id == Document.id,
