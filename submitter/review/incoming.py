@@ -188,8 +188,7 @@ class _Deciding:
             address = row.addresses.get(field, row.addresses[review_sheet.DECISION])
             self._problems.add(address, f"does not fit the recipe: {what[:200]}")
             return None
-        kept = {name: value for name, value in seen.items() if name not in self._recipe.computed}
-        judged = judge_corrected(self._question(recorded), kept | asked)
+        judged = judge_corrected(self._question(recorded), {**seen, **asked})
         left = judged.all_reasons
         if judged.failure is not None:
             left = (reasons.Reason("check", judged.failure), *left)
