@@ -98,3 +98,25 @@ def _edges(words: Sequence[Placed], width: float, height: float) -> array[int]:
     if edges and (min(edges) < 0 or max(edges) > SCALE):  # words beyond the page's edge
         edges = [min(max(edge, 0), SCALE) for edge in edges]
     return array("H", edges)
+
+
+def turned_back(boxes: array[int], degrees: int) -> array[int]:
+    """Return boxes of a page that was turned so far, against the clock, before it was turned."""
+    left, top, right, bottom = (boxes[edge::4] for edge in range(4))
+    match degrees:
+        case 90:
+            edges = _from_far(bottom), left, _from_far(top), right
+        case 180:
+            edges = _from_far(right), _from_far(bottom), _from_far(left), _from_far(top)
+        case 270:
+            edges = top, _from_far(right), bottom, _from_far(left)
+        case _:
+            return boxes
+    turned = array("H", bytes(len(boxes) * boxes.itemsize))
+    for edge, values in enumerate(edges):
+        turned[edge::4] = values
+    return turned
+
+
+def _from_far(edges: array[int]) -> array[int]:
+    return array("H", (SCALE - edge for edge in edges))

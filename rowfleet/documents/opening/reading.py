@@ -17,13 +17,15 @@ from rowfleet.documents.limits import (
     MAX_PARTS,
     OCR_SECONDS,
 )
-from rowfleet.documents.opening.layout import Placed, laid_out
+from rowfleet.documents.opening.layout import Placed, laid_out, turned_back
 from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.masking import CONTROLS
 from rowfleet.received import clean
 
 if TYPE_CHECKING:
-    from rowfleet.documents.opening.ocr import Ocr
+    from array import array
+
+    from rowfleet.documents.opening.ocr import Ocr, Recognized
     from rowfleet.documents.opening.pictures import Gallery
 
 #: Characters of the name of a part.
@@ -98,20 +100,23 @@ class Reading:
             for piece in _pieces(shown.strip("\n")):
                 self._add(Page(self.number, piece, part=self._name(part)))
 
-    def add_words(
-        self,
-        words: Sequence[Placed],
-        width: float,
-        height: float,
-        *,
-        slope: float = 0.0,
-        is_ocr: bool = False,
+    def add_words(self, words: Sequence[Placed], width: float, height: float) -> None:
+        """Add a page by its words."""
+        text, boxes = laid_out(_without_hidden(words), width, height)
+        self._add_page(text, width, height, boxes)
+
+    def add_recognized(self, found: Recognized, width: float, height: float) -> None:
+        """Add a page by what OCR found on it; its size is that of the page as it is shown."""
+        upright = (width, height) if found.turned % 180 == 0 else (height, width)
+        text, boxes = laid_out(_without_hidden(found.words), *upright, found.slope)
+        self._recognized = True
+        self._add_page(text, width, height, turned_back(boxes, found.turned), is_ocr=True)
+
+    def _add_page(
+        self, text: str, width: float, height: float, boxes: array[int], *, is_ocr: bool = False
     ) -> None:
-        """Add a page by its words; ``slope`` is by how much its lines fall, per width."""
-        text, boxes = laid_out(_without_hidden(words), width, height, slope)
         if len(text) > MAX_PAGE_CHARS:
             raise UnreadableError(Unread.TOO_LARGE, f"a page of over {MAX_PAGE_CHARS:,} characters")
-        self._recognized |= is_ocr
         name = self._name("")
         self._add(Page(self.number, text, round(width, 2), round(height, 2), is_ocr, name, boxes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from rowfleet.documents.extracted import Kind
+from rowfleet.documents.extracted import SCALE, Kind
 from rowfleet.documents.limits import MAX_PIXELS
 from rowfleet.documents.unread import Unread, UnreadableError
 from tests.integration.documents.conftest import Read
@@ -49,6 +49,23 @@ def test_a_photo_is_turned_as_its_camera_was(read: Read) -> None:
     [page] = read(content, "photo.jpg").pages
     assert page.text.split() == WORDS
     assert page.width < page.height
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_page_that_lies_on_its_side_is_turned(read: Read, turn: int) -> None:
+    lines = [*LINES, *["Freight of goods\tto Bremen\t1,459.62"] * 12]
+    image = scan(lines).rotate(turn, expand=True)
+    [page] = read(saved(image, "PNG", dpi=(200, 200)), "a.png").pages
+    assert page.text.split() == " ".join(lines).split()
+    assert (page.width > page.height) == (turn != 180)
+    for word in page.words():  # its box is where the picture shows it: there is ink
+        assert word.box is not None
+        across, down = image.width / SCALE, image.height / SCALE
+        left, top, right, bottom = word.box
+        inside = image.crop(
+            (int(left * across), int(top * down), int(right * across), int(bottom * down))
+        )
+        assert inside.getextrema()[0] == 0
 
 
 def test_black_on_clear_is_read(read: Read) -> None:

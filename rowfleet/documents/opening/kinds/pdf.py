@@ -99,9 +99,9 @@ def _read_page(page: pdfium.PdfPage, reading: Reading) -> None:
         reading.add_words(words, width, height)
         return
     image = _picture(page, DPI / 72, grey=True)
-    found, slope = reading.engine.read(image, image.width * 72 / max(width, 1))
-    if _letters(found) > 2 * _letters(words):
-        reading.add_words(found, width, height, slope=slope, is_ocr=True)
+    found = reading.engine.read(image, image.width * 72 / max(width, 1))
+    if _letters(found.words) > 2 * _letters(words):
+        reading.add_recognized(found, width, height)
     else:  # a picture beside the text, or a page in a language that the OCR does not know
         reading.add_words(words, width, height)
 

@@ -7,7 +7,7 @@ import io
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from rowfleet.documents.limits import MAX_PIXELS
-from rowfleet.documents.opening.ocr import DPI
+from rowfleet.documents.opening.ocr import DPI, Recognized
 from rowfleet.documents.opening.reading import Reading
 from rowfleet.documents.unread import Unread, UnreadableError
 
@@ -61,8 +61,8 @@ def _read_page(image: Image.Image, reading: Reading) -> None:
         return
     grey = _on_white(image, "L")
     width, height = (side * 72 / dpi for side in grey.size)
-    words, slope = reading.engine.read(grey, dpi) if reading.engine else ([], 0.0)
-    reading.add_words(words, width, height, slope=slope, is_ocr=True)
+    found = reading.engine.read(grey, dpi) if reading.engine else Recognized([])
+    reading.add_recognized(found, width, height)
 
 
 def _on_white(image: Image.Image, mode: str) -> Image.Image:
