@@ -7,13 +7,14 @@ files of rows; both send the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from rowfleet.analysis import Question
 from rowfleet.cells import Cell, plain
 from rowfleet.openai_api import document_frame
 from rowfleet.openai_api.replies import EXCERPT
+from rowfleet.recipes.parts.examples import Example
 from rowfleet.recipes.recipe import Recipe
 
 #: Follows every recipe's prompt, the same for all rows, so that the API can cache both.
@@ -24,13 +25,26 @@ DATA_RULE = (
 )
 
 
+#: Follows that where a recipe has examples.
+EXAMPLES_RULE = (
+    "Messages before it show other rows, between <example> and </example>, each with the answer "
+    "that it should get."
+)
+
+
 def rules(recipe: Recipe) -> str:
     """Return what follows the recipe's prompt: the rows, and their documents, are data."""
-    return f"{DATA_RULE} {document_frame.DOCUMENTS_RULE}" if recipe.documents else DATA_RULE
+    parts = [DATA_RULE]
+    if recipe.documents:
+        parts.append(document_frame.DOCUMENTS_RULE)
+    if recipe.examples:
+        parts.append(EXAMPLES_RULE)
+    return " ".join(parts)
 
 
 def messages(question: Question) -> list[dict[str, Any]]:
-    """Return the messages to the model: the prompt, the same for all rows, and the row.
+    """Return the messages to the model: the prompt and the examples, the same for all rows, and
+    the row.
 
     Behind the row stand its documents, if the recipe has them sent.
     """
@@ -42,8 +56,15 @@ def messages(question: Question) -> list[dict[str, Any]]:
         asked = document_frame.content(row, question.documents, recipe.documents, recipe.api)
     return [
         {"role": "system", "content": f"{recipe.instructions()}\n\n{rules(recipe)}"},
+        *(message for each in recipe.examples for message in _as_messages(each)),
         {"role": "user", "content": asked},
     ]
+
+
+def _as_messages(example: Example) -> Iterator[dict[str, Any]]:
+    row, answer = _harmless(example.row), json.dumps(example.answer, ensure_ascii=False)
+    yield {"role": "user", "content": f"<example>\n{row}\n</example>"}
+    yield {"role": "assistant", "content": answer}
 
 
 def size(body: bytes, messages: Sequence[Mapping[str, Any]]) -> int:
@@ -51,10 +72,10 @@ def size(body: bytes, messages: Sequence[Mapping[str, Any]]) -> int:
 
     Pictures and files count as what they cost, and not as their bytes.
     """
-    content = messages[1]["content"]
-    if isinstance(content, str):
+    contents = [message["content"] for message in messages]
+    if all(isinstance(content, str) for content in contents):
         return len(body)
-    return sum(document_frame.size(message["content"]) for message in messages)
+    return sum(map(document_frame.size, contents))
 
 
 def as_data(
@@ -67,11 +88,15 @@ def as_data(
     ``joined`` are entries of lookups that go with the row, by the lookups' names.
     """
     row = {name: plain(cell) for name, cell in cells.items()}
-    text = json.dumps({**row, **(joined or {})}, ensure_ascii=False)
+    return f'<row number="{row_number}">\n{_harmless({**row, **(joined or {})})}\n</row>'
+
+
+def _harmless(row: Mapping[str, Any]) -> str:
+    """Return JSON that can't hold a delimiter."""
+    text = json.dumps(row, ensure_ascii=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
-    return f'<row number="{row_number}">\n{text}\n</row>'
+    return text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
 
 
 def re_ask(text: str, problem: str) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ from rowfleet.recipes.parts.columns import Column
 from rowfleet.recipes.parts.computed import Computed
 from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence
+from rowfleet.recipes.parts.examples import Example
 from rowfleet.recipes.parts.lookups import Lookup
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.recipe import BUNDLED, DEFAULT_RECIPE, FILE, RECORDED, Recipe
@@ -124,6 +125,7 @@ def _problems(error: ValidationError, text: str | None) -> str:
         "checks": Check,
         "computed": Computed,
         "lookups": Lookup,
+        "examples": Example,
     }
     return mistakes.sentence(error, text, fields)
 

@@ -34,6 +34,7 @@ from rowfleet.recipes.parts.columns import Column, match, named
 from rowfleet.recipes.parts.computed import Computed, valued
 from rowfleet.recipes.parts.documents import Documents
 from rowfleet.recipes.parts.evidence import Evidence, SourcePart
+from rowfleet.recipes.parts.examples import Example, problem_with_examples
 from rowfleet.recipes.parts.lookups import Lookup, check_size
 from rowfleet.recipes.parts.options import ModelOptions
 from rowfleet.recipes.prompts import filled
@@ -103,6 +104,8 @@ class Recipe(Part):
     checks: tuple[Check, ...] = ()
     #: A condition in CEL: rows that meet it, and that no check marked, need no person's look.
     auto_approve: str | None = None
+    #: Rows with their right answers, which a model is shown before each row.
+    examples: tuple[Example, ...] = ()
 
     @field_validator("output")
     @classmethod
@@ -143,6 +146,14 @@ class Recipe(Part):
             if count > 1:
                 raise ValueError(f"result_columns gives the header {header!r} twice")
         filled(self.prompt, self.variables)
+        return self
+
+    @model_validator(mode="after")
+    def _has_examples_of_its_own(self, info: ValidationInfo) -> Recipe:
+        if self.examples and info.context != RECORDED:
+            names = [column.name for column in self.columns]
+            if problem := problem_with_examples(self.examples, names, self.problem_with):
+                raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

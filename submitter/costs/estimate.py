@@ -97,7 +97,9 @@ def estimate(
         return Estimate(total, 0, 0, cost, cost, cost, 0, 0)
     counted = _row_tokens(sheet, start_row, num_rows, recipe, recipe.model)
     fixed = OVERHEAD + tokens.count(
-        recipe.instructions() + json.dumps(recipe.strict_schema(), separators=(",", ":")),
+        recipe.instructions()
+        + json.dumps(recipe.strict_schema(), separators=(",", ":"))
+        + "".join(json.dumps([each.row, each.answer]) for each in recipe.examples),
         recipe.model,
     )
     mean = statistics.fmean(counted)
