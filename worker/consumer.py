@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 #: Seconds between tries.
 PAUSE = 1.0
 
-#: Seconds between tries to connect: at first, more each time, and at most.
-RETRY = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
+#: Seconds between tries to connect: at first, more each time, and at most. A worker that starts
+#: before its broker has its first row soon after the broker is there.
+RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 1}
 
 _WITHOUT = {"without_gossip": True, "without_mingle": True}
 

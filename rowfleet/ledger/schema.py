@@ -133,7 +133,7 @@ def foreign_keys_off(connection: Connection) -> Iterator[None]:
         raw.execute("PRAGMA foreign_keys=ON")
 
 
-def wait_for_schema(engine: Engine, *, poll: float = 5.0, give_up: Event | None = None) -> None:
+def wait_for_schema(engine: Engine, *, poll: float = 1.0, give_up: Event | None = None) -> None:
     """Return once the database has this version's schema; say once why.
 
     ``poll`` is in seconds; ``give_up`` ends the wait early. Raises NewerSchemaError if a newer

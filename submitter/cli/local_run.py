@@ -130,9 +130,19 @@ def run(
             progress = watching.until_ended(
                 engine, submission.batch_id, show=show, feeder=feeder, each_time=look_after
             )
-        for worker in workers:
-            worker.let_end()  # while the finished sheet is written
+        _let_end(workers, at_once=broker is not None)  # while the finished sheet is written
         return conclude(engine, progress, finished, as_json=as_json)
+
+
+def _let_end(workers: Sequence[LocalWorker], *, at_once: bool) -> None:
+    """Let the processes end. ``at_once``: the worker runs no rows of others' batches."""
+    worker, *extractors = workers
+    for extractor in extractors:
+        extractor.let_end()  # its own processes end with it
+    if at_once:
+        worker.end()
+    else:
+        worker.let_end()
 
 
 def _beside(source: location.Location, *, plain: bool) -> Path:

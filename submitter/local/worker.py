@@ -244,6 +244,12 @@ class LocalWorker:
             self._is_told = True
             self._process.terminate()
 
+    def end(self) -> None:
+        """End the worker at once: nothing runs any more, and no other batch is on its queue."""
+        if self._process is not None and not self._is_told:
+            self._is_told = True
+            self._process.kill()
+
     def stop(self) -> None:
         """Let the worker finish the rows it runs, then end it. An interrupt ends it at once."""
         process = self._process

@@ -24,7 +24,7 @@ from worker.steps.heartbeat import VisibilityHeartbeat
 log = logging.getLogger(__name__)
 
 #: Seconds between looks at the ledger's schema.
-POLL = 5.0
+POLL = 1.0
 #: Seconds between looks whether the worker shall end.
 LOOK = 0.2
 

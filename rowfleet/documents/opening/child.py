@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
+import encodings
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +26,6 @@ from rowfleet.documents.opening.pictures import Gallery
 from rowfleet.documents.opening.reading import Reading
 from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.processes.own_limits import bound
-
-#: Encodings in which e-mails and texts come.
-_ENCODINGS = (
-    "ascii utf-8 utf-8-sig utf-7 utf-16 utf-16-le utf-16-be utf-32 latin-1 cp437 cp850 cp1250 "
-    "cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 iso8859-2 iso8859-3 iso8859-4 "
-    "iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-10 iso8859-13 iso8859-14 "
-    "iso8859-15 iso8859-16 koi8-r koi8-u mac-roman gb2312 gbk gb18030 big5 euc-jp iso2022-jp "
-    "shift-jis cp932 euc-kr cp949 idna punycode unicode-escape raw-unicode-escape base64 quopri"
-)
-
 
 #: Reading this e-mail imports all that Python's own reader imports only when it meets the need.
 _MAIL = b"""\
@@ -77,8 +70,9 @@ trailer<</Root 1 0 R>>
 def load() -> None:
     """Import what would otherwise be imported under the limits, where no file can be opened."""
     Image.preinit()
-    for encoding in _ENCODINGS.split():
-        codecs.lookup(encoding)
+    for encoding in pkgutil.iter_modules(encodings.__path__):
+        with suppress(ImportError):  # two are Windows' own
+            importlib.import_module(f"encodings.{encoding.name}")
     for rehearsed in (_MAIL, _PDF):
         kinds.read(rehearsed, "", Reading(kinds.read, None))
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import struct
 import zipfile
+from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import cast
 
 import olefile
 
@@ -32,6 +35,9 @@ _PACKAGES = (
     ("xl/workbook.bin", Kind.XLSB),
 )
 _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
+#: The streams of an .xls, the bytes at its start where its records of protection are, and the
+#: record of a password.
+_XLS, _XLS_HEAD, _FILE_PASS = frozenset({"WORKBOOK", "BOOK"}), 512, 0x2F
 #: Kinds that are only found in text, and the extensions of kinds that never are text. A download
 #: that failed often leaves a web page under such a name.
 _EXTENSIONS = {".csv": Kind.CSV, ".tsv": Kind.CSV, ".htm": Kind.HTML, ".html": Kind.HTML,
@@ -81,18 +87,32 @@ def _package(content: bytes) -> Kind:
 
 
 def _compound(content: bytes) -> Kind:
-    """Return the kind of a file in Microsoft's compound format."""
+    """Return the kind of a file in Microsoft's compound format. Its names have no case."""
     with olefile.OleFileIO(content) as file:
-        names = {str(path[0]) for path in file.listdir(storages=True)}
-        if "EncryptedPackage" in names:
+        names = {str(path[0]).upper() for path in file.listdir(storages=True)}
+        if "ENCRYPTEDPACKAGE" in names:
             raise UnreadableError(Unread.ENCRYPTED)
-        if "__properties_version1.0" in names:
+        if "__PROPERTIES_VERSION1.0" in names:
             return Kind.MSG
-        if names & {"Workbook", "Book"}:
+        for name in _XLS & names:
+            with cast("olefile.OleFileIO[str]", file).openstream(name) as stream:
+                if _is_locked(stream.read(_XLS_HEAD)):
+                    raise UnreadableError(Unread.ENCRYPTED)
             return Kind.XLS
-        if "WordDocument" in names:
+        if "WORDDOCUMENT" in names:
             raise UnreadableError(Unread.UNKNOWN_KIND, "a .doc of Word 97; save it as .docx")
     raise UnreadableError(Unread.UNKNOWN_KIND)
+
+
+def _is_locked(records: bytes) -> bool:
+    """Whether an .xls has the record FilePass among its first: [MS-XLS] 2.4.117."""
+    at = 0
+    while at + 4 <= len(records):
+        number, size = struct.unpack_from("<HH", records, at)
+        if number == _FILE_PASS:
+            return True
+        at += 4 + size
+    return False
 
 
 def _text(content: bytes, suffix: str) -> Kind:
@@ -130,3 +150,10 @@ def decoded(content: bytes) -> str:
         if error.start >= len(content) - 3 and error.reason == "unexpected end of data":
             return content.decode("utf-8-sig", "replace")  # the end of an excerpt
         return content.decode("cp1252", "replace")
+
+
+def decoded_as(content: bytes, encoding: str) -> str:
+    """Return text in an encoding that a document names, or else as `decoded` does."""
+    with suppress(LookupError, ValueError):
+        return content.decode(encoding)
+    return decoded(content)

@@ -118,6 +118,14 @@ def test_an_outlook_email_is_read_alike(read: Read) -> None:
     ]
 
 
+@pytest.mark.parametrize("charset", ["cp950", "big5-hkscs", "no-such-charset"])
+def test_an_email_may_name_any_encoding(read: Read, charset: str) -> None:
+    head = f"From: a@b.c\nTo: a@b.c\nSubject: x\nContent-Type: text/plain; charset={charset}\n\n"
+    text = read(head.encode() + b"Total 12.00 \xc1`", "a.eml").pages[0].text
+    assert ("Total 12.00 總" in text) == (charset != "no-such-charset")
+    assert "Total 12.00" in text
+
+
 def test_an_outlook_email_of_rich_text_is_read(read: Read) -> None:
     # The example of [MS-OXRTFCP], 3.1.1.
     packed = bytes.fromhex(

@@ -16,6 +16,11 @@ from tests.integration.documents.conftest import Read
 from tests.support import other_formats
 from tests.support.documents.office import PAGE_BREAK, docx, paragraph, table
 
+#: An .xls that begins with the records BOF and FilePass.
+LOCKED = (
+    other_formats.record(0x0809, bytes(16)) + other_formats.record(0x2F, bytes(54)) + b"1" * 5000
+)
+
 
 def test_a_table_of_a_word_document_is_a_line_for_each_row(read: Read) -> None:
     body = paragraph("Invoice ", "4711") + table(("Item", "Amount"), ("Freight", "1,459.62"))
@@ -144,6 +149,8 @@ def test_a_web_page_may_declare_its_encoding(read: Read) -> None:
         (other_formats.compound(b"1" * 5000, "WordDocument"), "a.doc", Unread.UNKNOWN_KIND),
         (other_formats.compound(b"1" * 5000, "Other"), "a.bin", Unread.UNKNOWN_KIND),
         (other_formats.compound(b"1" * 5000), "a.xls", Unread.CORRUPT),
+        (other_formats.compound(LOCKED, "WORKBOOK"), "a.xls", Unread.ENCRYPTED),
+        (other_formats.compound(b"1" * 5000, "ENCRYPTEDPACKAGE"), "a.docx", Unread.ENCRYPTED),
     ],
 )
 def test_each_has_its_reason(read: Read, content: bytes, name: str, reason: Unread) -> None:

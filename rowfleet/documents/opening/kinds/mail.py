@@ -7,7 +7,7 @@ from contextlib import suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 
-from rowfleet.documents.opening.detection import decoded
+from rowfleet.documents.opening.detection import decoded_as
 from rowfleet.documents.opening.kinds.web_page import text_of
 from rowfleet.documents.opening.reading import Reading
 from rowfleet.documents.unread import Unread, UnreadableError
@@ -89,10 +89,7 @@ def _leaves(message: Message) -> Iterator[Message]:
 
 
 def _text(part: Message) -> str:
-    content = _content(part)
-    with suppress(LookupError, ValueError):
-        return content.decode(part.get_content_charset("utf-8"))
-    return decoded(content)
+    return decoded_as(_content(part), part.get_content_charset("utf-8"))
 
 
 def _content(part: Message) -> bytes:

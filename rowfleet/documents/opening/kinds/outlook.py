@@ -13,7 +13,7 @@ from typing import Any
 
 import olefile
 
-from rowfleet.documents.opening.detection import decoded
+from rowfleet.documents.opening.detection import decoded_as
 from rowfleet.documents.opening.kinds.mail import LOGO_BYTES, chosen, with_head
 from rowfleet.documents.opening.kinds.rich_text import text_of_rtf, unpacked
 from rowfleet.documents.opening.reading import Reading
@@ -69,7 +69,7 @@ class _Mail:
 
     def _text(self) -> str:
         plain = self._string(_BODY)
-        html = self._string(_HTML) or self._decoded(self._bytes(_HTML, _BINARY))
+        html = self._string(_HTML) or decoded_as(self._bytes(_HTML, _BINARY), self._code_page)
         if not plain and not html:
             return text_of_rtf(unpacked(self._bytes(_RTF, _BINARY)))
         return chosen(plain, html)
@@ -97,12 +97,9 @@ class _Mail:
 
     def _string(self, number: str, place: _Path | None = None) -> str:
         text = self._bytes(number, _UNICODE, place).decode("utf-16-le", "replace")
-        return (text or self._decoded(self._bytes(number, _STRING8, place))).rstrip("\0")
-
-    def _decoded(self, content: bytes) -> str:
-        with suppress(LookupError, ValueError):
-            return content.decode(self._code_page)
-        return decoded(content)
+        return (text or decoded_as(self._bytes(number, _STRING8, place), self._code_page)).rstrip(
+            "\0"
+        )
 
     def _bytes(self, number: str, kind: str, place: _Path | None = None) -> bytes:
         path = (*(self._path if place is None else place), f"__substg1.0_{number}{kind}")

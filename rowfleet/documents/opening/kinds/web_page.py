@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from rowfleet.documents.opening.detection import decoded
+from rowfleet.documents.opening.detection import decoded_as
 from rowfleet.documents.opening.kinds.spreadsheet import CELL
 from rowfleet.documents.opening.reading import Reading
 
@@ -50,12 +50,7 @@ def _decoded(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         declared = _CHARSET.search(content[:4096])
-        if declared:
-            try:
-                return content.decode(declared[1].decode("ascii"), "replace")
-            except LookupError:
-                pass
-        return decoded(content)
+        return decoded_as(content, declared[1].decode("ascii") if declared else "cp1252")
 
 
 class _Shown(HTMLParser):
