@@ -8,6 +8,7 @@ from typing import Any
 
 from rowfleet.answers.reasons import Reason
 from rowfleet.documents.asked import AskedDocument
+from rowfleet.documents.quotes import numbers
 from rowfleet.documents.quotes.lookup import MAX_QUOTE_CHARS
 from rowfleet.documents.quotes.sources import Source, Sources
 from rowfleet.recipes.parts.evidence import EVIDENCE, Evidence
@@ -54,11 +55,23 @@ def look_up(
         looked_up[field] = source.encoded(_name(documents, source.document))
         if not source.is_found:
             to_mend.append(Reason(NAME, _missing(field, source, documents, cited), field))
+        elif evidence.numbers and not _says(source.quote, output[field]):
+            message = f"the quote {_shown(source.quote)} for {field} does not hold {output[field]}"
+            to_mend.append(Reason(NAME, message, field))
     return Backed({**output, EVIDENCE: looked_up}, tuple(to_mend), tuple(reasons))
 
 
 def _name(documents: Sequence[AskedDocument], number: int) -> str | None:
     return documents[number - 1].name if 0 < number <= len(documents) else None
+
+
+def _says(quote: str, value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return not is_number or numbers.holds(quote, value)
+
+
+def _shown(quote: str) -> str:
+    return repr(quote if len(quote) <= _SHOWN else f"{quote[:_SHOWN]}…")
 
 
 def _missing(
@@ -73,9 +86,8 @@ def _missing(
     quote = source.quote.strip()
     if not quote:
         return f"the quote for {field} is empty"
-    shown = quote if len(quote) <= _SHOWN else f"{quote[:_SHOWN]}…"
     alike = f"; page {source.page} has {source.share:.0%} of it" if source.share else ""
     return (
-        f"the quote {shown!r} for {field} is not in document {source.document}{alike}; "
+        f"the quote {_shown(quote)} for {field} is not in document {source.document}{alike}; "
         "every number must be the same, and no word left out"
     )

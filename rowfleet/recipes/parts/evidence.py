@@ -33,12 +33,16 @@ class Evidence(Part):
     fields: tuple[str, ...] = Field(alias="for", min_length=1, max_length=MAX_FIELDS)
     #: Whether the source has a verbatim quote, which is looked up, or only document and page.
     quote: bool = True
+    #: Whether a field that is a number must stand in its own quote.
+    numbers: bool = False
 
     def check(self, output: Mapping[str, Any], *, has_documents: bool) -> None:
         """Raise ValueError if the rest of the recipe does not go with this."""
         if not has_documents:
             raise ValueError("evidence needs documents: say which columns name them")
         properties = output["properties"]
+        if self.numbers and not self.quote:
+            raise ValueError("evidence: numbers are looked for in quotes; leave quote: false out")
         if EVIDENCE in properties:
             raise ValueError(
                 f"output has a property {EVIDENCE!r}, and evidence adds one of that name; rename it"

@@ -99,6 +99,7 @@ def test_a_recipe_without_the_part_stays_the_same_batch() -> None:
         ({"evidence": {"for": ["amount", "amount"]}}, "for names a field twice"),
         ({"evidence": {"for": []}}, "at least 1 item"),
         ({"documents": None}, "evidence needs documents"),
+        ({"evidence": {"for": ["tax"], "quote": False, "numbers": True}}, "looked for in quotes"),
         ({"result_columns": {"reason": "AI_Tax_Page"}}, "gives the header 'AI_Tax_Page' twice"),
         ({"evidence": {"for": ["amount"], "quotes": True}}, "Extra inputs are not permitted"),
         (
@@ -180,3 +181,24 @@ def test_pages_alone_can_be_asked_for() -> None:
     output = {**answer(None, None), EVIDENCE: {"amount": {"document": 1, "page": 3}}}
     (reason,) = look_up(pages.evidence, [INVOICE], output).to_mend
     assert reason.message == "there is no page 3 in document 1, named for amount"
+
+
+def numbered() -> Evidence:
+    found = recipe(evidence={"for": ["amount", "tax"], "numbers": True}).evidence
+    assert found is not None
+    return found
+
+
+def test_a_number_has_to_stand_in_its_quote_where_the_recipe_wants_it() -> None:
+    swapped = answer(cited("VAT 204.00"), cited("Pallets 1,020.00"))
+    assert look_up(evidence(), [INVOICE], swapped).to_mend == ()
+    first, second = look_up(numbered(), [INVOICE], swapped).to_mend
+    assert first.message == "the quote 'VAT 204.00' for amount does not hold 1020.0"
+    assert second.field == "tax"
+    right = answer(cited("Pallets 1,020.00"), cited("VAT 204.00"))
+    assert look_up(numbered(), [INVOICE], right).to_mend == ()
+
+
+def test_only_numbers_have_to_stand_in_their_quotes() -> None:
+    output = {**answer(cited("Harbourline", 1), None), "amount": "Harbourline Ltd"}
+    assert look_up(numbered(), [INVOICE], output).to_mend == ()
