@@ -105,6 +105,14 @@ def parse(text: str, where: str) -> Recipe:
         raise InputError(f"{where}: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{where}: a recipe is a YAML mapping with name, prompt and output")
+    return checked(data, where, text)
+
+
+def checked(data: Mapping[str, Any], where: str, text: str | None = None) -> Recipe:
+    """Return the recipe that a user's ``data`` is; ``text`` is its YAML, if it came as such.
+
+    Raises InputError, which begins with ``where``.
+    """
     try:
         return Recipe.model_validate(data, context=FILE)
     except ValidationError as error:

@@ -98,11 +98,7 @@ def conclude(engine: Engine, progress: Progress, export_to: Target | None, *, as
         shown |= _show_sample(engine, progress, say=not as_json)
     if as_json:
         console.print_json(shown)
-    if progress.status == BatchStatus.STOPPED:
-        raise InputError(
-            f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
-            "once that is mended, submit the same again and it goes on"
-        )
+    check_not_stopped(progress)
     if export_to:
         write_results_patiently(engine, progress.batch_id, export_to, say=not as_json)
     if progress.status == BatchStatus.BUDGET_EXHAUSTED and not as_json:
@@ -120,6 +116,15 @@ def conclude(engine: Engine, progress: Progress, export_to: Target | None, *, as
             soft_wrap=True,
         )
     return watching.exit_code(progress)
+
+
+def check_not_stopped(progress: Progress) -> None:
+    """Raise InputError, which says why, for a batch that was stopped."""
+    if progress.status == BatchStatus.STOPPED:
+        raise InputError(
+            f"batch {progress.batch_id} was stopped: {(progress.reason or '').rstrip('.')}; "
+            "once that is mended, submit the same again and it goes on"
+        )
 
 
 def larger_budget(progress: Progress) -> str:

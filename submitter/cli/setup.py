@@ -112,15 +112,18 @@ def check_price(recipe: Recipe, price: prices.Price | None) -> None:
         )
 
 
-def recipe_of(asked: Asked, settings: Settings, *, dry_run: bool = False) -> Recipe:
+def recipe_of(
+    asked: Asked, settings: Settings, given: Recipe | None = None, *, dry_run: bool = False
+) -> Recipe:
     """Return the recipe with analyzer and model settled: option, recipe, setting, in that order.
 
-    A ``dry_run`` sends nothing, so that it needs no key for a question that only a model answers.
+    ``given`` is a recipe that came otherwise. A ``dry_run`` sends nothing, so that it needs no key
+    for a question that only a model answers.
 
     Raises InputError for a file that is no recipe, an id that can't be one, and an analyzer that
     can't answer the recipe.
     """
-    recipe = _recipe_for(asked.recipe_file, settings, asked.batch_id, dry_run=dry_run)
+    recipe = given or _recipe_for(asked.recipe_file, settings, asked.batch_id, dry_run=dry_run)
     default = settings.default_analyzer()
     if dry_run and not loading.can_answer(analyzer_kinds.WITHOUT_KEY, recipe):
         default = analyzer_kinds.WITH_KEY.name

@@ -245,8 +245,10 @@ class LocalWorker:
             self._process.terminate()
 
     def end(self) -> None:
-        """End the worker at once: nothing runs any more, and no other batch is on its queue."""
-        if self._process is not None and not self._is_told:
+        """End the worker, in which nothing runs any more and nothing can: at once, if it can be."""
+        if self._settings.pool != "threads":  # its children would be left
+            self.let_end()
+        elif self._process is not None and not self._is_told:
             self._is_told = True
             self._process.kill()
 

@@ -40,5 +40,5 @@ def local(
     """
     with standing_by(wanted=not dry_run) as ready:
         with importing():  # while the worker's process imports
-            from submitter.cli import local_run
+            from submitter.cli.runs import local_run
         return local_run.run(asked, source, slots, ready, dry_run=dry_run, as_json=as_json)

@@ -6,7 +6,6 @@ import click
 
 from rowfleet.errors import InputError
 from rowfleet.ledger.statuses import Tier
-from rowfleet.queue.client import Queue
 from rowfleet.settings import load_settings
 from rowfleet.storage import location, schemes
 from submitter.batch_api import tier as batch_tier
@@ -22,11 +21,10 @@ from submitter.cli.options import (
     wait_option,
 )
 from submitter.cli.run import announce, conclude, follow, said_how_to_go_on
+from submitter.cli.runs import fleet_run
 from submitter.cli.setup import (
     agreed_terms,
     documents_of,
-    feeder_for,
-    ledger_of,
     opened_sheet,
     recipe_of,
     with_a_ledger,
@@ -34,7 +32,6 @@ from submitter.cli.setup import (
 from submitter.progress import display, watching
 from submitter.results import export
 from submitter.results.export import Target
-from submitter.submission import recording, takeover
 from submitter.submission.submission import prepare
 
 
@@ -104,19 +101,9 @@ def submit(
         )
         if dry_run:
             return show_dry_run(submission, settings, tier=tier, as_json=as_json)
-        if named.database_url is None:
-            raise InputError(
-                "DATABASE_URL is not set; write DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME, "
-                "the ledger the workers use too; `rowfleet local` needs neither it nor a broker"
-            )
-        if tier != Tier.BATCH:
-            Queue(settings).check()
-        engine = ledger_of(settings, create=True)
-        feeder = None if tier == Tier.BATCH else feeder_for(engine, settings)
-        queue_for = None if tier == Tier.BATCH else takeover.for_fleet(engine, settings.queue)
-        allow = export.guard(finished)
-        submission, found = recording.begin(engine, submission, queue_for, allow)
-        recording.fill(engine, feeder, submission, found)
+        engine, feeder, submission, found = fleet_run.recorded(
+            named, submission, tier=tier, allow=export.guard(finished)
+        )
     announce(engine, submission, found, as_json=as_json and not wait)
     if tier == Tier.BATCH or (found is not None and found.tier == Tier.BATCH):
         return follow(engine, settings, submission.batch_id, finished, wait=wait, as_json=as_json)

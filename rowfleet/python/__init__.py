@@ -1,0 +1,1 @@
+"""Rowfleet from a Python program."""

@@ -1,0 +1,1 @@
+"""Rows of a Python program instead of a sheet: what `rowfleet.run` calls."""
