@@ -16,7 +16,7 @@ from rowfleet.answers.reasons import Reason
 from rowfleet.cells import plain, value
 from rowfleet.recipes.rules.rewriting import Values
 from rowfleet.recipes.rules.rule import Unjudged
-from rowfleet.recipes.rules.rulebook import Rulebook, as_json, values_of
+from rowfleet.recipes.rules.rulebook import ANSWER, Rulebook, as_json, plain_value, values_of
 
 if TYPE_CHECKING:
     from rowfleet.analysis import Question
@@ -69,8 +69,8 @@ def _ruled(
 ) -> Judged:
     """Compute and check an answer that already has these reasons; ``output`` is changed."""
     book = question.recipe.rulebook
-    _compute(book, question, output, reasons)
-    values = values_of(question.recipe, question.cells, output)
+    values = values_of(question.recipe, question.cells, output, question.documents)
+    _compute(book, values, output, reasons)
     for check, rule in book.checks:
         field = rule.fields[0] if rule.fields else None
         try:
@@ -98,17 +98,16 @@ def _backed(
     return backed.output, [*backed.to_mend], [*backed.reasons]
 
 
-def _compute(
-    book: Rulebook, question: Question, output: dict[str, Any], reasons: list[Reason]
-) -> None:
-    """Add the computed fields to ``output``, each from those before it."""
+def _compute(book: Rulebook, values: Values, output: dict[str, Any], reasons: list[Reason]) -> None:
+    """Add the computed fields to ``output`` and to the ``values``, each from those before it."""
     for name, (rule, terms) in book.computed.items():
         try:
-            found = rule.value(values_of(question.recipe, question.cells, output))
+            found = rule.value(values)
             output[name] = as_json(found, terms) if isinstance(found, Fraction) else found
         except Unjudged as why:
             output[name] = None
             reasons.append(Reason(name, f"it can't be computed: {why}", name))
+        values.variables[ANSWER][name] = plain_value(output[name])
 
 
 def _approves(book: Rulebook, values: Values) -> bool:

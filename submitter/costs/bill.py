@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from rowfleet.answers.reasons import decode
 from rowfleet.ledger.records import SampledRow
 from submitter.costs.estimate import Estimate
 from submitter.costs.sample import Projection
@@ -73,6 +74,9 @@ def results(sampled: Sequence[SampledRow], headers: Mapping[str, str]) -> Iterat
         output = row.output or {}
         answers = [f"{headers[name]} {_short(output[name])}" for name in headers if name in output]
         said = [row.error] if row.error else answers
+        if row.review is not None:
+            why = "; ".join(map(str, decode(row.review_reasons)))
+            said.append(row.review.replace("_", " ") + (f": {_short(why)}" if why else ""))
         yield f"row {row.row}: {row.status}, {cost}" + "".join(f" · {part}" for part in said)
 
 

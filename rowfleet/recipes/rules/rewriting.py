@@ -28,7 +28,7 @@ Table = Mapping[str, Mapping[str, Any]]
 class Values:
     """The values of a rule's variables, for one row: `row`, `answer` and the like, and tables."""
 
-    variables: Mapping[str, Any]
+    variables: dict[str, Any]
     tables: Mapping[str, Table] = field(default_factory=dict)
 
 

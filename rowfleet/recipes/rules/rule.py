@@ -62,7 +62,8 @@ class Rule:
         text = Writer(source, scope, self._functions).written(tree)
         self._note_paths(tree)
         self._program = compile_(text)
-        self._names = [name for name in self._program.variables() if name in scope.variables]
+        #: The variables that it names.
+        self.names = [name for name in self._program.variables() if name in scope.variables]
 
     def holds(self, values: Values) -> bool:
         """Return whether the rule, which is a condition, holds. Raises Unjudged if that is open."""
@@ -88,7 +89,7 @@ class Rule:
         from cel import Context
 
         context = Context(
-            {name: run.values.variables.get(name) for name in self._names},
+            {name: run.values.variables.get(name) for name in self.names},
             {name: made(run) for name, made in self._functions.items()},
         )
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,19 @@ from rowfleet.cells import Cell, plain, value
 from rowfleet.recipes.rules.arithmetic import DIGITS, rounded
 from rowfleet.recipes.rules.rewriting import LOOKUPS, Values
 from rowfleet.recipes.rules.rule import Rule, Unjudged
-from rowfleet.recipes.rules.shapes import ANY, TRUTH, Kind, Shape, of_schema, of_value
+from rowfleet.recipes.rules.shapes import ANY, NUMBER, TEXT, TRUTH, Kind, Shape, of_schema, of_value
 from rowfleet.recipes.rules.syntax import Mistake
 from rowfleet.recipes.rules.typing_rules import Scope
 
 if TYPE_CHECKING:
+    from rowfleet.documents.asked import AskedDocument
     from rowfleet.recipes.parts.checks import Check
     from rowfleet.recipes.parts.computed import Computed
     from rowfleet.recipes.parts.lookups import Lookup
     from rowfleet.recipes.recipe import Recipe
 
 #: The variables of a rule.
-ROW, ANSWER = "row", "answer"
+ROW, ANSWER, DOCUMENTS = "row", "answer", "documents"
 
 
 class RuleMistake(ValueError):
@@ -54,7 +55,7 @@ class Rulebook:
         self._joins = [each.join for each in recipe.lookups.values() if each.join is not None]
         #: The tables of the lookups, as rules have them.
         self.tables = {
-            name: {key: _plain(entry) for key, entry in (lookup.entries or {}).items()}
+            name: {key: plain_value(entry) for key, entry in (lookup.entries or {}).items()}
             for name, lookup in recipe.lookups.items()
         }
         #: The variables of checks and of all that is judged after them.
@@ -69,12 +70,19 @@ class Rulebook:
             else _compiled(_condition, recipe.auto_approve, self.scope, "auto_approve")
         )
 
-    def missing_column(self, names: Collection[str]) -> str | None:
-        """Return a column that a rule or a lookup names and that is none of ``names``."""
+    @property
+    def names_documents(self) -> bool:
+        """Whether a rule looks at documents, whose texts are long."""
+        return any(DOCUMENTS in rule.names for rule in self._rules())
+
+    def _rules(self) -> list[Rule]:
         rules = [rule for rule, _ in self.computed.values()]
         rules += [rule for _, rule in self.checks]
-        rules += [] if self.auto_approve is None else [self.auto_approve]
-        named = (name for rule in rules for name in rule.columns)
+        return rules + ([] if self.auto_approve is None else [self.auto_approve])
+
+    def missing_column(self, names: Collection[str]) -> str | None:
+        """Return a column that a rule or a lookup names and that is none of ``names``."""
+        named = (name for rule in self._rules() for name in rule.columns)
         return next((name for name in (*named, *self._joins) if name not in names), None)
 
 
@@ -101,6 +109,8 @@ def scope_of(recipe: Recipe, properties: Mapping[str, Shape]) -> Scope:
     if recipe.lookups:
         tables = {name: _of_table(lookup) for name, lookup in recipe.lookups.items()}
         variables[LOOKUPS] = Shape("object", tables, noun="lookup")
+    if recipe.documents is not None:
+        variables[DOCUMENTS] = Shape("list", item=_DOCUMENT)
     return Scope(variables)
 
 
@@ -118,20 +128,54 @@ def _either(kinds: set[Kind]) -> Shape:
     return Shape(next(iter(kinds))) if len(kinds) == 1 else ANY
 
 
-def values_of(recipe: Recipe, cells: Mapping[str, Cell], output: Mapping[str, Any]) -> Values:
+def values_of(
+    recipe: Recipe,
+    cells: Mapping[str, Cell],
+    output: Mapping[str, Any],
+    documents: Sequence[AskedDocument] = (),
+) -> Values:
     """Return the values of a rule's variables for a row with these cells and this answer.
 
     A column that a sheet may lack is blank where it does.
     """
     row: dict[str, Any] = dict.fromkeys(column.name for column in recipe.columns)
     row |= {
-        name: None if found == "" else _plain(found)
+        name: None if found == "" else plain_value(found)
         for name, found in ((name, plain(value(cell))) for name, cell in cells.items())
     }
-    return Values({ROW: row, ANSWER: _plain(output)}, recipe.rulebook.tables)
+    variables: dict[str, Any] = {ROW: row, ANSWER: plain_value(output)}
+    if recipe.rulebook.names_documents:
+        variables[DOCUMENTS] = [_document(each) for each in documents]
+    return Values(variables, recipe.rulebook.tables)
 
 
-def _plain(value: Any) -> Any:
+#: What rules know of a document. One that could not be read has no pages, and a `problem`.
+_DOCUMENT = Shape(
+    "object",
+    {
+        "name": TEXT,
+        "column": TEXT,
+        "text": TEXT,
+        "pages": NUMBER,
+        "is_cut": TRUTH,
+        "problem": TEXT,
+    },
+)
+
+
+def _document(document: AskedDocument) -> dict[str, Any]:
+    found = document.extracted
+    return {
+        "name": document.name,
+        "column": document.column,
+        "text": "" if found is None else "\n".join(page.text for page in found.pages),
+        "pages": 0.0 if found is None else float(found.page_count),
+        "is_cut": found is not None and found.is_cut,
+        "problem": document.problem,
+    }
+
+
+def plain_value(value: Any) -> Any:
     """Return a value as rules have it: numbers as doubles of the digits that a person sees."""
     match value:
         case bool() | None:
@@ -144,9 +188,9 @@ def _plain(value: Any) -> Any:
             except (OverflowError, ValueError):
                 return None
         case dict():
-            return {name: _plain(each) for name, each in value.items()}
+            return {name: plain_value(each) for name, each in value.items()}
         case list():
-            return [_plain(each) for each in value]
+            return [plain_value(each) for each in value]
     return str(value)
 
 

@@ -11,6 +11,9 @@ from rowfleet.analysis import Permanent, Question, Usage, answer_of
 from rowfleet.answers import reasons
 from rowfleet.answers.judging import Judged, judge
 from rowfleet.answers.reasons import LONGEST_MESSAGE, MOST_REASONS, Reason
+from rowfleet.documents.asked import AskedDocument
+from rowfleet.documents.extracted import Extracted, Kind, Page
+from rowfleet.errors import InputError
 from rowfleet.recipes.loading import parse
 from tests.support.ledger import ECHO
 
@@ -98,3 +101,70 @@ def test_reasons_are_bounded_and_on_one_line() -> None:
     assert kept[0]["message"].isprintable()
     assert reasons.decode(kept)[0].field == "f"
     assert reasons.decode(None) == ()
+
+
+DOCUMENTED = """\
+name: documented
+columns: [Tax, Files]
+documents: {columns: Files}
+prompt: Audit the row.
+output: {type: object, properties: {is_exempt: {type: boolean}}}
+checks:
+  - name: certificate
+    that: '!answer.is_exempt || documents.exists(d, d.text.contains("EXEMPTION CERTIFICATE"))'
+    message: an exemption needs a certificate
+  - {name: read, that: "documents.all(d, d.problem == null && !d.is_cut && d.pages < 3)"}
+"""
+
+
+def test_a_check_looks_into_the_rows_documents() -> None:
+    recipe = parse(DOCUMENTED, "r.yaml")
+    pages = (Page(1, "Invoice 7"), Page(2, "EXEMPTION CERTIFICATE no. 3"))
+    whole = AskedDocument("a.pdf", "Files", Extracted(Kind.PDF, pages, 2))
+    cut = AskedDocument("b.pdf", "Files", Extracted(Kind.PDF, pages[:1], 2))
+    gone = AskedDocument("c.pdf", "Files", None, "no such file")
+
+    def broken(*documents: AskedDocument) -> list[str]:
+        question = Question(recipe, "m", 2, {"Tax": 1, "Files": "…"}, documents=documents)
+        return [reason.name for reason in judge(question, {"is_exempt": True}).all_reasons]
+
+    assert broken(whole) == []
+    assert broken(cut) == ["certificate", "read"]
+    assert broken(gone, whole) == ["read"]
+
+
+def test_only_a_recipe_with_documents_has_rules_on_them() -> None:
+    text = DOCUMENTED.replace("documents: {columns: Files}\n", "")
+    with pytest.raises(InputError, match=r"checks\.certificate: there is no name 'documents'"):
+        parse(text, "r.yaml")
+    with pytest.raises(InputError, match=r"there is no property 'txt'; 'text' is there \(line 8, "):
+        parse(DOCUMENTED.replace("d.text", "d.txt"), "r.yaml")
+
+
+KEYED = """\
+name: keyed
+columns: [Code]
+prompt: Audit the row.
+output: {type: object, properties: {law: {type: string}}}
+lookups:
+  laws: {values: [RCW 1, 7]}
+  rates: {table: {"7": {rate: 2}}, join: Code}
+checks:
+  - {name: law, that: answer.law in lookups.laws}
+  - {name: code, that: "row.Code in lookups.laws && lookups.rates[row.Code].rate == 2"}
+"""
+
+
+@pytest.mark.parametrize(("law", "code"), [(" RCW 1 ", 7), ("7", 7.0), ("RCW 1", "7 ")])
+def test_a_key_is_found_whatever_its_kind_and_the_blanks_around_it(law: str, code: Any) -> None:
+    found = judge(Question(parse(KEYED, "r.yaml"), "m", 2, {"Code": code}), {"law": law})
+    assert found.all_reasons == ()
+
+
+@pytest.mark.parametrize(("missing", "names"), [("review", ["rates", "code"]), ("allow", ["code"])])
+def test_a_missing_key_needs_review_unless_that_is_all_right(
+    missing: str, names: list[str]
+) -> None:
+    recipe = parse(KEYED.replace("join: Code", f"join: Code, missing: {missing}"), "r.yaml")
+    found = judge(Question(recipe, "m", 2, {"Code": 8}), {"law": "rcw 1"})
+    assert [reason.name for reason in found.all_reasons] == [*names[:-1], "law", names[-1]]

@@ -22,7 +22,7 @@ from rowfleet.ledger.records import History, SampledRow
 from rowfleet.prices import Price
 from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
-from submitter.costs import estimate, sample, tokens
+from submitter.costs import bill, estimate, sample, tokens
 from submitter.sheets.opening import open_sheet
 from tests.standin import Standin
 from tests.support.ledger import ECHO
@@ -319,3 +319,18 @@ def test_a_projection_widens_with_the_spread_and_narrows_with_the_sample() -> No
     assert few.cost_high_usd > many.cost_high_usd > 15
     assert sample.project(rows(0.01, None), 5).cost_usd is None
     assert sample.project(rows(0.01, 0.02), 0).cost_usd == 0
+
+
+def test_a_samples_rows_say_which_of_them_need_review() -> None:
+    why = [{"name": "cited", "message": "no such law"}]
+    rows = [
+        SampledRow(2, "done", {"a": 1}, None, 0.5, "needs_review", why),
+        SampledRow(3, "done", {"a": 1}, None, 0.5, "auto_approved"),
+        SampledRow(4, "done", {"a": 1}, None, 0.5),
+    ]
+    ends = [line.split(" · ", 1)[1] for line in bill.results(rows, {"a": "AI_A"})]
+    assert ends == [
+        "AI_A 1 · needs review: cited: no such law",
+        "AI_A 1 · auto approved",
+        "AI_A 1",
+    ]
