@@ -16,6 +16,8 @@ from submitter.cli import console, selected
 from submitter.cli.console import rows_in_words
 from submitter.cli.setup import kind_of
 from submitter.costs import bill
+from submitter.costs.documents import count
+from submitter.costs.documents import sentences as sentences_of_documents
 from submitter.costs.estimate import estimate
 from submitter.submission.submission import Submission
 
@@ -26,6 +28,7 @@ def show_dry_run(
     """Show what the submission would take, and what about it may be a mistake."""
     opened, recipe, terms = submission.sheet, submission.recipe, submission.terms
     start, number = submission.rows.start_row, submission.rows.num_rows
+    documents = count(submission)
     about = estimate(
         opened,
         start,
@@ -34,6 +37,7 @@ def show_dry_run(
         price=terms.price,
         history=_history(settings, recipe),
         tier=tier,
+        document_tokens=0 if documents is None else documents.tokens or 0,
     )
     if as_json:
         facts = {
@@ -42,6 +46,8 @@ def show_dry_run(
             "model": recipe.model,
             **selected.facts(submission),
         }
+        if documents is not None:
+            facts["documents"] = dataclasses.asdict(documents)
         console.print_json({"dry_run": True, **facts, **dataclasses.asdict(about)})
         return 0
     console.say(f"{opened.where}: {rows_in_words(about.rows, 'is', 'are')} fine to submit")
@@ -50,6 +56,8 @@ def show_dry_run(
         *selected.left_out(submission.selection),
         *selected.unknown_keys(submission),
     ):
+        console.say(sentence)
+    for sentence in () if documents is None else sentences_of_documents(documents):
         console.say(sentence)
     kind = kind_of(recipe)
     if not kind.is_paid and not kind.asks_a_model:

@@ -83,10 +83,12 @@ def estimate(
     price: Price | None = None,
     history: History | None = None,
     tier: Tier | None = None,
+    document_tokens: int = 0,
 ) -> Estimate:
     """Return what the range of rows would take, by the workers or another ``tier``.
 
-    ``history`` is what earlier batches of the same recipe and model took, if there were any.
+    ``history`` is what earlier batches of the same recipe and model took, if there were any;
+    ``document_tokens`` are those of the documents of all rows.
     """
     total = sheet.count(start_row, num_rows)
     assert recipe.analyzer is not None
@@ -102,7 +104,7 @@ def estimate(
         + "".join(json.dumps([each.row, each.answer]) for each in recipe.examples),
         recipe.model,
     )
-    mean = statistics.fmean(counted)
+    mean = statistics.fmean(counted) + document_tokens / total
     # Twice the standard error of the mean: it is further off in one sheet of twenty.
     error = 2 * statistics.stdev(counted) / len(counted) ** 0.5 if len(counted) > 1 else 0.0
     error *= (1 - len(counted) / total) ** 0.5  # nothing is left to be wrong about at the end

@@ -150,6 +150,38 @@ def test_a_folder_that_is_not_there_is_one_sentence(
     assert len(ran.stderr.splitlines()) == 1
 
 
+def test_a_dry_run_counts_documents_pages_missing_files_and_their_tokens(
+    tmp_path: Path, rowfleet: Run
+) -> None:
+    folder = files(tmp_path / "invoices", 3)
+    recipe(tmp_path)
+    source = sheet(tmp_path / "refunds.csv", ["0.pdf;1.pdf", "2.pdf", "none.pdf", "", "2.pdf"])
+    words = ("local", source, "--recipe", tmp_path / "recipe.yaml", "--dry-run")
+    given = ("--documents", folder)
+    counted = json.loads(rowfleet(*words, *given, "--json").stdout)
+    assert counted["documents"] == {
+        "documents": 4,
+        "missing": 1,
+        "rows_without": 2,
+        "pages": 3,
+        "tokens": counted["documents"]["tokens"],
+        "opened": 3,
+    }
+    assert 4 * 20 < counted["documents"]["tokens"] < 4 * 150
+    said = rowfleet(*words, *given).stdout
+    assert "documents: 4 files, about 3 pages" in said
+    assert "2 rows lack a document" in said
+    (tmp_path / "recipe.yaml").write_text(
+        (tmp_path / "recipe.yaml")
+        .read_text()
+        .replace("documents: {columns: Invoice, missing: fail}", "")
+    )
+    plain = json.loads(rowfleet(*words, "--json").stdout)
+    assert "documents" not in plain
+    more = counted["prompt_tokens"] - plain["prompt_tokens"]
+    assert more >= counted["documents"]["tokens"]
+
+
 def test_documents_need_a_recipe_that_reads_them(tmp_path: Path, rowfleet: Run) -> None:
     source = sheet(tmp_path / "refunds.csv", ["0.pdf"])
     ran = rowfleet("local", source, "--analyzer", "rules", "--documents", tmp_path)
