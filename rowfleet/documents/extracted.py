@@ -116,6 +116,11 @@ class Extracted:
     unread: tuple[UnreadPart, ...] = ()
 
     @property
+    def has_text(self) -> bool:
+        """Whether any page has a word."""
+        return any(page.text.strip() for page in self.pages)
+
+    @property
     def is_cut(self) -> bool:
         """Whether the document has more than was read of it."""
         return self.page_count > len(self.pages)

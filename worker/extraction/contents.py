@@ -14,6 +14,7 @@ from rowfleet.documents.extracted import Extracted, extractor_version
 from rowfleet.documents.opener import Opener
 from rowfleet.documents.places.folders import Folder, UnreachableError, fetched, open_folder
 from rowfleet.documents.places.root import Root
+from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.ledger.document_records import ClaimedDocument, NewText
 
 #: Processes that open documents, one for each choice of the OCR's languages.
@@ -63,6 +64,8 @@ class Contents:
             opener = self._opener(languages)
             encoded = opener.extract(file, f"document{suffix}")
             extracted = decode(encoded)
+            if not send and not extracted.has_text:
+                raise UnreadableError(Unread.NO_TEXT)
             beside = _attached(opener, file, f"document{suffix}", extracted, send)
         text = NewText(key, encoded, len(extracted.pages), beside)
         return Content(digest, size, len(extracted.pages), key, text)

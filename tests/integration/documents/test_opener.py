@@ -111,6 +111,30 @@ def test_the_server_ends_with_its_owner() -> None:
     process.wait(60)
 
 
+def test_a_document_ends_with_the_owner() -> None:
+    slow = scanned(*[scan(["dense " * 9] * 30)] * 90)
+
+    def own(pipe: object) -> None:
+        opener = Opener()
+        with stored(INVOICE) as file:
+            opener.extract(file, "a.pdf")
+        pipe.send(server_of(opener).pid)  # type: ignore[attr-defined]
+        with stored(slow) as file:
+            opener.extract(file, "a.pdf")
+
+    ours, theirs = multiprocessing.Pipe()
+    owner = multiprocessing.get_context("fork").Process(target=own, args=(theirs,))
+    owner.start()
+    process = psutil.Process(ours.recv())
+    while not (children := process.children()):
+        time.sleep(0.01)
+    assert owner.pid is not None
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join()
+    _, left = psutil.wait_procs([process, *children], 20)
+    assert left == []
+
+
 def test_a_fork_of_the_owner_has_a_server_of_its_own(opener: Opener) -> None:
     with stored(INVOICE) as file:
         opener.extract(file, "a.pdf")
