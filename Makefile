@@ -87,8 +87,8 @@ diagrams: $(READY) $(DOCS)  ## Draw docs/diagrams/*.svg anew from their texts
 	$(BIN)/python docs/diagrams/draw.py $(VENV)/docs/bin/d2
 
 pictures: $(READY) $(DOCS)  ## Record `make demo` and draw its finished sheet, for the README
-	rm -rf build/demo examples/Master_Refunds.results.xlsx
-	$(VENV)/docs/bin/termtosvg docs/pictures/demo.svg -g 100x13 -t window_frame -M 1000 -D 8000 \
+	rm -rf build/demo examples/*.results.xlsx
+	$(VENV)/docs/bin/termtosvg docs/pictures/demo.svg -g 100x26 -t window_frame -M 1000 -D 8000 \
 	    -c "sh -c 'echo \"$$ make demo\"; make --no-print-directory demo'"
 	$(BIN)/python docs/pictures/sheet.py examples/Master_Refunds.results.xlsx docs/pictures/sheet.svg
 	$(BIN)/python docs/pictures/evidence.py docs/pictures/evidence.png
