@@ -197,7 +197,7 @@ ADDED = (
 )
 
 
-def _cited(batch: BatchRecord) -> list[Column]:
+def cited(batch: BatchRecord) -> list[Column]:
     """Return the columns of the answers' sources."""
     if not batch.recipe.get("evidence"):
         return []
@@ -214,7 +214,7 @@ def _source(root: str | None, field: str, part: SourcePart, row: FinishedRow) ->
 
 def added_to(batch: BatchRecord, *, is_reviewed: bool = False) -> list[Column]:
     """Return the added columns that the batch's finished sheet has."""
-    return _cited(batch) + [
+    return cited(batch) + [
         added.of(batch)
         for added in ADDED
         if added.is_present(batch) or (is_reviewed and added.is_of_reviews)

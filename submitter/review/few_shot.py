@@ -33,6 +33,11 @@ def examples(engine: Engine, batch_id: str, count: int) -> str:
         if not numbers:
             raise InputError(f"no row of {batch_id} is approved or corrected by a person yet")
         recipe = loading.recorded(batch.recipe)
+        if recipe.evidence is not None:
+            raise InputError(
+                f"the answers of {batch_id} cite documents, which no example of a recipe holds; "
+                "write its examples by hand"
+            )
         classes: dict[tuple[bool, str], list[int]] = {}
         for start in range(0, len(numbers), reviews.CHUNK):
             part = rows_by_number(connection, batch_id, numbers[start : start + reviews.CHUNK])

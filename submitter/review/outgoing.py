@@ -24,6 +24,8 @@ from submitter.excel import MAX_COLUMNS
 from submitter.results import export, history
 from submitter.results.added_sheets.new_sheet import Linked, NewColumn, NewSheet
 from submitter.results.answer_values import answer_cell
+from submitter.results.citing.links import Link
+from submitter.results.columns import FinishedRow, cited
 from submitter.results.composing import Places
 from submitter.results.export import Exported, Target
 from submitter.results.target import CSV
@@ -95,6 +97,7 @@ class _Sheet:
         self._answers = recipe.headers()
         self._schemas: Mapping[str, Any] = recipe.output["properties"]
         self._corrections = review_sheet.corrections(recipe)
+        self._cited = cited(batch)
         most = document_facts.most_of_a_row(connection, batch.id)
         self._documents = min(most, MOST_DOCUMENTS)
 
@@ -118,6 +121,7 @@ class _Sheet:
                 listed = review_sheet.choices(self._schemas[name])
                 heading = self._corrections[name]
                 columns.append(NewColumn(heading, _width(heading), is_input=True, choices=listed))
+        columns += [NewColumn(column.header, _width(column.header)) for column in self._cited]
         columns += [
             NewColumn(review_sheet.DOCUMENT.format(number), 24)
             for number in range(1, self._documents + 1)
@@ -179,6 +183,8 @@ class _Sheet:
             cells.append(answer_cell((values or {}).get(name), known))
             if name in self._corrections:
                 cells.append(None)
+        finished = FinishedRow.of(row)
+        cells += [_opened(column.value(finished)) for column in self._cited]
         cells += [_document(*each) for each in documents]
         cells += [None] * (self._documents - len(documents))
         key = Key(self._batch.id, row.number, seen, review_sheet.digest(values))
@@ -205,6 +211,11 @@ def _document(root: str, path: str) -> Cell | Linked:
     if not place.is_local:
         return place.address(path)
     return Linked(path, place.path.joinpath(path).as_uri())
+
+
+def _opened(cell: Cell) -> Cell | Linked:
+    """Let a link be one of the sheet, and no formula: those must have stored values to be read."""
+    return Linked(str(cell), cell.address) if isinstance(cell, Link) else cell
 
 
 def _linked(cell: Cell) -> Cell | Linked:

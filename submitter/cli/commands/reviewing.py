@@ -7,6 +7,7 @@ import click
 from rowfleet.errors import InputError
 from rowfleet.ledger.engine import Engine, reading
 from rowfleet.ledger.queries import batch_records, reviews
+from rowfleet.recipes.parts.examples import MOST_EXAMPLES
 from rowfleet.storage import location
 from rowfleet.storage.location import Location
 from submitter import hints
@@ -19,9 +20,6 @@ from submitter.cli.setup import complete_id, ledger_of, read_settings, this_proc
 from submitter.results import export
 from submitter.results.export import Target
 from submitter.review import few_shot, incoming, outgoing, review_sheet
-
-#: Examples that a recipe may have, at most.
-MOST_EXAMPLES = 100
 
 
 @click.command(

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import openpyxl
-from sqlalchemy import Engine, insert
+import yaml
+from sqlalchemy import Engine, insert, update
 
 from rowfleet.ledger.document_records import NewDocument
-from rowfleet.ledger.models import Document, RowDocument
+from rowfleet.ledger.models import Batch, Document, Row, RowDocument
+from rowfleet.recipes import loading
 from rowfleet.recipes.recipe import Recipe
-from tests.support.reviews import RECIPE, fill, kept, lines, submitted
+from tests.support.reviews import RECIPE, answer, fill, kept, lines, submitted
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -89,3 +91,40 @@ def test_documents_of_a_row_are_links(local_ledger: Engine, call: Call, tmp_path
     assert targets == ["file:///invoices/a%20b.pdf", "file:///invoices/2026/%C3%BC.pdf", None]
     fill(tmp_path / "r.xlsx", row, Decision="approve")
     assert call("review", "b", "--import", "r.xlsx")[0] == 0
+
+
+def test_what_an_answer_cites_stands_beside_it(
+    local_ledger: Engine, call: Call, tmp_path: Path
+) -> None:
+    submitted(local_ledger, tmp_path, 1)
+    parts = {"documents": {"columns": ["File"]}, "evidence": {"for": ["refund"]}}
+    source = {"name": "a b.pdf", "document": 1, "page": 3, "quote": "Total 0.25", "found": "exact"}
+    with local_ledger.begin() as connection:
+        recipe = RECIPE.model_dump(mode="json") | parts
+        connection.execute(update(Batch).values(recipe=recipe, documents="/invoices"))
+        cited = answer(0) | {"evidence": {"refund": source}}
+        connection.execute(update(Row).values(output=cited))
+    assert call("review", "b", "--export", "r.xlsx")[0] == 0
+    sheet = openpyxl.load_workbook(tmp_path / "r.xlsx")["AI_Review"]
+    cells = {str(head.value): cell for head, cell in zip(sheet[1], sheet[2], strict=True)}
+    assert cells["AI_Refund_Quote"].value == "Total 0.25"
+    assert cells["AI_Refund_Page"].value == 3
+    link = cells["AI_Refund_Document"]
+    assert (link.value, link.data_type) == ("a b.pdf", "s")
+    assert link.hyperlink.target == "file:///invoices/a%20b.pdf"
+    fill(tmp_path / "r.xlsx", 2, Decision="correct", Correction_AI_Refund=3)
+    assert call("review", "b", "--import", "r.xlsx")[0] == 0
+    assert kept(local_ledger)[0][5] == cited | {"refund": 3}, "what was cited stays on record"
+    assert "cite documents" in call("review", "b", "--examples", 2)[2]
+
+
+def test_examples_are_those_of_a_recipe(local_ledger: Engine, call: Call, tmp_path: Path) -> None:
+    submitted(local_ledger, tmp_path, 3)
+    call("review", "b", "--export", "r.xlsx")
+    for row in (2, 3, 4):
+        fill(tmp_path / "r.xlsx", row, Decision="approve")
+    assert call("review", "b", "--import", "r.xlsx")[0] == 0
+    found = yaml.safe_load(call("review", "b", "--examples", 3)[1])
+    recipe = RECIPE.model_dump(mode="json") | {"examples": found}
+    (tmp_path / "next.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    assert len(loading.load(tmp_path / "next.yaml").examples) == 3
