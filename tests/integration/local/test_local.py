@@ -283,7 +283,7 @@ def test_runs_on_one_broker_share_a_batch_and_ask_each_row_once(
     tmp_path: Path, rowfleet: Run, redis_url: str, postgres_url: str
 ) -> None:
     sheet = invoices(tmp_path / "refunds.xlsx", 60)
-    with Standin.lent(latency=2) as standin:
+    with Standin.lent(latency=8) as standin:
         services = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_url, "ROWFLEET_SLOTS": "10"}
         env = {**standin.environment(), **services}
         first = start(sheet, env)
