@@ -400,7 +400,7 @@ class _LaterRecipe(Recipe):
     """A recipe of a version to come, with optional fields that this one lacks."""
 
     options: _LaterOptions = _LaterOptions()
-    evidence: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     review: str | None = None
 
 
@@ -413,7 +413,7 @@ def test_an_optional_field_that_a_later_version_adds_makes_no_other_batch(
     assert later.canonical() == RECIPE.canonical()
     assert later.snapshot() == RECIPE.snapshot()  # older workers can read it
     assert submit(engine, path, recipe=later) == (batch_id, True)
-    for used in ({"evidence": ["Note"]}, {"options": {"verbosity": "low"}}):
+    for used in ({"notes": ["Note"]}, {"options": {"verbosity": "low"}}):
         asks_more = _LaterRecipe.model_validate({**ASKED, **used})
         assert asks_more.canonical() != RECIPE.canonical()
 

@@ -21,6 +21,7 @@ from rowfleet.queue.client import Queue
 from rowfleet.retry import RetryPolicy
 from rowfleet.settings import Settings
 from tests.support.ledger import ECHO, make_batch, statuses
+from tests.support.no_texts import no_texts
 from worker import group_commit
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
@@ -129,6 +130,7 @@ def run(engine: Engine, analyzer: _Says) -> None:
         analyzer=lambda _name: analyzer,
         limits=Limits(RetryPolicy(0, 1), soft_time_limit=50),
         doubts=Doubts(),
+        texts=no_texts,
     )
 
 

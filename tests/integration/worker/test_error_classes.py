@@ -23,6 +23,7 @@ from rowfleet.retry import RetryPolicy
 from submitter.progress import display
 from tests.standin import Standin
 from tests.support.ledger import make_batch, statuses
+from tests.support.no_texts import no_texts
 from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
@@ -46,6 +47,7 @@ class Fleet:
                 analyzer=lambda _name: self.analyzer,
                 limits=self._limits,
                 doubts=self._doubts,
+                texts=no_texts,
             )
         return None
 

@@ -26,6 +26,7 @@ from rowfleet.openai_api.headers import LONGEST_PAUSE
 from rowfleet.recipes.recipe import Recipe
 from rowfleet.retry import JITTER, RetryPolicy
 from tests.support.ledger import ECHO, make_batch
+from tests.support.no_texts import no_texts
 from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 from worker.analyzers.openai.endpoint import Reply
 from worker.analyzers.openai.limiter import Limiter
@@ -133,6 +134,7 @@ class Rig:
                     analyzer=lambda _: meeting,
                     limits=LIMITS,
                     doubts=doubts,
+                    texts=no_texts,
                 )
 
         with ThreadPoolExecutor(ROWS) as threads:

@@ -27,6 +27,7 @@ from rowfleet.ledger.transitions import claiming, settling
 from rowfleet.openai_api.doubts import Doubts
 from rowfleet.retry import RetryPolicy
 from tests.support.ledger import ECHO, make_batch, statuses
+from tests.support.no_texts import no_texts
 from worker.assignment import Assignment, Refused, ResultRefused
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
@@ -161,8 +162,12 @@ def test_a_key_that_no_row_can_have_is_refused_and_holds_up_no_row(engine: Engin
     numbers: list[Any] = ["1", None, True, -1, 1 << 31, 10**30, 1.5, [1]]
     for key in [*((b, 1) for b in batch_ids), *(("b", number) for number in numbers)]:
         assert books.claim(key) == Refused("its message names no row")
-        assert run_row(*key, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts())
-    ended = run_row("b", 0, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts())
+        assert run_row(
+            *key, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts(), texts=no_texts
+        )
+    ended = run_row(
+        "b", 0, books=books, analyzer=Analyzer, limits=LIMITS, doubts=Doubts(), texts=no_texts
+    )
     assert ended == "row 2: done"
     assert statuses(engine) == ["done", "pending"]
 
@@ -216,6 +221,7 @@ def test_whatever_is_raised_becomes_the_row_s_outcome(
             analyzer=lambda _: Analyzer(raises=error),
             limits=LIMITS,
             doubts=Doubts(),
+            texts=no_texts,
         )
     eventually(lambda: statuses(engine) == [status])
     eventually(lambda: books.running() == 0)  # no lease is renewed
@@ -236,7 +242,9 @@ def test_an_analyzer_that_can_t_be_made_fails_its_row(engine: Engine) -> None:
         raise ImportError("no module")
 
     with pytest.raises(RowFailed, match="an unexpected ImportError"):
-        run_row("b", 0, books=books, analyzer=broken, limits=LIMITS, doubts=Doubts())
+        run_row(
+            "b", 0, books=books, analyzer=broken, limits=LIMITS, doubts=Doubts(), texts=no_texts
+        )
     assert statuses(engine) == ["failed"]
 
 
@@ -255,6 +263,7 @@ def test_a_mistake_after_the_answer_fails_the_row_and_says_so(
             analyzer=lambda _: Analyzer(raises=ValueError()),
             limits=LIMITS,
             doubts=Doubts(),
+            texts=no_texts,
         )
     assert statuses(engine) == ["pending", "failed"]
     assert reason(engine, 1) == why

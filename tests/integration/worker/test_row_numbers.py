@@ -15,6 +15,7 @@ from submitter.batch_api.client import BatchAPI
 from submitter.batch_api.follower import Follower
 from tests.standin import Standin
 from tests.support.ledger import ECHO, make_batch
+from tests.support.no_texts import no_texts
 from worker.analyzers.openai.analyzer import OpenAIAnalyzer
 from worker.bookkeeper import Bookkeeper
 from worker.row import Limits, RowFailed, run_row
@@ -36,7 +37,13 @@ class Analyzer:
 
 def run(books: Bookkeeper, number: int) -> str:
     return run_row(
-        "b", number, books=books, analyzer=lambda _: Analyzer(), limits=LIMITS, doubts=Doubts()
+        "b",
+        number,
+        books=books,
+        analyzer=lambda _: Analyzer(),
+        limits=LIMITS,
+        doubts=Doubts(),
+        texts=no_texts,
     )
 
 
@@ -74,7 +81,13 @@ def test_a_model_is_sent_the_number_that_the_sheet_shows(
         asks = OpenAIAnalyzer("sk-test", standin.base_url)
         for number in (0, 1):
             run_row(
-                "b", number, books=books, analyzer=lambda _: asks, limits=LIMITS, doubts=Doubts()
+                "b",
+                number,
+                books=books,
+                analyzer=lambda _: asks,
+                limits=LIMITS,
+                doubts=Doubts(),
+                texts=no_texts,
             )
     bodies = [call.body for call in standin.calls() if call.body]
     sent = {body["messages"][-1]["content"].split("\n")[0] for body in bodies}
