@@ -48,6 +48,11 @@ COMMANDS = (
         "Show where a row's answer comes from: document, page and quote of each field.",
     ),
     (
+        "try",
+        "trial:trial",
+        "Try a recipe: ask each model about the same few rows, and show the answers side by side.",
+    ),
+    (
         "evaluate",
         "evaluate:evaluate_",
         "Say how good a batch's answers are, beside a column of labels.",

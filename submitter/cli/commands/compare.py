@@ -12,10 +12,11 @@ from rowfleet.errors import InputError
 from rowfleet.ledger.engine import reading
 from rowfleet.ledger.queries import batch_records
 from rowfleet.recipes import loading
-from submitter.cli import compared, console
+from submitter.cli import console
 from submitter.cli.command import Command
 from submitter.cli.options import json_option, labels_option, tolerance_option
 from submitter.cli.setup import complete_id, ledger_of, read_settings
+from submitter.cli.shown import compared
 from submitter.evaluation import labels, side_by_side
 from submitter.evaluation.comparison import compare, shared_properties
 from submitter.evaluation.pairing import Paired

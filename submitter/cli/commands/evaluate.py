@@ -15,11 +15,12 @@ from rowfleet.ledger.queries import batch_records
 from rowfleet.ledger.queries.answered import answered_rows
 from rowfleet.ledger.queries.reviews import history
 from rowfleet.recipes import loading
-from submitter.cli import console, evaluated, proposal
+from submitter.cli import console
 from submitter.cli.amounts import Number
 from submitter.cli.command import Command
 from submitter.cli.options import batch_argument, json_option, labels_option, tolerance_option
 from submitter.cli.setup import complete_id, ledger_of, read_settings
+from submitter.cli.shown import evaluated, proposal
 from submitter.evaluation import gates, labels, reviewed, threshold
 from submitter.evaluation.evaluation import Evaluation, evaluate
 from submitter.evaluation.pairing import Paired

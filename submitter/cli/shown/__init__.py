@@ -1,0 +1,1 @@
+"""Tables of evaluations, comparisons and trials on a terminal."""
