@@ -25,7 +25,7 @@ def examples(engine: Engine, batch_id: str, count: int) -> str:
 
     Rows that a person corrected come before those that were approved, since the model was wrong
     about them. Among each, rows with different answers take turns. Raises InputError if no row is
-    reviewed.
+    reviewed, and where answers cite documents.
     """
     with reading(engine) as connection:
         batch = batch_records.get_batch(connection, batch_id)

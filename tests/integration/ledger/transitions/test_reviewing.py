@@ -12,6 +12,7 @@ from rowfleet.answers.reasons import Reason
 from rowfleet.ledger.models import Row
 from rowfleet.ledger.queries import reviews
 from rowfleet.ledger.queries.progress import progress_of
+from rowfleet.ledger.queries.rows import recorded_rows, rows_by_number
 from rowfleet.ledger.records import Outcome
 from rowfleet.ledger.review_records import Decided, NewDecision
 from rowfleet.ledger.statuses import RowReview, Verdict
@@ -136,6 +137,29 @@ def test_rows_wait_by_reason(answered: Engine) -> None:
         assert reviews.waiting_by_reason(connection, "b") == (1, {"low": 1})
         assert reviews.numbers_to_review(connection, "b") == [1]
         assert reviews.numbers_to_review(connection, "b", every=True) == [0, 1, 2]
+
+
+def test_final_values_are_those_of_the_newest_decision(answered: Engine) -> None:
+    other = {"answer": "y", "score": 2}
+    decide(answered, new(0), new(1, "correct", after=other), new(2))
+    decide(answered, new(2, "reject", seen=1))
+    with answered.connect() as connection:
+        assert reviews.count_decided(connection, "b") == 3
+        assert reviews.numbers_with_values(connection, "b") == [0, 1]
+        rows = rows_by_number(connection, "b", [0, 1, 2, 4, 9])
+        assert {number: row.values for number, row in rows.items()} == {
+            0: ANSWER,
+            1: other,
+            2: None,
+            4: None,
+        }
+        assert [row.values for row in recorded_rows(connection, "b", chunk=2)] == [
+            ANSWER,
+            other,
+            None,
+            None,
+            None,
+        ]
 
 
 def test_of_two_at_once_one_sees_what_the_other_decided(answered: Engine) -> None:
