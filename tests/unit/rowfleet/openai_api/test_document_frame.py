@@ -100,6 +100,7 @@ def test_no_text_closes_its_frame_or_forges_another(text: str) -> None:
         asked(AskedDocument(text, "Invoice", None, text)),
         asked(document("x", unread=(UnreadPart(text, Unread.CORRUPT),))),
     ):
+        assert not {"\u200b", "\u00ad"} & set(shown), "a tag is hidden from us, not from a model"
         tags = [tag.split()[0].rstrip(">") for tag in TAG.findall(shown)]
         pages = ["<page", "</page"] if "<page" in shown else []
         assert tags == [
