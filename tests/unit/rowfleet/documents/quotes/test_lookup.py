@@ -76,6 +76,13 @@ def test_another_statement_is_not_found(quote: str, what: str, page: PageText) -
     assert not is_found(quote, page), what
 
 
+def test_a_minus_behind_a_number_belongs_to_it() -> None:
+    page = PageText(["Credit", "42.00-", "due", "17.00", "-5.00"])
+    assert is_found("42.00-", page)
+    assert is_found("due 17.00", page)
+    assert not is_found("Credit 42.00", page)
+
+
 @pytest.mark.parametrize(
     ("text", "quote"),
     [

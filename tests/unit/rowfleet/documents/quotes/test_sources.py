@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rowfleet.documents.extracted import WORD, Box, Extracted, Kind, Page, box_array
-from rowfleet.documents.quotes.sources import MAX_BOXES, Source, Sources, decoded
+from rowfleet.documents.quotes.sources import MAX_BOXES, MAX_MISREAD_CHARS, Source, Sources, decoded
 
 
 def page(number: int, text: str, *, is_ocr: bool = False, wide: int = 4) -> Page:
@@ -99,3 +99,12 @@ def test_sources_come_back_from_the_ledger() -> None:
             round(source.share, 3),
             source.boxes,
         )
+
+
+def test_misread_quotes_are_sought_in_so_many_characters_and_first_where_they_are_named() -> None:
+    filler = "word " * (MAX_MISREAD_CHARS // 10)
+    pages = [*(Page(at, filler) for at in (1, 2, 3)), Page(4, "T0tal 99.00")]
+    assert Sources([document(*pages)]).look_up(1, 4, "Total 99.00").is_found
+    assert not Sources([document(*pages)]).look_up(1, 1, "Total 99.00").is_found
+    # A quote that is there word for word is found wherever it is.
+    assert Sources([document(*pages)]).look_up(1, 1, "T0tal 99.00").is_found
