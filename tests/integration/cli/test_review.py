@@ -16,6 +16,9 @@ import yaml
 from openpyxl.worksheet.worksheet import Worksheet
 from sqlalchemy import Engine
 
+from rowfleet.ledger.engine import reading
+from rowfleet.ledger.queries.batch_records import get_batch
+from rowfleet.recipes.recipe import Recipe
 from tests.support import office
 from tests.support.reviews import answer, decide_all, edit, fill, kept, lines, submitted
 
@@ -314,6 +317,10 @@ def test_reviewed_rows_are_examples(local_ledger: Engine, call: Call, tmp_path: 
         "answer": answer(numbers[0]) | {"why": None, "due": False},
     }
     assert len(yaml.safe_load(call("review", "b", "--examples", 1)[1])) == 1
+    with reading(local_ledger) as connection:
+        recipe = get_batch(connection, "b").recipe
+    taken = Recipe.model_validate({**recipe, "examples": found})
+    assert [each.answer for each in taken.examples] == [each["answer"] for each in found]
 
 
 @pytest.mark.parametrize(
