@@ -18,6 +18,7 @@ from submitter.cli.options import (
     DEFAULT_RELEASE,
     answer_options,
     batch_id_option,
+    documents_option,
     handed_on,
     overwrite_option,
     plain_option,
@@ -56,6 +57,7 @@ from submitter.submission import submission
     help="What to ask: a YAML file here, or the name of one of the chart's or the bundled recipes.",
 )
 @rows_options(WholeNumber(0), WholeNumber(1))
+@documents_option
 @answer_options
 @batch_id_option()
 @terms_options()

@@ -357,7 +357,7 @@ def test_each_example_in_the_help_parses(name: str, call: Call) -> None:
     lines = [part.strip() for part in out.split("Example:")[1].splitlines() if part.strip()]
     assert lines
     for line in lines:
-        program, command, *words = shlex.split(line)
+        program, command, *words = shlex.split(line.partition(" > ")[0])
         assert (program, command) == ("rowfleet", name)
         with click.Context(main.cli) as parent:
             parsed = main.cli.get_command(parent, name)
