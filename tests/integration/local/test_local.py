@@ -366,7 +366,8 @@ def test_failed_rows_can_be_retried(tmp_path: Path, rowfleet: Run) -> None:
     book = openpyxl.load_workbook(sheet)
     book.worksheets[0].insert_rows(1, 3)  # the header is in row 4, row 5 is the first below it
     book.save(sheet)
-    with Standin.lent(faults=[{"kind": "refusal", "rows": [3, 5]}]) as standin:
+    # The stand-in takes a sheet's first row for row 2: rows 8 and 10 are its 6 and 8.
+    with Standin.lent(faults=[{"kind": "refusal", "rows": [6, 8]}]) as standin:
         env = standin.environment()
         ran = rowfleet("local", sheet, "--json", env=env)
         assert ran.returncode == 1
@@ -382,8 +383,8 @@ def test_failed_rows_can_be_retried(tmp_path: Path, rowfleet: Run) -> None:
         assert (again.returncode, json.loads(again.stdout)["rows"]) == (0, [8])
         rowfleet("local", sheet, env=env)
         summary = standin.summary()
-    assert summary["rows"][3] == 2
-    assert summary["rows"][5] == 1
+    assert summary["rows"][6] == 2
+    assert summary["rows"][8] == 1
 
 
 @pytest.mark.parametrize(
