@@ -327,6 +327,7 @@ def test_progress_is_seen_while_it_runs(tmp_path: Path, rowfleet: Run) -> None:
         "cost_usd",
         "max_cost_usd",
         "possibly_billed_calls",
+        "needs_review",
     ]
     assert now["status"] == "running"
     assert 0 < now["done"] < 60
