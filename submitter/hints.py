@@ -65,6 +65,8 @@ def local_again(record: BatchRecord) -> str:
         words += ["--num-rows", str(record.num_rows)]
     if not record.source.lower().endswith((".csv", ".tsv", ".txt")):
         words += ["--sheet", record.sheet]
+    if record.documents is not None:
+        words += ["--documents", record.documents]
     return command(*words, *_steered(record), *_chosen(record))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rowfleet.answers.reasons import Reason
+from rowfleet.recipes.parts.documents import Missing
 
 if TYPE_CHECKING:
     from rowfleet.analysis import Question
@@ -20,7 +21,7 @@ def refusal(question: Question) -> tuple[str, str | None] | None:
     None: it is asked about.
     """
     documents = question.recipe.documents
-    if documents is None or documents.missing != "fail":
+    if documents is None or documents.missing != Missing.FAIL:
         return None
     if not question.documents:
         return f"it names no document in {_listed(documents.columns)}", None
@@ -31,7 +32,7 @@ def refusal(question: Question) -> tuple[str, str | None] | None:
 def reasons(question: Question) -> tuple[Reason, ...]:
     """Return why a person should look at a row that is answered without a document."""
     documents = question.recipe.documents
-    if documents is None or documents.missing != "needs_review":
+    if documents is None or documents.missing != Missing.NEEDS_REVIEW:
         return ()
     if not question.documents:
         return (Reason(NAME, f"it names no document in {_listed(documents.columns)}"),)

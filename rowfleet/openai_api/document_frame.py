@@ -14,6 +14,7 @@ from typing import Any, Final
 from rowfleet.documents.asked import AskedDocument
 from rowfleet.documents.extracted import Extracted, Kind, Page
 from rowfleet.documents.unread import SENTENCES
+from rowfleet.documents.unseen import UNSEEN
 from rowfleet.recipes.parts.documents import Documents
 
 #: Follows the rule about the row's cells, the same for all rows of a recipe.
@@ -27,11 +28,6 @@ DOCUMENTS_RULE: Final = (
 _TAG: Final = re.compile(r"<(?=[\s/]*(?:documents?|page|row)\b)", re.IGNORECASE)
 #: What stands there instead: it looks alike, and begins no tag.
 _NO_TAG: Final = "‹"
-#: Characters that no text needs, and that could hide a tag.
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
-)
-
 #: The kinds that OpenAI's APIs take as files. https://platform.openai.com/docs/guides/pdf-files
 CHAT_FILES: Final = {Kind.PDF: "application/pdf"}
 RESPONSES_FILES: Final = {
@@ -111,7 +107,7 @@ def _quoted(value: object) -> str:
 
 def _plain(text: str) -> str:
     """Return a text that begins no tag of the frame's, and hides none."""
-    return _TAG.sub(_NO_TAG, _INVISIBLE.sub("", text))
+    return _TAG.sub(_NO_TAG, UNSEEN.sub("", text))
 
 
 def _pages(

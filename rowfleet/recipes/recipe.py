@@ -32,7 +32,7 @@ from rowfleet.recipes.parts.base import Part
 from rowfleet.recipes.parts.checks import Check
 from rowfleet.recipes.parts.columns import Column, match, named
 from rowfleet.recipes.parts.computed import Computed, valued
-from rowfleet.recipes.parts.documents import Documents
+from rowfleet.recipes.parts.documents import Documents, Missing
 from rowfleet.recipes.parts.evidence import Evidence, SourcePart
 from rowfleet.recipes.parts.examples import Example, problem_with_examples
 from rowfleet.recipes.parts.lookups import Lookup, check_size
@@ -218,7 +218,7 @@ class Recipe(Part):
     @property
     def judges_answers(self) -> bool:
         """Whether an answer that fits the schema may still need review."""
-        is_flagged = self.documents is not None and self.documents.missing == "needs_review"
+        is_flagged = self.documents is not None and self.documents.missing == Missing.NEEDS_REVIEW
         return is_flagged or any(getattr(self, field) for field in JUDGED_BY)
 
     def strict_schema(self) -> dict[str, Any]:

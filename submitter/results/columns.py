@@ -19,6 +19,7 @@ from rowfleet.ledger.records import BatchRecord, RecordedRow
 from rowfleet.ledger.review_records import DecisionRecord
 from rowfleet.ledger.statuses import Verdict
 from rowfleet.recipes import loading
+from rowfleet.recipes.parts.documents import Missing
 from rowfleet.recipes.parts.evidence import SourcePart
 from rowfleet.recipes.recipe import JUDGED_BY, Recipe
 from submitter.results.citing import cited_cells
@@ -152,7 +153,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _is_judged(batch: BatchRecord) -> bool:
     missing = (batch.recipe.get("documents") or {}).get("missing")
-    return missing == "needs_review" or any(batch.recipe.get(field) for field in JUDGED_BY)
+    return missing == Missing.NEEDS_REVIEW or any(batch.recipe.get(field) for field in JUDGED_BY)
 
 
 def _nothing(_batch: BatchRecord, _row: FinishedRow) -> None:

@@ -55,6 +55,12 @@ def _table(
         assert lookup.file is not None
         folder = Path() if recipe_file is None else recipe_file.parent
         path, name = folder / lookup.file, str(folder / lookup.file)
+        # A recipe may be a stranger's, and what a table holds goes to the model.
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"lookups.{key}: {lookup.file}: lies outside the recipe's folder; put it beside "
+                "the recipe"
+            )
     try:
         with open_sheet(path, lookup.sheet, name=name) as sheet:
             return _read(lookup, sheet)

@@ -19,6 +19,7 @@ from rowfleet.documents.limits import (
 )
 from rowfleet.documents.opening.layout import Placed, laid_out, turned_back
 from rowfleet.documents.unread import Unread, UnreadableError
+from rowfleet.documents.unseen import UNSEEN
 from rowfleet.masking import CONTROLS
 from rowfleet.received import clean
 
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 
 #: Characters of the name of a part.
 _MAX_NAME = 100
-#: Characters that no one sees: controls but for tab and line feed, soft hyphens, zero-width ones
-#: and those that turn the order of others. Between letters, they hide a word from a search.
-_HIDDEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-    "\ufff9-\ufffb\ufffe\uffff]|[\U000e0000-\U000e0fff]"
-)
 _EMPTY_LINES = re.compile(r"\n\s*\n\s*\n")
 
 #: A function that reads a document's bytes under a name: `kinds.read`.
@@ -45,7 +40,7 @@ Read = Callable[[bytes, str, "Reading"], None]
 def seen(text: str) -> str:
     """Return the text without characters that no one sees, and with plain ends of lines."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n")
-    return clean(_HIDDEN.sub("", text.replace("\u2029", "\n")))
+    return clean(UNSEEN.sub("", text.replace("\u2029", "\n")))
 
 
 def _without_hidden(words: Sequence[Placed]) -> Sequence[Placed]:

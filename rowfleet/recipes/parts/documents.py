@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -14,9 +15,16 @@ from rowfleet.recipes.parts.base import Part
 #: How documents reach the model: as text, as pictures of their pages, or as the files themselves.
 Send = Literal["text", "images", "file"]
 
-#: What becomes of a row that lacks a document: it fails without a call, is answered without it, or
-#: is answered and needs review.
-Missing = Literal["fail", "answer_without", "needs_review"]
+
+class Missing(StrEnum):
+    """What becomes of a row that lacks a document."""
+
+    #: It fails without a call.
+    FAIL = "fail"
+    ANSWER_WITHOUT = "answer_without"
+    #: It is answered without the document, and needs review.
+    NEEDS_REVIEW = "needs_review"
+
 
 #: Pages that go to a model as pictures, at most: each takes about a thousand tokens.
 MOST_PICTURES = 20
@@ -49,7 +57,7 @@ class Documents(Part):
     max_pages: int = Field(default=20, ge=1, le=MAX_PAGES)
     max_characters: int = Field(default=100_000, ge=1_000, le=MAX_CHARS)
     send: Send = "text"
-    missing: Missing = "fail"
+    missing: Missing = Missing.FAIL
     #: Languages of pages that are read by OCR.
     languages: Annotated[tuple[Language, ...], BeforeValidator(_several)] = Field(
         default=("eng",), min_length=1, max_length=MOST_LANGUAGES

@@ -128,3 +128,17 @@ def test_a_rule_uses_a_lookup_by_its_keys(that: str, sentence: str) -> None:
     with pytest.raises(InputError) as error:
         recipe("{table: {k: {a: 1}}}", f'[{{name: c, that: "{that}"}}]')
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["../secret.csv", "{absolute}", "link.csv", "a/../../secret.csv"])
+def test_no_file_outside_the_recipe_s_folder_is_read(tmp_path: Path, file: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("Code,Rate\n7,6.5\n")
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "link.csv").symlink_to(secret)
+    named = file.format(absolute=secret)
+    with pytest.raises(InputError, match=r"lookups\.t: .*lies outside the recipe's folder"):
+        with_tables(
+            recipe(f"{{file: {named!r}, key: Code}}"), secret, "book.xlsx", folder / "r.yaml"
+        )

@@ -269,7 +269,11 @@ def test_pivot_tables_are_pivot_tables_of_the_same_rows(tmp_path: Path) -> None:
 
 
 def _pivots(path: Path) -> list[list[tuple[str, dict[str, str]]]]:
-    """Return the pivot tables of a document as LibreOffice understands them."""
+    """Return the pivot tables of a document as LibreOffice understands them, in one order.
+
+    It does not always write them in the same one.
+    """
     table = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}data-pilot-table"
     root = ET.parse(path).getroot()
-    return [[(each.tag, each.attrib) for each in pivot.iter()] for pivot in root.iter(table)]
+    pivots = [[(each.tag, each.attrib) for each in pivot.iter()] for pivot in root.iter(table)]
+    return sorted(pivots, key=repr)
