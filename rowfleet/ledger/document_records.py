@@ -90,6 +90,8 @@ class ReadOutcome:
     content_hash: str | None = None
     size: int | None = None
     pages: int | None = None
+    #: What tells the file's versions apart, when it was read; empty: it changed meanwhile.
+    read_version: str | None = None
     latency: float | None = None
 
 

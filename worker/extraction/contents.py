@@ -33,6 +33,8 @@ class Content:
     size: int
     pages: int
     text_id: str
+    #: What tells the file's versions apart; empty: it changed while it was read.
+    version: str
     #: None: the ledger has it from another file with the same content.
     text: NewText | None
 
@@ -55,12 +57,16 @@ class Contents:
         languages, send = _parts(document.reading)
         suffix = PurePosixPath(document.path).suffix
         reading = ":".join(part for part in (extractor_version(languages), send) if part)
-        with fetched(self._folder(document.root), document.path) as file:
+        folder = self._folder(document.root)
+        before = folder.look(document.path)
+        with fetched(folder, document.path) as file:
+            after = folder.look(document.path)
+            version = before.version if before is not None and before == after else ""
             digest, size = _hashed(file)
             key = attached.text_id(digest, reading, suffix)
             pages = pages_of(key)
             if pages is not None:
-                return Content(digest, size, pages, key, None)
+                return Content(digest, size, pages, key, version, None)
             opener = self._opener(languages)
             encoded = opener.extract(file, f"document{suffix}")
             extracted = decode(encoded)
@@ -68,7 +74,7 @@ class Contents:
                 raise UnreadableError(Unread.NO_TEXT)
             beside = _attached(opener, file, f"document{suffix}", extracted, send)
         text = NewText(key, encoded, len(extracted.pages), beside)
-        return Content(digest, size, len(extracted.pages), key, text)
+        return Content(digest, size, len(extracted.pages), key, version, text)
 
     def close(self) -> None:
         """End the processes that open documents."""

@@ -116,6 +116,7 @@ def _outcome(
         content_hash=content.sha256,
         size=content.size,
         pages=content.pages,
+        read_version=content.version,
     )
     return ready, content.text
 

@@ -61,6 +61,8 @@ class Document(Base):
     path: Mapped[str] = mapped_column(Text)
     #: Its ETag, or size and time of change, when it was first named; None: that was not known.
     version: Mapped[str | None] = mapped_column(Text)
+    #: The same when it was read; empty: it changed meanwhile.
+    read_version: Mapped[str | None] = mapped_column(Text)
     #: What is read of it, and by which version of the extractor.
     reading: Mapped[str] = mapped_column(String(100))
     state: Mapped[str] = mapped_column(String(16), server_default=DocumentState.PENDING.value)

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("root", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=True),
+        sa.Column("read_version", sa.Text(), nullable=True),
         sa.Column("reading", sa.String(length=100), nullable=False),
         sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
         sa.Column("wanted_on", sa.String(length=100), nullable=True),

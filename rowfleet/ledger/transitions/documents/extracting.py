@@ -152,6 +152,7 @@ def settle(
             "content_hash": outcome.content_hash,
             "size": outcome.size,
             "pages": outcome.pages,
+            "read_version": outcome.read_version,
         }
     settled = connection.execute(
         update(Document)

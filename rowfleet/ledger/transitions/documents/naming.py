@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rowfleet.documents.unread import Unread
@@ -23,7 +23,8 @@ def name(connection: Connection, batch_id: str, named: Named, *, again: bool) ->
 
     A document that is there, from whatever batch, stays as it is; the rows that wait for one which
     has ended are told once more. One that failed before this batch was made, for a reason that may
-    be gone, is read again.
+    be gone, is read again, and so is one whose file was another by the time it was read: by now the
+    named one may be there.
     """
     ids = sorted(named.documents)
     if not ids:
@@ -46,8 +47,13 @@ def name(connection: Connection, batch_id: str, named: Named, *, again: bool) ->
             update(Document)
             .where(
                 Document.id.in_(part),
-                Document.state == DocumentState.FAILED,
-                Document.reason.in_(PASSING),
+                or_(
+                    and_(Document.state == DocumentState.FAILED, Document.reason.in_(PASSING)),
+                    and_(
+                        Document.state == DocumentState.READY,
+                        Document.read_version != func.coalesce(Document.version, ""),
+                    ),
+                ),
                 Document.finished_at <= began,
             )
             .values(**_ANEW)

@@ -264,6 +264,26 @@ def test_a_later_batch_has_a_file_looked_for_again(
     assert feed(engine) == ([document_id] if again else [])
 
 
+@pytest.mark.parametrize(
+    ("named", "read", "again"),
+    [("1", "1", False), ("1", "2", True), (None, "1", True), ("1", "", True)],
+)
+def test_a_later_batch_gets_no_text_of_another_version_of_its_file(
+    engine: Engine, named: str | None, read: str, again: bool
+) -> None:
+    """The file was changed between the batch that named it first and its reading."""
+    make_batch_with(engine, [["a"]])
+    (document_id,) = feed(engine)
+    with engine.begin() as connection:
+        connection.execute(update(Document).values(version=named))
+    claimed = claim(engine, document_id)
+    assert claimed is not None
+    outcome = ReadOutcome(document_id, claimed.attempts, DocumentState.READY, read_version=read)
+    settle(engine, outcome)
+    make_batch_with(engine, [["a"]], batch_id="later")
+    assert feed(engine) == ([document_id] if again else [])
+
+
 def test_the_word_for_the_autoscaler_says_when_an_extractor_is_needed(engine: Engine) -> None:
     def seconds() -> float | None:
         with engine.connect() as connection:

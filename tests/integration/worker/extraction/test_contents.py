@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,16 @@ def test_one_page_with_text_is_enough(contents: Contents, tmp_path: Path) -> Non
     read = contents.read(document(tmp_path, "invoice.pdf", TEXT), lambda _: None)
     assert read.text is not None
     assert [page.text for page in decode(read.text.text).pages] == ["", "Total 12.00"]
+
+
+def test_the_version_that_is_read_is_noted(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoice = document(tmp_path, "invoice.pdf", TEXT)
+    folder = contents._folder(str(tmp_path))
+    seen = folder.look("invoice.pdf")
+    assert seen is not None
+    assert contents.read(invoice, lambda _: None).version == seen.version
+    looks = iter([seen, replace(seen, version="another")])
+    monkeypatch.setattr(folder, "look", lambda _: next(looks))
+    assert contents.read(invoice, lambda _: None).version == "", "it changed while it was read"

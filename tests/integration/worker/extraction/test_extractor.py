@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,9 @@ from sqlalchemy import Engine, select, update
 
 from rowfleet.documents.encoding import decode
 from rowfleet.documents.extracted import extractor_version
-from rowfleet.documents.unread import Unread
+from rowfleet.documents.places.folders import open_folder
+from rowfleet.documents.places.root import Root
+from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.document_records import Named, NewDocument
 from rowfleet.ledger.models import Document, DocumentText
@@ -43,12 +46,19 @@ def invoices(tmp_path: Path) -> Path:
     return folder
 
 
+def version(root: Path, path: str) -> str | None:
+    with suppress(UnreadableError):
+        seen = open_folder(Root(str(root))).look(path)
+        return None if seen is None else seen.version
+    return None
+
+
 def name(
     engine: Engine, settings: Settings, root: Path, rows: Sequence[Sequence[str]], batch: str = "b"
 ) -> None:
     """Record a batch whose rows name these files."""
     made = {
-        path: NewDocument(str(root), path, None, extractor_version("eng"))
+        path: NewDocument(str(root), path, version(root, path), extractor_version("eng"))
         for row in rows
         for path in row
     }
