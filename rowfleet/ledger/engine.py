@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 #: Seconds a statement waits for SQLite's single writer, which is the other process.
 SQLITE_BUSY_TIMEOUT = 30
+#: Seconds between tries where SQLite does not wait by itself.
+SQLITE_PAUSE = 0.05
 #: Seconds to wait for PostgreSQL to answer a connect; a pod that can't be reached says nothing.
 CONNECT_TIMEOUT = 10
 #: Milliseconds that sent data may stay unanswered before the connection counts as dead.
@@ -97,6 +100,19 @@ def open_ledger(url: str, *, connections: int = 1) -> Engine:
     return engine
 
 
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Let the database write ahead. While another process does the same, SQLite refuses at once."""
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(SQLITE_PAUSE)
+
+
 def _open_sqlite(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url.set(database=str(Path(url.database or "").expanduser())),
@@ -121,7 +137,8 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        _to_wal(connection)
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

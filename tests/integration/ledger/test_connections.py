@@ -1,7 +1,9 @@
-"""How many connections to PostgreSQL a fleet keeps: fifty workers must fit a default server."""
+"""Connections to the ledger: fifty workers fit a default PostgreSQL; SQLite is waited for."""
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 import uuid
 from collections import Counter
@@ -136,3 +138,17 @@ def test_nothing_is_left_behind_in_a_session(ledger: Engine) -> None:
             )
         ).scalars()
         assert list(left) == []
+
+
+def test_a_new_sqlite_ledger_is_waited_for_while_another_process_makes_it(tmp_path: Path) -> None:
+    """SQLite itself does not wait for the switch to its write-ahead log."""
+    file = tmp_path / "ledger.db"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE t (x)")
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    engine = open_ledger(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+    other.close()
