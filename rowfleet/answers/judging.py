@@ -28,7 +28,7 @@ class Judged:
 
     #: The answer, with the fields that are computed.
     output: dict[str, Any]
-    #: Told to the model, which answers once more. What is left then is a reason to review.
+    #: Told to the model, which answers once more. Those that are left then are reasons to review.
     to_mend: tuple[Reason, ...] = ()
     #: Reasons why a person should look at the row.
     reasons: tuple[Reason, ...] = ()

@@ -19,7 +19,7 @@ class NewDocument:
     path: str
     #: Its ETag, or size and time of change; None: that is not known.
     version: str | None
-    #: What is read of it, and by which version of the extractor.
+    #: The parts of it that are read, and the version of the extractor.
     reading: str
     #: Why it is never read, if its name alone says so: the reason, and that as a sentence.
     reason: str | None = None

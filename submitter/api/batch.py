@@ -28,7 +28,7 @@ from submitter.sheets.selection import Choice
 from submitter.submission.lookup_tables import with_tables
 from submitter.submission.submission import prepare
 
-#: All rows: a program passes no totals that nobody asked it to.
+#: All rows: a program does not pass totals below its data, as a sheet does.
 _ALL = Choice(keep_totals=True)
 
 

@@ -84,8 +84,8 @@ def read(
     """Return what is decided in ``file``, the sheet of a review of the batch.
 
     ``corrections`` has the header of each property's column of corrections. ``reviewer`` is the
-    person of rows that name none. Raises InputError for a file that is no such sheet. What is wrong
-    with single cells is in the result's ``problems``.
+    person of rows that name none. Raises InputError for a file that is no such sheet. Mistakes in
+    single cells are in the result's ``problems``.
     """
     with open_sheet(file, _title(file, name), name=name) as sheet:
         return _Reading(sheet, batch_id, corrections, reviewer).all()

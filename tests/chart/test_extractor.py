@@ -16,7 +16,7 @@ from tests.support.chart.cases import Case
 from tests.support.chart.helm import Manifest, Values
 from tests.support.chart.manifests import component, environment, of_kind
 
-BASE: Values = {"openai": {"apiKey": "sk-of-nobody-else"}}
+BASE: Values = {"openai": {"apiKey": "sk-only-for-workers"}}
 VOLUME = {"persistentVolumeClaim": {"claimName": "invoices"}}
 OUTSIDE = {"somewhere": "else"}
 

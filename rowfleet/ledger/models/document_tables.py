@@ -63,7 +63,7 @@ class Document(Base):
     version: Mapped[str | None] = mapped_column(Text)
     #: The same when it was read; empty: it changed meanwhile.
     read_version: Mapped[str | None] = mapped_column(Text)
-    #: What is read of it, and by which version of the extractor.
+    #: The parts of it that are read, and the version of the extractor.
     reading: Mapped[str] = mapped_column(String(100))
     state: Mapped[str] = mapped_column(String(16), server_default=DocumentState.PENDING.value)
     #: The queue whose batches need it; None: no batch that runs does.
@@ -95,7 +95,7 @@ class Document(Base):
     content_hash: Mapped[str | None] = mapped_column(String(64))
     size: Mapped[int | None] = mapped_column(Integer)
     pages: Mapped[int | None] = mapped_column(Integer)
-    #: What was read: see DocumentText.
+    #: Its text: see DocumentText.
     text_id: Mapped[str | None] = mapped_column(String(64))
     #: Seconds from claim to end of the last attempt.
     latency: Mapped[float | None] = mapped_column(Float)

@@ -157,7 +157,9 @@ class _Surveyor:
                 self.found.first_styles = {column_of(c): int(style) for c, style in styles}
             end = len(row)
             while (at := row.rfind(_START, 0, end)) >= 0:
-                column = column_of(_LETTERS.match(row, at + len(_START))[0])  # type: ignore[index]  # the pattern of the row has matched
+                letters = _LETTERS.match(row, at + len(_START))
+                assert letters is not None  # the pattern of the row has matched
+                column = column_of(letters[0])
                 if column <= edge:
                     break
                 if b"</c>" in row[at:end]:

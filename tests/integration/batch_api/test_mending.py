@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine, select
 
 from rowfleet.ledger.models import Row
@@ -15,7 +13,6 @@ from rowfleet.recipes.recipe import Recipe
 from rowfleet.retry import RetryPolicy
 from tests.integration.batch_api.test_tier import calls, through
 from tests.standin import Standin
-from tests.standin.config import Config
 from tests.support.ledger import ECHO, make_batch
 from tests.support.replies import completion
 
@@ -23,19 +20,6 @@ CHECKS = [
     {"name": "score", "that": "answer.score < 200", "message": "too high", "else": "reask"},
     {"name": "name", "that": 'row.Name != "row 3"', "message": "is row 3"},
 ]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Standin]:
-    with Standin.lent() as standin:
-        yield standin
-
-
-@pytest.fixture
-def standin(running: Standin) -> Standin:
-    running.configure(**Config().as_json())
-    running.clear()
-    return running
 
 
 def too_high(**more: Any) -> dict[str, Any]:

@@ -35,24 +35,10 @@ from submitter.batch_api.client import BatchAPI, Remote
 from submitter.batch_api.followed import Limits
 from submitter.batch_api.follower import Follower
 from tests.standin import Standin
-from tests.standin.config import Config
 from tests.support.ledger import ECHO, make_batch, statuses
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Eventually = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Standin]:
-    with Standin.lent() as standin:
-        yield standin
-
-
-@pytest.fixture
-def standin(running: Standin) -> Standin:
-    running.configure(**Config().as_json())
-    running.clear()
-    return running
 
 
 @pytest.fixture(autouse=True)

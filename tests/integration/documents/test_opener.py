@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,11 +95,11 @@ def test_a_lost_server_is_started_again() -> None:
 
 
 def test_the_server_ends_with_its_owner() -> None:
-    def own(pipe: object) -> None:
+    def own(pipe: Connection) -> None:
         opener = Opener()
         with stored(INVOICE) as file:
             opener.extract(file, "a.pdf")
-        pipe.send(server_of(opener).pid)  # type: ignore[attr-defined]
+        pipe.send(server_of(opener).pid)
         time.sleep(600)
 
     ours, theirs = multiprocessing.Pipe()
@@ -114,11 +115,11 @@ def test_the_server_ends_with_its_owner() -> None:
 def test_a_document_ends_with_the_owner() -> None:
     slow = scanned(*[scan(["dense " * 9] * 30)] * 90)
 
-    def own(pipe: object) -> None:
+    def own(pipe: Connection) -> None:
         opener = Opener()
         with stored(INVOICE) as file:
             opener.extract(file, "a.pdf")
-        pipe.send(server_of(opener).pid)  # type: ignore[attr-defined]
+        pipe.send(server_of(opener).pid)
         with stored(slow) as file:
             opener.extract(file, "a.pdf")
 
@@ -139,9 +140,9 @@ def test_a_fork_of_the_owner_has_a_server_of_its_own(opener: Opener) -> None:
     with stored(INVOICE) as file:
         opener.extract(file, "a.pdf")
 
-        def use(pipe: object) -> None:
+        def use(pipe: Connection) -> None:
             opener.extract(file, "a.pdf")
-            pipe.send(server_of(opener).pid)  # type: ignore[attr-defined]
+            pipe.send(server_of(opener).pid)
             opener.close()
 
         ours, theirs = multiprocessing.Pipe()
@@ -185,7 +186,7 @@ def test_no_file_is_opened_and_nothing_is_reached(
         pid = os.fork()
         if not pid:
             try:
-                run(file.fileno(), writing, request, None, 1 << 30)  # type: ignore[arg-type]
+                run(file.fileno(), writing, request, None, 1 << 30)
             finally:
                 os._exit(0)
         os.close(writing)

@@ -8,33 +8,27 @@ feeders, extractors and people act in turn, on a real broker and both databases.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as profile
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from sqlalchemy import Connection, Engine, and_, exists, select, update
 
 from rowfleet.documents.unread import Unread
 from rowfleet.ledger.clock import in_seconds
 from rowfleet.ledger.document_records import NewText, ReadOutcome
-from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Document, Row, RowDocument
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.statuses import DocumentState
 from rowfleet.ledger.transitions import in_chunks, recording, stopping
 from rowfleet.ledger.transitions.documents import extracting, releasing, wanting
 from rowfleet.settings import Settings
-from tests.support.histories.world import LOCK_TIMEOUT, WHICH, World
+from tests.support.histories.running import try_histories
+from tests.support.histories.world import WHICH, World
 from tests.support.named_documents import make_batch_with
-
-EXAMPLES = int(os.environ.get("STATES_EXAMPLES", "0"))
 
 #: Documents of a history. Batches name the same ones.
 PATHS = tuple("abcd")
@@ -168,9 +162,11 @@ class Documents(World):
             extractor.reads[document_id] = claimed.attempts
             extractor.late.discard(document_id)
 
-        work = lambda connection: extracting.claim(  # noqa: E731
-            connection, document_id, holder=extractor.name, worker=extractor.name, lease=3600
-        )
+        def work(connection: Connection) -> Any:
+            return extracting.claim(
+                connection, document_id, holder=extractor.name, worker=extractor.name, lease=3600
+            )
+
         if not self.do(work, then, stays_open=stays_open):
             self.deliver_again(extractor)
 
@@ -216,9 +212,9 @@ class Documents(World):
                 most = 1 + self.again[document_id]
                 assert self.read[document_id] <= most, f"{document_id} is read twice"
 
-        work = lambda connection: extracting.settle(  # noqa: E731
-            connection, outcome, text, holder=extractor.name
-        )
+        def work(connection: Connection) -> bool:
+            return extracting.settle(connection, outcome, text, holder=extractor.name)
+
         if self.do(work, then, stays_open=stays_open):
             # If it does not commit, the process has died over it.
             del extractor.reads[document_id]
@@ -426,38 +422,12 @@ class Documents(World):
             return [(row.batch_id, row.number) for row in rows]
 
 
-@pytest.fixture
-def impatient(engine: Engine) -> Iterator[Engine]:
-    """The ledger, as one that does not wait long for the transactions of others."""
-    if engine.dialect.name != "postgresql":
-        yield engine
-        return
-    url = engine.url.update_query_dict({"options": f"-c lock_timeout={LOCK_TIMEOUT}"})
-    other = open_ledger(url.render_as_string(hide_password=False), connections=6)
-    yield other
-    other.dispose()
-
-
 def test_every_document_is_read_once_and_no_row_waits_for_ever(
-    impatient: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeding.repair.SECOND_LOOK", 0.0)
     monkeypatch.setattr("rowfleet.feeding.document_feeder.SECOND_LOOK", 0.0)
     monkeypatch.setattr("rowfleet.feeding.document_feeder.ROWS_AT_ONCE", 2)
     monkeypatch.setattr("rowfleet.feeding.document_feeder.DOCUMENTS_AT_ONCE", 2)
     monkeypatch.setattr(releasing, "DOCUMENTS_AT_ONCE", 1)
     monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(Documents, "engine", impatient, raising=False)
-    monkeypatch.setattr(Documents, "settings", settings, raising=False)
-    run_state_machine_as_test(
-        Documents,
-        settings=profile(
-            max_examples=EXAMPLES or 20,
-            stateful_step_count=30,
-            derandomize=not EXAMPLES,
-            deadline=None,
-            database=None,
-            phases=[Phase.explicit, Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    try_histories(Documents, engine, settings)

@@ -12,19 +12,14 @@ each time.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as profile
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 from sqlalchemy import Connection, Engine, func, select, text
 
-from rowfleet.ledger.engine import open_ledger
 from rowfleet.ledger.models import Batch, Row
 from rowfleet.ledger.queries.progress import progress_of
 from rowfleet.ledger.records import Outcome
@@ -32,10 +27,8 @@ from rowfleet.ledger.statuses import Verdict
 from rowfleet.ledger.transitions import followers, in_chunks, recording, settling, stopping
 from rowfleet.settings import Settings
 from tests.support.histories.reviewing import Reviewing
-from tests.support.histories.world import LOCK_TIMEOUT, WHICH, WINDOW, Process
-
-#: Histories for each database. Unset: few, and the same ones each time.
-EXAMPLES = int(os.environ.get("STATES_EXAMPLES", "0"))
+from tests.support.histories.running import try_histories
+from tests.support.histories.world import WHICH, WINDOW, Process
 
 END_STATES = ("done", "failed", "cancelled")
 UNFINISHED = ("pending", "queued", "running")
@@ -234,35 +227,9 @@ def _is_settled(engine: Engine, batch_id: str) -> bool:
     return status != "cancelled" or not waits
 
 
-@pytest.fixture
-def impatient(engine: Engine, database_url: str) -> Iterator[Engine]:
-    """The ledger, as one that does not wait long for the transactions of others."""
-    if engine.dialect.name != "postgresql":
-        yield engine
-        return
-    url = engine.url.update_query_dict({"options": f"-c lock_timeout={LOCK_TIMEOUT}"})
-    other = open_ledger(url.render_as_string(hide_password=False), connections=6)
-    yield other
-    other.dispose()
-
-
 def test_every_row_reaches_one_end_and_is_paid_for_once(
-    impatient: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rowfleet.feeding.repair.SECOND_LOOK", 0.0)
     monkeypatch.setattr(in_chunks, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(followers, "MOST_FOLLOWERS", 2)
-    monkeypatch.setattr(Fleet, "engine", impatient, raising=False)
-    monkeypatch.setattr(Fleet, "settings", settings, raising=False)
-    run_state_machine_as_test(
-        Fleet,
-        settings=profile(
-            max_examples=EXAMPLES or 20,
-            stateful_step_count=30,
-            derandomize=not EXAMPLES,
-            deadline=None,
-            database=None,
-            phases=[Phase.explicit, Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    try_histories(Fleet, engine, settings)

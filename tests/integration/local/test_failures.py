@@ -30,7 +30,9 @@ def test_a_broken_prompt_stops_the_batch_which_goes_on_once_it_is_mended(
     assert stopped.returncode == 2
     said = json.loads(stopped.stdout)
     assert said["status"] == "stopped"
-    counted, last = re.match(r"(\d+) of the last (\d+) rows failed", said["reason"]).groups()  # type: ignore[union-attr]
+    found = re.match(r"(\d+) of the last (\d+) rows failed", said["reason"])
+    assert found is not None
+    counted, last = found.groups()
     assert 50 <= int(counted) == int(last) <= said["failed"]
     assert said["reason"].endswith(f"more than 95%: {counted} × the model refused")
     assert asked < 150

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from email.message import EmailMessage
 from itertools import count
+from typing import Any
 
 #: A file's name and its content, or an e-mail in the form of `outlook_mail`.
 Tree = dict[str, "bytes | Tree"]
@@ -71,7 +72,7 @@ def attached_mail(tree: Tree) -> Tree:
 
 def compound_file(tree: Tree) -> bytes:
     """Return a compound file of storages and streams: [MS-CFB]."""
-    entries: list[list[object]] = []
+    entries: list[list[Any]] = []
     mini = bytearray()
     mini_fat: list[int] = []
     sectors: list[bytes] = []
@@ -113,7 +114,7 @@ def compound_file(tree: Tree) -> bytes:
     add("Root Entry", tree, _ROOT)
     entries[0][4:] = [place(bytes(mini)), len(mini)]
     mini_fat_start = place(struct.pack(f"<{len(mini_fat)}I", *mini_fat)) if mini_fat else _END
-    directory = place(b"".join(_entry(*entry) for entry in entries))  # type: ignore[arg-type]
+    directory = place(b"".join(_entry(*entry) for entry in entries))
     fat_count = next(number for number in count(1) if number * (_SECTOR // 4) >= len(fat) + number)
     fat_start = len(sectors)
     fat += [_FAT] * fat_count
