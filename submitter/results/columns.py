@@ -26,32 +26,14 @@ from submitter.results.citing import cited_cells
 from submitter.sheets.header import AnswerHeaders
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRow:
-    """A row of the batch, and what became of it."""
+class FinishedRow(RecordedRow):
+    """A row of the ledger with its decoded cells."""
 
-    #: Counted from 0 below the header.
-    number: int
-    cells: Sequence[Cell]
-    status: str  #: done, failed, cancelled, pending, queued or running
-    output: Mapping[str, Any] | None
-    error: str | None
-    #: The earlier row whose answer this is, since the same was sent for both.
-    same_as: int | None = None
-    #: A value of `RowReview`, and the reasons as the ledger keeps them.
-    review: str | None = None
-    review_reasons: Sequence[Mapping[str, Any]] | None = None
-    #: What a person decided last.
-    decision: DecisionRecord | None = None
-
-    @property
-    def values(self) -> Mapping[str, Any] | None:
-        """The final values: a person's, or else those that the row was answered."""
-        return self.output if self.decision is None else self.decision.after
+    __slots__ = ()
 
     @classmethod
     def of(cls, row: RecordedRow, cells: Sequence[Cell] = ()) -> FinishedRow:
-        """Return a row of the ledger with its decoded cells."""
+        """Return a row of the ledger with these cells in place of the encoded ones."""
         return cls(
             row.number,
             cells,

@@ -18,8 +18,7 @@ from rowfleet.documents.unread import Unread, UnreadableError
 from rowfleet.errors import InputError
 from rowfleet.ledger.document_records import ClaimedDocument, NewText, ReadOutcome
 from rowfleet.ledger.engine import Connection, Engine, reading, writing
-from rowfleet.ledger.ledger_errors import LedgerUnavailable
-from rowfleet.ledger.patience import Absence
+from rowfleet.ledger.patience import patiently
 from rowfleet.ledger.statuses import DocumentState
 from rowfleet.ledger.transitions.documents import extracting
 from rowfleet.masking import outside
@@ -34,8 +33,6 @@ T = TypeVar("T")
 #: Tries after the first of a document whose storage is away: half an hour, a minute apart. None of
 #: its rows fails for an outage that a person mends meanwhile.
 MOST_RETRIES = 30
-#: Seconds between tries while the ledger is away.
-PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +139,14 @@ def _patiently(
     give_up: Callable[[], bool] = lambda: False,
 ) -> T:
     """Return what ``work`` returns in a transaction; do it again while the ledger is away."""
-    absence = Absence(log, "%s; waiting, no document is lost", pause=PAUSE)
-    while True:
-        try:
-            with (reading if only_reads else writing)(engine) as connection:
-                result = work(connection)
-        except LedgerUnavailable as error:
-            time.sleep(absence.goes_on(error))
-            if give_up():
-                raise Reject("the ledger is away and the extractor ends", requeue=True) from None
-            continue
-        return result
+
+    def once() -> T:
+        with (reading if only_reads else writing)(engine) as connection:
+            return work(connection)
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if give_up():
+            raise Reject("the ledger is away and the extractor ends", requeue=True) from None
+
+    return patiently(once, log, "%s; waiting, no document is lost", sleep=sleep)
