@@ -8,9 +8,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,63 +95,72 @@ def test_a_lost_server_is_started_again() -> None:
         assert opener.read(file, "a.pdf").page_count == 2
 
 
-def test_the_server_ends_with_its_owner() -> None:
-    def own(pipe: Connection) -> None:
-        opener = Opener()
-        with stored(INVOICE) as file:
-            opener.extract(file, "a.pdf")
-        pipe.send(server_of(opener).pid)
-        time.sleep(600)
+def owned(target: Callable[..., None], *arguments: object) -> tuple[SpawnProcess, Connection]:
+    """Start a process that owns an opener; it sends what it has to say.
 
-    ours, theirs = multiprocessing.Pipe()
-    owner = multiprocessing.get_context("fork").Process(target=own, args=(theirs,))
+    It is a new one, as a worker is: a fork of this process would have the locks of its threads.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    owner = context.Process(target=target, args=(theirs, *arguments))
     owner.start()
-    process = psutil.Process(ours.recv())
-    assert owner.pid is not None
-    os.kill(owner.pid, signal.SIGKILL)
+    theirs.close()  # so that the end of the owner is the end of the pipe
+    return owner, ours
+
+
+def kill(owner: SpawnProcess) -> None:
+    owner.kill()
     owner.join()
+
+
+def opens(pipe: Connection, content: bytes | None = None) -> None:
+    opener = Opener()
+    with stored(INVOICE) as file:
+        opener.extract(file, "a.pdf")
+    pipe.send(server_of(opener).pid)
+    if content is not None:
+        with stored(content) as file:
+            opener.extract(file, "a.pdf")
+    time.sleep(600)
+
+
+def forks(pipe: Connection) -> None:
+    with Opener() as opener, stored(INVOICE) as file:
+        opener.extract(file, "a.pdf")
+        pid = os.fork()
+        if not pid:
+            opener.extract(file, "a.pdf")
+            pipe.send(server_of(opener).pid)
+            opener.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        opener.extract(file, "a.pdf")
+        pipe.send(server_of(opener).pid)
+
+
+def test_the_server_ends_with_its_owner() -> None:
+    owner, pipe = owned(opens)
+    process = psutil.Process(pipe.recv())
+    kill(owner)
     process.wait(60)
 
 
 def test_a_document_ends_with_the_owner() -> None:
-    slow = scanned(*[scan(["dense " * 9] * 30)] * 90)
-
-    def own(pipe: Connection) -> None:
-        opener = Opener()
-        with stored(INVOICE) as file:
-            opener.extract(file, "a.pdf")
-        pipe.send(server_of(opener).pid)
-        with stored(slow) as file:
-            opener.extract(file, "a.pdf")
-
-    ours, theirs = multiprocessing.Pipe()
-    owner = multiprocessing.get_context("fork").Process(target=own, args=(theirs,))
-    owner.start()
-    process = psutil.Process(ours.recv())
+    owner, pipe = owned(opens, scanned(*[scan(["dense " * 9] * 30)] * 90))
+    process = psutil.Process(pipe.recv())
     while not (children := process.children()):
         time.sleep(0.01)
-    assert owner.pid is not None
-    os.kill(owner.pid, signal.SIGKILL)
-    owner.join()
+    kill(owner)
     _, left = psutil.wait_procs([process, *children], 20)
     assert left == []
 
 
-def test_a_fork_of_the_owner_has_a_server_of_its_own(opener: Opener) -> None:
-    with stored(INVOICE) as file:
-        opener.extract(file, "a.pdf")
-
-        def use(pipe: Connection) -> None:
-            opener.extract(file, "a.pdf")
-            pipe.send(server_of(opener).pid)
-            opener.close()
-
-        ours, theirs = multiprocessing.Pipe()
-        fork = multiprocessing.get_context("fork").Process(target=use, args=(theirs,))
-        fork.start()
-        assert ours.recv() != server_of(opener).pid
-        fork.join()
-        opener.extract(file, "a.pdf")
+def test_a_fork_of_the_owner_has_a_server_of_its_own() -> None:
+    owner, pipe = owned(forks)
+    of_the_fork, of_the_owner = pipe.recv(), pipe.recv()
+    owner.join(60)
+    assert owner.exitcode == 0
+    assert of_the_fork != of_the_owner
 
 
 def test_the_process_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,24 +185,26 @@ class _Hostile:
         doings[content]()
 
 
-@pytest.mark.parametrize("doing", [b"open", b"write", b"connect", b"start"])
-def test_no_file_is_opened_and_nothing_is_reached(
-    doing: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kinds, "read", _Hostile)
+def does(pipe: Connection, doing: bytes) -> None:
+    kinds.read = _Hostile
     request = {"do": "extract", "name": "a", "limits": {"memory_bytes": 1 << 30, "cpu_seconds": 5}}
     reading, writing = os.pipe()
     with stored(doing) as file:
-        pid = os.fork()
-        if not pid:
+        if not os.fork():
             try:
                 run(file.fileno(), writing, request, None, 1 << 30)
             finally:
                 os._exit(0)
-        os.close(writing)
-        with open(reading, "rb") as pipe:
-            assert pipe.read() == b'U["corrupt", ""]'
-        os.waitpid(pid, 0)
+    os.close(writing)
+    with open(reading, "rb") as said:
+        pipe.send(said.read())
+
+
+@pytest.mark.parametrize("doing", [b"open", b"write", b"connect", b"start"])
+def test_no_file_is_opened_and_nothing_is_reached(doing: bytes) -> None:
+    owner, pipe = owned(does, doing)
+    assert pipe.recv() == b'U["corrupt", ""]'
+    owner.join(60)
 
 
 @pytest.mark.parametrize(
